@@ -1,0 +1,1 @@
+"""The wire contract of Salience; generated code lives in `salience.v1`."""

@@ -1,0 +1,1 @@
+"""Salience's service: explanations of image classifiers, in process or over gRPC."""

@@ -1,0 +1,1 @@
+"""Bundles: what the exporter writes and the service opens (design §2)."""

@@ -1,0 +1,182 @@
+"""What an explanation says while it runs, as plain values; the wire turns them into messages."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from salience_service.bundle.manifest import GraphRole
+from salience_service.image.placement import Rectangle
+from salience_service.request import Encoding, Fill, Geometry, OptionScalar, Scale, ScoreKind
+from salience_service.target import Target
+
+
+class GradientSide(Enum):
+    """Which side computed gradients."""
+
+    NONE = "none"
+    TORCH = "torch"
+    ONNX = "onnx"
+
+
+class MapFlag(Enum):
+    """Cautions about a map."""
+
+    DEGENERATE = "degenerate"
+    CLASS_AGNOSTIC = "class_agnostic"
+    FAILS_SANITY_CHECKS = "fails_sanity_checks"
+    NOT_CONVERGED = "not_converged"
+
+
+@dataclass(frozen=True)
+class Started:
+    """The request was accepted; no device work has begun. Sizes in pixels of the image sent."""
+
+    model: str
+    version: str
+    bundle_digest: str
+    provider: str
+    image_height: int
+    image_width: int
+    explanations_beside: int
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """A class with its logit and probability (None for a regression)."""
+
+    index: int
+    label: str
+    logit: float
+    probability: float | None
+
+
+@dataclass(frozen=True)
+class TargetScore:
+    """A resolved target with its value and probability on the clean image."""
+
+    target: Target
+    value: float
+    probability: float | None
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model says of the image: top classes, best first, and the targets."""
+
+    top: tuple[ClassScore, ...]
+    targets: tuple[TargetScore, ...]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Rows really completed for the whole request; never decreases."""
+
+    map_id: int
+    method: str
+    rows_done: int
+    rows_expected: int
+
+
+@dataclass(frozen=True)
+class PartialMap:
+    """A map in the making: raw float32 [h, w] on its tap."""
+
+    map_id: int
+    map: NDArray[np.float32]
+    tap: str
+    fraction: float
+
+
+@dataclass(frozen=True)
+class GraphUse:
+    """A graph, its digest and the fixed shape at which it ran (map sizes 0 where none)."""
+
+    role: GraphRole
+    digest: str
+    batch_size: int
+    map_height: int = 0
+    map_width: int = 0
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """All that is needed to make a map again."""
+
+    model: str
+    version: str
+    bundle_digest: str
+    graphs: tuple[GraphUse, ...]
+    provider: str
+    method: str
+    options: Mapping[str, OptionScalar]
+    taps: tuple[str, ...]
+    fill: Fill
+    gradient_side: GradientSide
+    software_version: str
+
+
+@dataclass(frozen=True)
+class EncodedMap:
+    """A map as it goes out: bytes in an encoding, on a grid, with what it was before scaling.
+
+    Attributes:
+        data: the encoded pixels.
+        raw_minimum: least value before scaling. raw_maximum: greatest.
+        degenerate: the map was flat.
+        validity: bool [height, width], True where the model saw the pixel; None = all seen.
+        seen: the rectangle of the original image that the model saw.
+
+    """
+
+    data: bytes
+    encoding: Encoding
+    geometry: Geometry
+    scale: Scale
+    height: int
+    width: int
+    raw_minimum: float
+    raw_maximum: float
+    degenerate: bool
+    validity: NDArray[np.bool_] | None
+    seen: Rectangle
+
+
+@dataclass(frozen=True)
+class FinishedMap:
+    """A finished map with its provenance and cautions."""
+
+    map_id: int
+    provenance: Provenance
+    target: TargetScore
+    encoded: EncodedMap
+    signed: bool
+    flags: tuple[MapFlag, ...]
+    iterations: int | None
+
+
+@dataclass(frozen=True)
+class MapScores:
+    """Scores of one map, in percent, with the probabilities behind them."""
+
+    map_id: int
+    scores: Mapping[ScoreKind, float]
+    fill: Fill
+    clean_probability: float
+    masked_probability: float
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The end: rows run, seconds waited, computed and in all, seconds per map."""
+
+    rows: int
+    queue_seconds: float
+    compute_seconds: float
+    total_seconds: float
+    map_seconds: tuple[float, ...]
+
+
+Event = Started | Prediction | Progress | PartialMap | FinishedMap | MapScores | Finished

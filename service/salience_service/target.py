@@ -1,0 +1,105 @@
+"""A target: one number of a row's logits that is explained, and its probability."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from salience_service.bundle.manifest import OutputKind
+from salience_service.errors import InvalidRequest
+
+
+class TargetKind(Enum):
+    """What is explained: a class, its absence, or the difference of two classes."""
+
+    CLASS = "class"
+    ABSENT = "absent"
+    DIFFERENCE = "difference"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A resolved target.
+
+    Attributes:
+        name: label, "not:LABEL" or "A-B".
+        kind: which functional of the logits.
+        index: the class, in [0, K).
+        against: for a difference, the class it is compared with.
+        output: what the logits mean.
+
+    """
+
+    name: str
+    kind: TargetKind
+    index: int
+    output: OutputKind
+    against: int | None = None
+
+    def value(self, logits: NDArray[np.floating]) -> NDArray[np.float64]:
+        """The number explained for logits [..., K]: y_c, −y_c or y_a − y_b; float64 [...]."""
+        own = np.asarray(logits[..., self.index], np.float64)
+        if self.kind is TargetKind.ABSENT:
+            return -own
+        if self.against is not None:
+            return own - np.asarray(logits[..., self.against], np.float64)
+        return own
+
+    def cotangent(self, classes: int) -> NDArray[np.float32]:
+        """d value / d logits, float32 [classes]."""
+        weights = np.zeros(classes, np.float32)
+        weights[self.index] = -1 if self.kind is TargetKind.ABSENT else 1
+        if self.against is not None:
+            weights[self.against] -= 1
+        return weights
+
+    def log_odds(self, logits: NDArray[np.floating]) -> NDArray[np.float64]:
+        """log p/(1 − p) of the target for logits [..., K], float64 [...].
+
+        Everything that is a probability comes from here, so that p and 1 − p are
+        both exact near their ends. Softmax: y_c − logsumexp of the others; sigmoid:
+        y_c; absent: the negative; difference: y_a − y_b.
+
+        Raises:
+            InvalidRequest: the model is a regression.
+
+        """
+        if self.output is OutputKind.REGRESSION:
+            raise InvalidRequest("a regression has no probability: leave probability scores out")
+        if self.kind is TargetKind.DIFFERENCE or self.output is OutputKind.SIGMOID:
+            return self.value(logits)
+        odds = _softmax_log_odds(np.asarray(logits, np.float64), self.index)
+        return -odds if self.kind is TargetKind.ABSENT else odds
+
+    def probability(self, logits: NDArray[np.floating]) -> NDArray[np.float64]:
+        """p of the target for logits [..., K], float64 [...] in [0, 1]."""
+        return _sigmoid(self.log_odds(logits))
+
+    def complement(self, logits: NDArray[np.floating]) -> NDArray[np.float64]:
+        """1 − p without cancellation, float64 [...] in [0, 1]."""
+        return _sigmoid(-self.log_odds(logits))
+
+    def confidence(self, logits: NDArray[np.floating]) -> NDArray[np.float64]:
+        """f_c(x) of the papers: the probability; for a regression, the value itself."""
+        if self.output is OutputKind.REGRESSION:
+            return self.value(logits)
+        return self.probability(logits)
+
+
+def _softmax_log_odds(logits: NDArray[np.float64], index: int) -> NDArray[np.float64]:
+    """y_c − logsumexp_{k≠c} y_k; one class alone is certain (infinite odds)."""
+    others = np.delete(logits, index, axis=-1)
+    if others.shape[-1] == 0:
+        return np.full(logits.shape[:-1], np.inf)
+    top = others.max(axis=-1)
+    rest = top + np.log(np.exp(others - top[..., None]).sum(axis=-1))
+    odds: NDArray[np.float64] = logits[..., index] - rest
+    return odds
+
+
+def _sigmoid(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """1/(1 + e^−x) without overflow."""
+    small = np.exp(-np.abs(x))
+    result: NDArray[np.float64] = np.where(x >= 0, 1, small) / (1 + small)
+    return result
