@@ -43,3 +43,7 @@ class ComputeFailed(SalienceError):
 
 class BundleRefused(SalienceError):
     """A bundle is damaged, tampered with or not what its manifest says."""
+
+
+class ConfigRefused(SalienceError):
+    """The server's configuration is wrong; told to whoever starts it, never to a caller."""

@@ -170,13 +170,14 @@ class MapScores:
 
 @dataclass(frozen=True)
 class Finished:
-    """The end: rows run, seconds waited, computed and in all, seconds per map."""
+    """The end: rows run, seconds waited, computed and in all; seconds and rows per map."""
 
     rows: int
     queue_seconds: float
     compute_seconds: float
     total_seconds: float
     map_seconds: tuple[float, ...]
+    map_rows: tuple[int, ...]
 
 
 Event = Started | Prediction | Progress | PartialMap | FinishedMap | MapScores | Finished

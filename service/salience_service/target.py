@@ -93,7 +93,10 @@ def _softmax_log_odds(logits: NDArray[np.float64], index: int) -> NDArray[np.flo
     if others.shape[-1] == 0:
         return np.full(logits.shape[:-1], np.inf)
     top = others.max(axis=-1)
-    rest = top + np.log(np.exp(others - top[..., None]).sum(axis=-1))
+    # A log probability may be −inf; −inf less itself would be NaN.
+    base = np.where(np.isfinite(top), top, 0)
+    with np.errstate(divide="ignore"):
+        rest = base + np.log(np.exp(others - base[..., None]).sum(axis=-1))
     odds: NDArray[np.float64] = logits[..., index] - rest
     return odds
 

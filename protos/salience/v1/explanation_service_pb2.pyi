@@ -106,20 +106,22 @@ class Progress(_message.Message):
     def __init__(self, map_id: _Optional[int] = ..., method: _Optional[str] = ..., rows_done: _Optional[int] = ..., rows_expected: _Optional[int] = ...) -> None: ...
 
 class Finished(_message.Message):
-    __slots__ = ("rows", "queue_seconds", "compute_seconds", "total_seconds", "map_seconds", "partial_maps_skipped")
+    __slots__ = ("rows", "queue_seconds", "compute_seconds", "total_seconds", "map_seconds", "partial_maps_skipped", "map_rows")
     ROWS_FIELD_NUMBER: _ClassVar[int]
     QUEUE_SECONDS_FIELD_NUMBER: _ClassVar[int]
     COMPUTE_SECONDS_FIELD_NUMBER: _ClassVar[int]
     TOTAL_SECONDS_FIELD_NUMBER: _ClassVar[int]
     MAP_SECONDS_FIELD_NUMBER: _ClassVar[int]
     PARTIAL_MAPS_SKIPPED_FIELD_NUMBER: _ClassVar[int]
+    MAP_ROWS_FIELD_NUMBER: _ClassVar[int]
     rows: int
     queue_seconds: float
     compute_seconds: float
     total_seconds: float
     map_seconds: _containers.RepeatedScalarFieldContainer[float]
     partial_maps_skipped: int
-    def __init__(self, rows: _Optional[int] = ..., queue_seconds: _Optional[float] = ..., compute_seconds: _Optional[float] = ..., total_seconds: _Optional[float] = ..., map_seconds: _Optional[_Iterable[float]] = ..., partial_maps_skipped: _Optional[int] = ...) -> None: ...
+    map_rows: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, rows: _Optional[int] = ..., queue_seconds: _Optional[float] = ..., compute_seconds: _Optional[float] = ..., total_seconds: _Optional[float] = ..., map_seconds: _Optional[_Iterable[float]] = ..., partial_maps_skipped: _Optional[int] = ..., map_rows: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class ExplainManyRequest(_message.Message):
     __slots__ = ("tag", "request")

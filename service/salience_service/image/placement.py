@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from salience_service.interpolation import sampling_matrix
+from salience_service.interpolation import interpolation_matrix, sampling_matrix
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,14 @@ class Placement:
         return Rectangle(left, top, right - left, bottom - top)
 
     def to_original(self, image_map: NDArray[np.float32]) -> NDArray[np.float32]:
-        """A map [height, width] on the grid [original_height, original_width], bilinear."""
-        rows = sampling_matrix(
-            self._centres(self.original_height, self.top, self.row_step), self.height
-        )
-        columns = sampling_matrix(
-            self._centres(self.original_width, self.left, self.column_step), self.width
-        )
+        """A map [h, w] over the model's input, on the grid [original_height, original_width].
+
+        Bilinear twice: up to the model's input (the map that the model was masked with), then
+        read from there at the centres of the original pixels, the edges held outside. The two
+        are one product of small matrices, so a large original costs only its own pixels.
+        """
+        rows = self._rows() @ interpolation_matrix(self.height, image_map.shape[0])
+        columns = self._columns() @ interpolation_matrix(self.width, image_map.shape[1])
         return np.asarray(rows @ image_map @ columns.T, np.float32)
 
     def validity(self) -> NDArray[np.bool_]:
@@ -64,6 +65,14 @@ class Placement:
         column_seen = (columns >= -0.5) & (columns <= self.width - 0.5)
         seen: NDArray[np.bool_] = row_seen[:, None] & column_seen[None, :]
         return seen
+
+    def _rows(self) -> NDArray[np.float32]:
+        centres = self._centres(self.original_height, self.top, self.row_step)
+        return sampling_matrix(centres, self.height)
+
+    def _columns(self) -> NDArray[np.float32]:
+        centres = self._centres(self.original_width, self.left, self.column_step)
+        return sampling_matrix(centres, self.width)
 
     @staticmethod
     def _centres(count: int, offset: float, step: float) -> NDArray[np.float64]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
 from salience_service.target import Target
 
 FloatMap = NDArray[np.float32]

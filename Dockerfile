@@ -1,0 +1,40 @@
+# The server in a container, in two targets: `cpu` and `gpu`.
+#   docker build --target cpu --tag salience:cpu .
+#   docker run --read-only --publish 127.0.0.1:50051:50051 \
+#       --volume "$PWD/models:/models:ro" salience:cpu
+FROM python:3.11-slim AS build
+WORKDIR /src
+COPY pyproject.toml README.md LICENSE ./
+COPY protos protos
+COPY export export
+COPY service service
+COPY clients/python clients/python
+RUN pip install --no-cache-dir build==1.6.1 && python -m build --wheel --outdir /wheels
+
+FROM python:3.11-slim AS base
+RUN useradd --system --uid 10001 --no-create-home salience
+ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+COPY constraints.txt /constraints.txt
+COPY --from=build /wheels /wheels
+EXPOSE 50051
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s \
+    CMD ["salience", "health"]
+ENTRYPOINT ["salience"]
+CMD ["serve", "/models", "--config", "/etc/salience.toml"]
+
+# torch, for Opti-CAM's gradients, would add more than a gigabyte:
+# build with --build-arg EXTRAS=service-gpu,torch to have it.
+FROM base AS gpu
+ARG EXTRAS=service-gpu
+RUN grep -v '^onnxruntime==' /constraints.txt > /gpu-constraints.txt \
+    && pip install --no-cache-dir --constraint /gpu-constraints.txt \
+       "$(echo /wheels/salience-*.whl)[${EXTRAS}]"
+COPY deploy/gpu.toml /etc/salience.toml
+USER 10001:10001
+
+FROM base AS cpu
+ARG EXTRAS=service
+RUN pip install --no-cache-dir --constraint /constraints.txt \
+       "$(echo /wheels/salience-*.whl)[${EXTRAS}]"
+COPY deploy/cpu.toml /etc/salience.toml
+USER 10001:10001

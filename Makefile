@@ -1,0 +1,39 @@
+# Every command a newcomer needs; each makes the environment by itself.
+PYTHON ?= python3
+VENV ?= .venv
+PY := $(VENV)/bin/python
+READY := $(VENV)/.ready
+
+.PHONY: demo test check bench protos clean
+
+demo: $(READY)  ## export a real classifier, serve it, explain a photograph into demo-out/
+	$(PY) -m examples.demo
+
+test: $(READY)  ## every test
+	$(PY) -m pytest
+
+check: $(READY)  ## lint, types, contracts
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+	cd protos && ../$(VENV)/bin/buf lint
+	$(VENV)/bin/hadolint Dockerfile
+
+bench: $(READY)  ## speed and memory beside peers, into bench-out/
+	$(PY) -m pip install --quiet --constraint constraints.txt --requirement bench/requirements.txt
+	$(PY) -m pip install --quiet --no-deps --requirement bench/requirements-no-deps.txt
+	$(PY) -m bench
+
+protos: $(READY)  ## generate the Python code of the contract again
+	$(PY) -m tests.contract.generate protos
+
+$(READY): pyproject.toml constraints.txt requirements-no-deps.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --upgrade pip
+	$(PY) -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(PY) -m pip install --quiet --no-deps --requirement requirements-no-deps.txt
+	touch $(READY)
+
+clean:  ## forget the environment and everything made
+	rm -rf $(VENV) demo-out bench-out models build

@@ -1,0 +1,76 @@
+"""What a part of the benchmark found: figures beside their targets, and tables; JSON, Markdown."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class Skipped(Exception):
+    """A part cannot be measured here; the message says why."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One number, beside its target where it has one.
+
+    Attributes:
+        met: whether the target is met; None where there is none.
+    """
+
+    name: str
+    value: float
+    unit: str
+    target: str = ""
+    met: bool | None = None
+
+    @property
+    def row(self) -> tuple[str, ...]:
+        """Its line in the table of figures."""
+        verdict = {True: "met", False: "**missed**", None: ""}[self.met]
+        return (self.name, f"{self.value:.4g} {self.unit}".strip(), self.target, verdict)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Words in rows, with a title."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part's findings.
+
+    Attributes:
+        name: as `--only` takes it.
+        about: exactly what was compared.
+    """
+
+    name: str
+    about: str
+    figures: tuple[Figure, ...] = ()
+    tables: tuple[Table, ...] = ()
+    skipped: str = ""
+    seconds: float = 0.0
+
+
+def markdown_of(part: Part) -> str:
+    """A part as a section."""
+    lines = [f"## {part.name}", "", part.about.strip(), ""]
+    if part.skipped:
+        lines += [f"**Skipped:** {part.skipped}", ""]
+    if part.figures:
+        lines += _table(("figure", "value", "target", ""), [f.row for f in part.figures])
+    for table in part.tables:
+        lines += [f"**{table.title}**", "", *_table(table.columns, table.rows)]
+    return "\n".join(lines)
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(str(each)) for each in column) for column in zip(columns, *rows, strict=True)]
+    drawn = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
+        for row in (columns, *rows)
+    ]
+    return [drawn[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *drawn[1:], ""]

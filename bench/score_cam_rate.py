@@ -1,0 +1,106 @@
+"""Rows per second of Score-CAM, through the engine and through gRPC, beside the bare forward.
+
+One run is a whole Score-CAM of EfficientNet-Lite0 at its last tap, 1,280 rows: a PNG of
+451×300 in, partial maps on the way, the finished map and AD, AI, AG out. `engine` iterates
+`Engine.explain` in this process. `grpc` is the Python client in this process and `salience
+serve` in another, over loopback. The bare forward is ONNX Runtime in this process on the
+forward graph without taps: 1,280 masked images of the same photograph, made beforehand, in
+batches of 8 (the service's batch size), with the service's session options and threads. The
+clean run and the scored row are work of the explainer: they are not counted as rows. Only
+one of the three is busy at a time. Speed is the subject's rows/s ÷ the bare forward's;
+`control` is the bare forward measured against itself in the same way.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from salience_client import Client
+from salience_service.config import ServeConfig
+from salience_service.control import Control
+from salience_service.engine import Engine
+from salience_service.events import Finished
+from salience_service.image.pixels import ImageLimits
+from salience_service.image.prepare import prepare
+from salience_service.request import EncodedImage, ExplainOrder, MethodCall, ScoreKind
+from salience_service.session import Stop
+
+from bench.bare import BareForward
+from bench.pairs import COLUMNS, CONTROL, in_pairs
+from bench.report import Figure, Part, Table
+from bench.serving import serving
+from bench.workplace import LAST_TAP, MODEL, Workplace, cat
+
+ROWS = 1280
+EXTRA_ROWS = 2
+"""The clean run, and the row that the map is scored by."""
+TARGETS = {"engine": 0.95, "grpc": 0.93}
+
+
+def measure(place: Workplace) -> Part:
+    """Both speeds, with the control."""
+    picture = cat()
+    engine = Engine.open(place.models, ServeConfig())
+    try:
+        bare = _bare(engine, place, picture)
+        with serving(place.models) as served, Client(served.address) as client:
+            runs: dict[str, Callable[[], object]] = {
+                "engine": lambda: _through_engine(engine, picture),
+                "grpc": lambda: _through_grpc(client, picture),
+            }
+            taken = in_pairs(runs, lambda: bare.run(ROWS), place.pairs)
+        finished = _through_engine(engine, picture)
+    finally:
+        engine.close()
+    room = taken[CONTROL].speed.half_spread
+    figures = [
+        Figure(
+            f"Score-CAM through {name} ÷ bare",
+            taken[name].speed.median,
+            "",
+            f"≥ {least} − {room:.3f}",
+            taken[name].speed.median >= least - room,
+        )
+        for name, least in TARGETS.items()
+    ]
+    figures.append(Figure("control: bare ÷ bare", taken[CONTROL].speed.median, ""))
+    rate = ROWS / np.median([s for each in taken.values() for s in each.baseline])
+    figures.append(Figure("bare forward", float(rate), "rows/s"))
+    figures.append(
+        Figure(
+            "share of the engine's time on the device",
+            finished.compute_seconds / finished.total_seconds,
+            "",
+        )
+    )
+    table = Table("Pairs", COLUMNS, tuple(pairs.row(name) for name, pairs in taken.items()))
+    return Part("score_cam_rate", __doc__ or "", tuple(figures), (table,))
+
+
+def _bare(engine: Engine, place: Workplace, picture: bytes) -> BareForward:
+    """The bare forward, with masked images of the same photograph and tap."""
+    manifest = place.manifest
+    image = prepare(EncodedImage(picture), manifest.input, ImageLimits(2**20, 10**6)).tensor
+    tap = manifest.tap(LAST_TAP)
+    assert tap is not None
+    maps = engine.model(MODEL).forward(image, [tap], Stop()).features[LAST_TAP]
+    return BareForward(place.models / MODEL / "1" / "forward.onnx", image, maps)
+
+
+def _through_engine(engine: Engine, picture: bytes) -> Finished:
+    order = ExplainOrder(
+        MODEL,
+        EncodedImage(picture),
+        (MethodCall("score-cam", taps=(LAST_TAP,)),),
+        scores=tuple(ScoreKind),
+    )
+    *_, finished = engine.explain(order, Control())
+    assert isinstance(finished, Finished)
+    assert finished.rows == ROWS + EXTRA_ROWS, finished
+    return finished
+
+
+def _through_grpc(client: Client, picture: bytes) -> None:
+    explanation = client.explain(
+        picture, model=MODEL, methods="score-cam", scores=["ad", "ai", "ag"], partial_maps=True
+    )
+    assert explanation.finished.rows == ROWS + EXTRA_ROWS, explanation.finished

@@ -1,0 +1,103 @@
+"""Where a benchmark runs: its model, its photographs, and how much it is asked to do."""
+
+import csv
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from salience_export import Destination, export_torch
+from salience_export.zoo import efficientnet_lite0
+from salience_service.bundle.manifest import Manifest
+from salience_service.bundle.reader import open_bundle
+
+from bench.report import Skipped
+
+MODEL = "efficientnet-lite0"
+LAST_TAP = "_swish#1"
+"""1280×7×7, behind ReLU6: Score-CAM's and Opti-CAM's default."""
+LINEAR_TAP = "_blocks.15._bn2"
+"""320×7×7, linear."""
+SHARED_PHOTOGRAPHS = Path("../shared/data/imagenet")
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """What a part is given.
+
+    Attributes:
+        models: a models directory that holds EfficientNet-Lite0.
+        pairs: interleaved pairs to take.
+        quick: whether a rough figure will do.
+    """
+
+    models: Path
+    pairs: int
+    quick: bool
+
+    @property
+    def manifest(self) -> Manifest:
+        """The manifest of EfficientNet-Lite0."""
+        return open_bundle(self.models / MODEL / "1").manifest
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """A photograph whose true class is known: the file's bytes, and the class's index."""
+
+    name: str
+    data: bytes
+    true_class: int
+
+
+def export_model(models: Path) -> Path:
+    """Exports EfficientNet-Lite0 from torch into a directory that has none; returns it."""
+    if not (models / MODEL / "1").exists():
+        network, contract = efficientnet_lite0()
+        export_torch(network, contract, Destination(models, MODEL))
+    return models
+
+
+def quick_photographs(count: int) -> list[Photograph]:
+    """The first `count` photographs marked `quick`, in the order of labels.csv.
+
+    Raises:
+        Skipped: the shared photographs are not here.
+    """
+    labels = SHARED_PHOTOGRAPHS / "labels.csv"
+    if not labels.is_file():
+        raise Skipped(f"the shared photographs are not here: {labels} is missing")
+    with labels.open(newline="") as lines:
+        chosen = [row for row in csv.DictReader(lines) if row["quick"] == "1"][:count]
+    return [
+        Photograph(
+            row["file"],
+            (SHARED_PHOTOGRAPHS / f"{row['file']}.jpg").read_bytes(),
+            int(row["class_index"]),
+        )
+        for row in chosen
+    ]
+
+
+def cat() -> bytes:
+    """Chelsea the cat, 451×300, as a PNG file (scikit-image's own photograph)."""
+    from skimage.data import chelsea
+
+    return encoded(chelsea(), "PNG")
+
+
+def megapixel_cat(file_format: str) -> bytes:
+    """The cat at 1,200×800, 0.96 megapixels, as a file of a format of Pillow's."""
+    from skimage.data import chelsea
+
+    large = Image.fromarray(chelsea()).resize((1200, 800), Image.Resampling.BICUBIC)
+    return encoded(np.asarray(large), file_format)
+
+
+def encoded(pixels: np.ndarray, file_format: str) -> bytes:
+    """Pixels uint8 [H, W, 3] as a file."""
+    file = BytesIO()
+    Image.fromarray(pixels).save(file, file_format)
+    return file.getvalue()
+

@@ -1,0 +1,105 @@
+"""The words of the command line as values of the library."""
+
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+import typer
+
+from salience_client.fill import Blur, Colour, Fill
+from salience_client.method import Method, OptionScalar
+from salience_client.request import Score
+
+FILLS = "mean, black, blur, blur:KERNEL,SIGMA, colour:R,G,B or colour:GREY"
+_T = TypeVar("_T")
+
+
+def listed(words: Iterable[str]) -> list[str]:
+    """Every word of options that may be repeated and may hold several, comma between."""
+    return [part.strip() for word in words for part in word.split(",") if part.strip()]
+
+
+def methods_of(names: Iterable[str], options: Iterable[str], taps: Iterable[str]) -> list[Method]:
+    """Methods from --method M, --option METHOD.KEY=VALUE and --tap METHOD=TAP.
+
+    Raises:
+        BadParameter: no method, a malformed word, or one for a method that is not asked for.
+    """
+    methods = listed(names)
+    if not methods:
+        raise typer.BadParameter("give at least one --method")
+    if len(set(methods)) < len(methods):
+        # Options and files are named after methods.
+        raise typer.BadParameter("a method is given twice; run the command once for each")
+    keyed: dict[str, dict[str, OptionScalar]] = {name: {} for name in methods}
+    tapped: dict[str, list[str]] = {name: [] for name in methods}
+    for word in options:
+        head, value = _halves(word, "=", "--option METHOD.KEY=VALUE")
+        method, key = _halves(head, ".", "--option METHOD.KEY=VALUE")
+        _of_method(keyed, method, word)[key] = scalar_of(value)
+    for word in taps:
+        method, value = _halves(word, "=", "--tap METHOD=TAP[,TAP]")
+        _of_method(tapped, method, word).extend(listed([value]))
+    return [Method(name, tapped[name], **keyed[name]) for name in methods]
+
+
+def scalar_of(word: str) -> OptionScalar:
+    """true, false, an integer, a number, or else the word itself."""
+    if word in ("true", "false"):
+        return word == "true"
+    for kind in (int, float):
+        try:
+            return kind(word)
+        except ValueError:
+            continue
+    return word
+
+
+def scores_of(words: str) -> list[Score]:
+    """Scores from "ad,ai,ag".
+
+    Raises:
+        BadParameter: an unknown one.
+    """
+    known: dict[str, Score] = {"ad": "ad", "ai": "ai", "ag": "ag"}
+    unknown = [word for word in listed([words]) if word not in known]
+    if unknown:
+        raise typer.BadParameter(f"{unknown[0]!r} is no score; give some of {','.join(known)}")
+    return [known[word] for word in listed([words])]
+
+
+def fill_of_word(word: str) -> Fill:
+    """A fill from mean, black, blur, blur:51,20 or colour:0.5,0.5,0.5.
+
+    Raises:
+        BadParameter: anything else.
+    """
+    name, _, rest = word.partition(":")
+    try:
+        numbers = [float(part) for part in listed([rest])]
+    except ValueError as error:
+        raise typer.BadParameter(f"{rest!r} is not numbers; a fill is {FILLS}") from error
+    match name, numbers:
+        case "mean", []:
+            return "mean"
+        case "black", []:
+            return "black"
+        case "blur", []:
+            return Blur()
+        case "blur", [kernel, sigma] if kernel.is_integer() and kernel > 0:
+            return Blur(int(kernel), sigma)
+        case "colour", [_, *_]:
+            return Colour(tuple(numbers))
+    raise typer.BadParameter(f"{word!r} is no fill; give {FILLS}")
+
+
+def _halves(word: str, sign: str, form: str) -> tuple[str, str]:
+    head, found, tail = word.partition(sign)
+    if not (head and found and tail):
+        raise typer.BadParameter(f"{word!r} is not of the form {form}")
+    return head, tail
+
+
+def _of_method(table: Mapping[str, _T], method: str, word: str) -> _T:
+    if method not in table:
+        raise typer.BadParameter(f"{word!r} is for a method that no --method asks for")
+    return table[method]

@@ -1,0 +1,80 @@
+"""Writes maps: METHOD.npy with the numbers and METHOD.png with the overlay."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from salience_client.extras import require
+from salience_client.picture import ImageSource, letterboxed, overlay
+from salience_client.saliency_map import Rectangle, SaliencyMap
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+_LONGEST_STEM = 120
+
+
+@dataclass(frozen=True)
+class WrittenMap:
+    """The files of one map."""
+
+    array: Path
+    picture: Path
+
+
+def write_maps(
+    maps: Sequence[SaliencyMap], image: ImageSource, resize: str, directory: Path
+) -> list[WrittenMap]:
+    """Writes every map in input geometry: float32 [H, W], and its overlay.
+
+    Args:
+        maps: float32 maps of one image.
+        image: the image as it was sent.
+        resize: the model's resize rule: "short-side", "stretch" or "pad".
+        directory: made if it is not there.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    pairs = zip(maps, file_stems(maps), strict=True)
+    return [_write(map_, image, resize, directory / stem) for map_, stem in pairs]
+
+
+def file_stems(maps: Sequence[SaliencyMap]) -> list[str]:
+    """A file name without ending for each map: METHOD, or METHOD.TARGET for several targets.
+
+    Only letters, digits, dots, dashes and underscores are kept, and no two are the same
+    even where file names do not know capitals.
+    """
+    several = len({map_.target.name for map_ in maps}) > 1
+    stems: list[str] = []
+    taken: set[str] = set()
+    for map_ in maps:
+        words = [map_.method, map_.target.name] if several else [map_.method]
+        stem = ".".join(_safe(word) for word in words)[:_LONGEST_STEM]
+        while stem.lower() in taken:
+            stem = f"{stem}.{map_.map_id}"
+        taken.add(stem.lower())
+        stems.append(stem)
+    return stems
+
+
+def _safe(word: str) -> str:
+    return _UNSAFE.sub("-", word).strip(".-") or "map"
+
+
+def _write(map_: SaliencyMap, image: ImageSource, resize: str, stem: Path) -> WrittenMap:
+    """Not `with_suffix`: names of methods and targets may hold dots."""
+    written = WrittenMap(Path(f"{stem}.npy"), Path(f"{stem}.png"))
+    np.save(written.array, map_.array, allow_pickle=False)
+    picture = require("PIL.Image", "cli", "writing a PNG").fromarray(_drawn(map_, image, resize))
+    picture.save(written.picture)
+    return written
+
+
+def _drawn(map_: SaliencyMap, image: ImageSource, resize: str) -> NDArray[np.uint8]:
+    if resize != "pad":
+        return overlay(image, map_)
+    framed = letterboxed(image, map_.width, map_.height)
+    whole = Rectangle(0, 0, map_.width, map_.height)
+    return overlay(framed, replace(map_, seen=whole))

@@ -1,0 +1,33 @@
+"""`salience health`: whether a server, or one model of it, is serving; for container checks."""
+
+from typing import Annotated
+
+import grpc
+import typer
+
+from salience_client.errors import Unavailable, error_of_call
+from salience_client.extras import require
+
+
+def health(
+    name: Annotated[
+        str, typer.Argument(help="A model; empty = the server as a whole.", show_default=False)
+    ] = "",
+    address: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="The server.")
+    ] = "127.0.0.1:50051",
+    timeout: Annotated[float, typer.Option(metavar="SECONDS", min=0.1, help="Time to answer.")] = 3,
+) -> None:
+    """Ask a server's health; exit code 0 = serving, 1 = not."""
+    messages = require("grpc_health.v1.health_pb2", "service", "asking a server's health")
+    stubs = require("grpc_health.v1.health_pb2_grpc", "service", "asking a server's health")
+    with grpc.insecure_channel(address) as channel:
+        request = messages.HealthCheckRequest(service=name)
+        try:
+            answer = stubs.HealthStub(channel).Check(request, timeout=timeout)
+        except grpc.RpcError as error:
+            raise error_of_call(error) from error
+    status = messages.HealthCheckResponse.ServingStatus.Name(answer.status)
+    if answer.status != messages.HealthCheckResponse.SERVING:
+        raise Unavailable(f"{name or 'the server'} is {status}")
+    typer.echo(status)

@@ -1,0 +1,33 @@
+"""A bar of rows done on the terminal, fed by the events that pass; silent elsewhere."""
+
+from collections.abc import Iterable, Iterator
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+)
+
+from salience_client import events
+
+
+def shown(passing: Iterable[events.Event], console: Console) -> Iterator[events.Event]:
+    """The same events; while they pass, a bar on `console` where that is a terminal."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("rows"),
+        TimeElapsedColumn(),
+    )
+    bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    with bar:
+        task = bar.add_task("waiting", total=None)
+        for event in passing:
+            if isinstance(event, events.Progress):
+                total = max(event.rows_expected, event.rows_done)
+                bar.update(task, description=event.method, completed=event.rows_done, total=total)
+            yield event

@@ -1,0 +1,120 @@
+"""What `salience explain` says at the end: a table for people, or one JSON object."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from salience_client.commands.files import WrittenMap
+from salience_client.explanation import Explanation
+from salience_client.saliency_map import SaliencyMap
+
+
+def json_report(explanation: Explanation, image: Path, written: Sequence[WrittenMap]) -> str:
+    """One JSON object; numbers that are not finite become null. `written` may be empty."""
+    started, finished = explanation.started, explanation.finished
+    files: list[WrittenMap | None] = [*written] or [None] * len(explanation.maps)
+    targets = [asdict(target) for target in explanation.prediction.targets]
+    report = {
+        "image": str(image),
+        "model": started.model,
+        "version": started.version,
+        "digest": started.bundle_digest,
+        "provider": started.provider,
+        "prediction": [asdict(score) for score in explanation.prediction.top],
+        "target": targets[0]["name"] if len(targets) == 1 else None,
+        "targets": targets,
+        "methods": [_map_entry(m, f) for m, f in zip(explanation.maps, files, strict=True)],
+        "rows": finished.rows,
+        "seconds": finished.total_seconds,
+        "queue_seconds": finished.queue_seconds,
+        "compute_seconds": finished.compute_seconds,
+    }
+    return json.dumps(_finite(report), allow_nan=False, ensure_ascii=False)
+
+
+def print_table(console: Console, explanation: Explanation, image: Path) -> None:
+    """Class and probability, then a line per map."""
+    started, top = explanation.started, explanation.prediction.top[0]
+    size = f"{started.image_width}×{started.image_height}"
+    console.print(
+        f"{escape(image.name)} ({size}) · {escape(started.model)} {escape(started.version)} "
+        f"on {escape(started.provider)}",
+        highlight=False,
+        style="dim",
+    )
+    console.print(f"[bold]{escape(top.name)}[/]  {_certainty(top.probability, top.logit)}")
+    console.print(_table(explanation.maps))
+
+
+def _table(maps: Sequence[SaliencyMap]) -> Table:
+    scored = [word for word in ("ad", "ai", "ag") if any(_score(m, word) for m in maps)]
+    table = Table("Method", "Target", box=None, pad_edge=False, header_style="bold")
+    for word in scored:
+        table.add_column(f"{word.upper()} %", justify="right")
+    table.add_column("Rows", justify="right")
+    table.add_column("Seconds", justify="right")
+    table.add_column("Notes")
+    for map_ in maps:
+        table.add_row(
+            escape(map_.method),
+            escape(map_.target.name),
+            *(_score(map_, word) for word in scored),
+            "" if map_.rows is None else f"{map_.rows:,}",
+            "" if map_.seconds is None else f"{map_.seconds:.2f}",
+            escape(", ".join(_notes(map_))),
+        )
+    return table
+
+
+def _score(map_: SaliencyMap, word: str) -> str:
+    if map_.scores is None or word not in map_.scores.values:
+        return ""
+    return f"{map_.scores[word]:.1f}"
+
+
+def _notes(map_: SaliencyMap) -> list[str]:
+    side = map_.provenance.gradient_side
+    gradient = [] if side in ("none", "unspecified") else [f"gradient by {side}"]
+    steps = [] if map_.iterations is None else [f"{map_.iterations} steps"]
+    return [*gradient, *steps, *sorted(map_.flags)]
+
+
+def _certainty(probability: float | None, value: float) -> str:
+    return f"value {value:.4g}" if probability is None else f"p {probability:.4f}"
+
+
+def _map_entry(map_: SaliencyMap, written: WrittenMap | None) -> dict[str, Any]:
+    return {
+        "method": map_.method,
+        "target": map_.target.name,
+        "map": str(written.array) if written else None,
+        "overlay": str(written.picture) if written else None,
+        "scores": dict(map_.scores.values) if map_.scores else {},
+        "rows": map_.rows,
+        "seconds": map_.seconds,
+        "gradient_side": map_.provenance.gradient_side,
+        "degenerate": map_.is_degenerate,
+        "signed": map_.is_signed,
+        "flags": sorted(map_.flags),
+        "taps": list(map_.provenance.taps),
+        "options": dict(map_.provenance.options),
+        "iterations": map_.iterations,
+        "raw_minimum": map_.raw_minimum,
+        "raw_maximum": map_.raw_maximum,
+    }
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no infinity; the logarithm of a probability may be one."""
+    if isinstance(value, dict):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,121 @@
+"""What an explanation says while it runs, as typed values."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from salience_client.errors import SalienceError
+from salience_client.saliency_map import ResolvedTarget, SaliencyMap, Scores
+
+
+@dataclass(frozen=True)
+class Started:
+    """The request was accepted; no device work has begun.
+
+    Attributes:
+        model: the model's name.
+        version: the version that answers.
+        bundle_digest: SHA-256 of the bundle's manifest, in hex.
+        provider: the ONNX Runtime execution provider.
+        image_height: rows of the image as sent, after EXIF orientation.
+        image_width: columns of the image as sent, after EXIF orientation.
+        explanations_beside: explanations ahead of or beside this one on the server.
+    """
+
+    model: str
+    version: str
+    bundle_digest: str
+    provider: str
+    image_height: int
+    image_width: int
+    explanations_beside: int
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """A class with its logit and probability in [0, 1] (None for a regression)."""
+
+    index: int
+    label: str
+    logit: float
+    probability: float | None
+
+    @property
+    def name(self) -> str:
+        """The label, or the index where the model has no labels."""
+        return self.label or str(self.index)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model says of the image: at most five classes, best first, and the targets."""
+
+    top: tuple[ClassScore, ...]
+    targets: tuple[ResolvedTarget, ...]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Rows really completed for the whole request; `rows_done` never decreases.
+
+    `rows_expected` may shrink when a method converges early.
+    """
+
+    map_id: int
+    method: str
+    rows_done: int
+    rows_expected: int
+
+
+@dataclass(frozen=True, eq=False)
+class PartialMap:
+    """A map in the making.
+
+    Attributes:
+        map_id: the number that the finished map will have.
+        array: float32 [h, w], raw scale, at the tap's resolution; read-only.
+        tap: the tap it lives on.
+        fraction: share of the method's expected work behind it, in [0, 1].
+        skipped: partial maps left out before this one because the reader was slow.
+    """
+
+    map_id: int
+    array: NDArray[np.float32]
+    tap: str
+    fraction: float
+    skipped: int
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The end.
+
+    Attributes:
+        rows: rows run for this request.
+        queue_seconds: seconds its rows waited for the device.
+        compute_seconds: seconds of device time, shared batches counted by share.
+        total_seconds: seconds from arrival to this event.
+        map_seconds: seconds per map, in the order of map ids, scores included.
+        partial_maps_skipped: partial maps left out because the reader was slow.
+        map_rows: rows per map, in the order of map ids, scores included.
+    """
+
+    rows: int
+    queue_seconds: float
+    compute_seconds: float
+    total_seconds: float
+    map_seconds: tuple[float, ...]
+    partial_maps_skipped: int
+    map_rows: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Failed:
+    """One of many requests ended with an error; the others go on."""
+
+    error: SalienceError
+
+
+Event = Started | Prediction | Progress | PartialMap | SaliencyMap | Scores | Finished
+"""One event of an answer."""

@@ -1,0 +1,102 @@
+"""The service in this process: an engine behind the same seam, with no network between.
+
+The service is imported when it is first called for, never with the client.
+"""
+
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from salience.v1.explanation_service_pb2 import (
+    DescribeModelRequest,
+    DescribeModelResponse,
+    ExplainManyRequest,
+    ExplainManyResponse,
+    ExplainRequest,
+    ExplainResponse,
+    ListModelsRequest,
+    ListModelsResponse,
+    RequestError,
+)
+from salience_client.errors import SalienceError, error_of_number
+from salience_client.extras import require
+
+
+def open_in_process(models: str | PathLike[str], **config: object) -> "InProcess":
+    """A transport for `Client` to an engine that serves the bundles in a directory.
+
+    Args:
+        models: the directory; each bundle in it is opened, checked and warmed here.
+        **config: keys of the server's configuration, such as `threads=4`.
+
+    Raises:
+        MissingExtra: the service is not installed.
+        SalienceError: no bundle can be opened, or the configuration is wrong.
+    """
+    engines = require("salience_service.engine", "service", "explaining in this process")
+    configs = require("salience_service.config", "service", "explaining in this process")
+    with translated():
+        return InProcess(engines.Engine.open(Path(models), configs.read_config(**config)))
+
+
+class InProcess:
+    """Carries messages to an engine in this process; owns the engine.
+
+    Args:
+        engine: a `salience_service.engine.Engine`.
+    """
+
+    def __init__(self, engine: Any) -> None:
+        from salience_service.rpc.inprocess import InProcessTransport
+
+        self._engine = engine
+        self._answers = InProcessTransport(engine)
+
+    def explain(self, request: ExplainRequest, timeout: float | None) -> Generator[ExplainResponse]:
+        """The work begins when the first message is read, in the thread that reads."""
+        with translated():
+            yield from self._answers.explain(request, timeout)
+
+    def explain_many(
+        self, requests: Iterable[ExplainManyRequest], timeout: float | None
+    ) -> Generator[ExplainManyResponse]:
+        """One request after the other; `timeout` is for each."""
+        for request in requests:
+            try:
+                for response in self.explain(request.request, timeout):
+                    yield ExplainManyResponse(tag=request.tag, response=response)
+            except SalienceError as error:
+                fault = RequestError(code=error.code.value[0], message=error.message)
+                yield ExplainManyResponse(tag=request.tag, error=fault)
+
+    def list_models(self, request: ListModelsRequest, timeout: float | None) -> ListModelsResponse:  # noqa: ARG002
+        """Lists the models served; takes no time worth a deadline."""
+        with translated():
+            return self._answers.list_models()
+
+    def describe_model(
+        self,
+        request: DescribeModelRequest,
+        timeout: float | None,  # noqa: ARG002
+    ) -> DescribeModelResponse:
+        """Says all of one model; takes no time worth a deadline."""
+        with translated():
+            return self._answers.describe_model(request)
+
+    def close(self) -> None:
+        """Ends running explanations and the device's thread."""
+        self._engine.close()
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """The service's errors become the client's; for code that calls the service itself."""
+    from salience_service.errors import SalienceError as ServiceError
+    from salience_service.rpc.status import code_of
+
+    try:
+        yield
+    except ServiceError as error:
+        raise error_of_number(code_of(error), str(error)) from error

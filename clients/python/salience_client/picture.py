@@ -1,0 +1,142 @@
+"""Pictures of maps: a map in colour over its image, as the model saw it."""
+
+import os
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from salience_client.errors import InvalidRequest
+from salience_client.extras import require
+from salience_client.saliency_map import Rectangle, SaliencyMap
+
+# The colours of the server's own overlays.
+UNSIGNED_COLOURS = "bids:inferno"
+"""Perceptually uniform, dark to bright."""
+SIGNED_COLOURS = "crameri:vik"
+"""Diverging: blue is evidence against, white is nothing, red is evidence for."""
+_COLOURS = 256
+
+ImageSource = NDArray[np.uint8] | bytes | str | os.PathLike[str]
+"""RGB uint8 [H, W, 3], grey [H, W] or [H, W, 1], or a picture file."""
+
+
+def overlay(
+    image: ImageSource, saliency_map: SaliencyMap | NDArray[Any], alpha: float = 0.5
+) -> NDArray[np.uint8]:
+    """A map in colour over its image, on the map's grid.
+
+    Unsigned maps run from their least to their greatest value; signed maps have zero in
+    the middle of a diverging colour map. Pixels that the model never saw stay as they are.
+
+    Args:
+        image: the image as it was sent. For a map in input geometry it is cut to what the
+            model saw; then it is resized to the map's grid.
+        saliency_map: a map in input or original geometry; or numbers [h, w], which are
+            taken as signed if one is negative.
+        alpha: how strongly the colours are mixed over the image, in [0, 1].
+
+    Returns:
+        RGB, uint8 [h, w, 3].
+
+    Raises:
+        InvalidRequest: not an image, not a map, or alpha out of range.
+        MissingExtra: Pillow or cmap is not installed.
+    """
+    if not 0 <= alpha <= 1:
+        raise InvalidRequest(f"alpha is {alpha}: give 0 to 1")
+    if isinstance(saliency_map, SaliencyMap):
+        values, signed = _drawable(saliency_map), saliency_map.is_signed
+        seen = saliency_map.seen if saliency_map.geometry == "input" else None
+        valid = saliency_map.validity
+    else:
+        values, signed = _plain(saliency_map), bool((saliency_map < 0).any())
+        seen, valid = None, None
+    under = _fit(image, values.shape, seen).astype(np.float32)
+    mixed = under + alpha * (_coloured(values, signed) - under)
+    result = mixed if valid is None else np.where(valid[:, :, None], mixed, under)
+    return np.asarray(np.rint(result), np.uint8)
+
+
+def letterboxed(image: ImageSource, width: int, height: int) -> NDArray[np.uint8]:
+    """An image as a model with the "pad" rule sees it: whole, centred on black, aspect kept.
+
+    Returns:
+        RGB, uint8 [height, width, 3].
+
+    Raises:
+        InvalidRequest: not an image.
+        MissingExtra: Pillow is not installed.
+    """
+    operations = require("PIL.ImageOps", "cli", "drawing a map")
+    return np.asarray(operations.pad(_opened(image), (width, height)), np.uint8)
+
+
+def _drawable(saliency_map: SaliencyMap) -> NDArray[np.float32]:
+    if saliency_map.is_png:
+        raise InvalidRequest(f"a {saliency_map.encoding} map is a picture: ask for 'float32'")
+    if saliency_map.geometry == "feature":
+        raise InvalidRequest("a map in feature geometry has no image: ask for 'input'")
+    return _plain(saliency_map.array)
+
+
+def _plain(values: NDArray[Any]) -> NDArray[np.float32]:
+    if values.ndim != 2 or values.size == 0 or not np.isfinite(values).all():
+        raise InvalidRequest(f"a map is finite numbers [h, w]; this has shape {values.shape}")
+    return np.asarray(values, np.float32)
+
+
+def _coloured(values: NDArray[np.float32], signed: bool) -> NDArray[np.float32]:
+    """Colours, float32 [h, w, 3] in [0, 255]; a flat map has the colour of zero."""
+    low = -np.abs(values).max() if signed else values.min()
+    high = -low if signed else values.max()
+    middle = 0.5 if signed else 0.0
+    share = (values - low) / (high - low) if high > low else np.full_like(values, middle)
+    colormap = require("cmap", "cli", "drawing a map").Colormap
+    table = colormap(SIGNED_COLOURS if signed else UNSIGNED_COLOURS).lut(_COLOURS)
+    index = np.rint(share * (_COLOURS - 1)).astype(np.intp)
+    return np.asarray(255 * table[index, :3], np.float32)
+
+
+def _fit(image: ImageSource, shape: tuple[int, ...], seen: Rectangle | None) -> NDArray[np.uint8]:
+    """The part of an image that was seen (None = all), resized to RGB uint8 [h, w, 3]."""
+    resampling = require("PIL.Image", "cli", "drawing a map").Resampling.BILINEAR
+    box = None
+    if seen is not None:
+        box = (seen.left, seen.top, seen.left + seen.width, seen.top + seen.height)
+    height, width = shape
+    try:
+        return np.asarray(_opened(image).resize((width, height), resampling, box), np.uint8)
+    except ValueError as error:
+        raise InvalidRequest("the map was not made from this image: its cut is outside") from error
+
+
+def _opened(image: ImageSource) -> Any:
+    """A Pillow picture in RGB, EXIF orientation applied, 16-bit grey brought to 8 bit."""
+    pictures = require("PIL.Image", "cli", "drawing a map")
+    operations = require("PIL.ImageOps", "cli", "drawing a map")
+    if isinstance(image, np.ndarray):
+        return _from_array(pictures, image)
+    source = BytesIO(image) if isinstance(image, bytes) else Path(image)
+    try:
+        with pictures.open(source) as picture:
+            upright = operations.exif_transpose(picture)
+            if upright.mode.startswith("I"):
+                upright = pictures.fromarray((np.asarray(upright) // 257).astype(np.uint8))
+            return upright.convert("RGB")
+    except (pictures.UnidentifiedImageError, pictures.DecompressionBombError) as error:
+        raise InvalidRequest("this file is not a picture that can be drawn on") from error
+
+
+def _from_array(pictures: Any, image: NDArray[np.uint8]) -> Any:
+    is_grey = image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 1)
+    is_colour = image.ndim == 3 and image.shape[2] == 3
+    if image.dtype != np.uint8 or not (is_grey or is_colour):
+        raise InvalidRequest(
+            f"an image to draw on is uint8 [H, W] or [H, W, 3]; this is {image.dtype} "
+            f"{list(image.shape)}"
+        )
+    plane = image[:, :, 0] if image.ndim == 3 and is_grey else image
+    return pictures.fromarray(plane).convert("RGB")

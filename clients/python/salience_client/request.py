@@ -1,0 +1,86 @@
+"""A request in the caller's words, and the message it becomes."""
+
+from collections.abc import Iterable
+from typing import Any, Literal, Required, TypedDict, Unpack
+
+from salience.v1 import map_pb2
+from salience.v1.explanation_service_pb2 import ExplainRequest
+from salience_client.fill import Fill, fill_message
+from salience_client.image import ImageLike, image_message
+from salience_client.method import Method, method_message
+from salience_client.target import Target, target_message
+from salience_client.words import number_of, score_number
+
+Encoding = Literal["float32", "float16", "png-grey", "png-overlay", "png-masked"]
+Geometry = Literal["feature", "input", "original"]
+Scale = Literal["unit", "raw"]
+Score = Literal["ad", "ai", "ag"]
+
+
+class RequestOptions(TypedDict, total=False):
+    """Everything a request says besides its image; only `model` and `methods` must be there."""
+
+    model: Required[str]
+    """The model's name."""
+    methods: Required[str | Method | Iterable[str | Method]]
+    """One or more methods, run in this order."""
+    version: str
+    """The model's version; not given = the newest."""
+    targets: Target | Iterable[Target]
+    """One or more targets; none = the class with the highest logit."""
+    fill: Fill
+    """What stands behind the masks; not given = "mean"."""
+    scores: Iterable[Score]
+    """Scores of each map."""
+    score_fill: Fill
+    """The fill of the scores; not given = `fill`."""
+    encoding: Encoding
+    """How pixels are written; not given = "float32"."""
+    geometry: Geometry
+    """Which pixel grid; not given = "input"."""
+    scale: Scale
+    """Which scale of values; not given = "unit": [0, 1], or [−1, 1] for signed maps."""
+    overlay_alpha: float
+    """How strongly a "png-overlay" is mixed over the image, in (0, 1]; not given = 0.5."""
+    partial_maps: bool
+    """Whether maps in the making are sent too; not given = True for `stream`."""
+
+
+def explain_request(image: ImageLike, **options: Unpack[RequestOptions]) -> ExplainRequest:
+    """The message for one image; `Client.stream` and `Client.explain` take the same arguments.
+
+    Raises:
+        InvalidRequest: something cannot be said; nothing was sent.
+        OSError: the image's path cannot be read.
+    """
+    request = ExplainRequest(
+        model=options["model"],
+        version=options.get("version", ""),
+        image=image_message(image),
+        methods=[method_message(method) for method in _several(options["methods"])],
+        targets=[target_message(target) for target in _several(options.get("targets", ()))],
+        scores=[score_number(score) for score in _several(options.get("scores", ()))],
+        format=_format(options),
+        no_partial_maps=not options.get("partial_maps", True),
+    )
+    if "fill" in options:
+        request.fill.CopyFrom(fill_message(options["fill"]))
+    if "score_fill" in options:
+        request.score_fill.CopyFrom(fill_message(options["score_fill"]))
+    return request
+
+
+def _format(options: RequestOptions) -> map_pb2.MapFormat:
+    return map_pb2.MapFormat(
+        encoding=number_of(map_pb2.MapEncoding, options.get("encoding", "float32")),
+        geometry=number_of(map_pb2.MapGeometry, options.get("geometry", "input")),
+        scale=number_of(map_pb2.MapScale, options.get("scale", "unit")),
+        overlay_alpha=options.get("overlay_alpha", 0.0),
+    )
+
+
+def _several(given: Any) -> Iterable[Any]:
+    """One thing alone, words included, stands for a list of one."""
+    if isinstance(given, Iterable) and not isinstance(given, str):
+        return given
+    return (given,)

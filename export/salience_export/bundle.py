@@ -1,0 +1,218 @@
+"""Writes a bundle: its files into a hidden directory, proved, then all at once under its name."""
+
+import hashlib
+import importlib.metadata
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+from salience_service.bundle.manifest import (
+    NAME,
+    BundleFile,
+    Golden,
+    Graph,
+    GraphRole,
+    Manifest,
+    Source,
+    Tap,
+)
+from salience_service.bundle.manifest_json import to_json
+from salience_service.bundle.program import check_program
+from salience_service.bundle.reader import open_bundle, read_golden
+from salience_service.errors import BundleRefused
+
+from salience_export.contract import ModelContract
+from salience_export.errors import ExportError
+from salience_export.golden import TOLERANCE, write_golden
+from salience_export.graphs.build import BuiltGraphs, build_graphs
+from salience_export.graphs.weights import WEIGHTS, share_weights
+from salience_export.parity import Parity, measure_parity
+from salience_export.sources.source import LOGITS, SourceModel
+from salience_export.trial import Trial
+
+MANIFEST, GOLDEN, PROGRAM = "manifest.json", "golden.npz", "gradient.pt2"
+
+_WRITERS = ("salience", "onnx", "onnxruntime", "numpy", "torch", "onnxscript")
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where a bundle goes: `models`/NAME/VERSION, which must not exist yet.
+
+    Raises:
+        ExportError: a name or version outside the alphabet of names.
+    """
+
+    models: Path
+    name: str
+    version: str = "1"
+
+    def __post_init__(self) -> None:
+        for what, word in (("name", self.name), ("version", self.version)):
+            if not NAME.fullmatch(word):
+                raise ExportError(
+                    f"{what} {word!r}: use a-z, 0-9, '.', '_', '-', at most 64, "
+                    "beginning with a letter or digit"
+                )
+
+    @property
+    def directory(self) -> Path:
+        """The bundle's directory."""
+        return self.models / self.name / self.version
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What an export did.
+
+    Attributes:
+        directory: the bundle.
+        manifest: what it says of itself.
+        digest: SHA-256 of its manifest in hex.
+        parity: how far its graphs are from the source.
+        seconds: how long it took, tracing included.
+    """
+
+    directory: Path
+    manifest: Manifest
+    digest: str
+    parity: Parity
+    seconds: float
+
+
+def export_bundle(
+    open_source: Callable[[], SourceModel], contract: ModelContract, destination: Destination
+) -> ExportReport:
+    """Writes the bundle of a source, whole or not at all.
+
+    Args:
+        open_source: opens it; called once the destination is known to be free.
+        contract: what the source does not say of itself.
+        destination: where the bundle goes.
+
+    Raises:
+        ExportError: the version exists, the source cannot be exported, or the written
+            graphs differ from it.
+    """
+    began = time.perf_counter()
+    final = destination.directory
+    if final.exists():
+        raise ExportError(
+            f"{destination.name} {destination.version} exists already; choose another version"
+        )
+    source = open_source()
+    final.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{destination.version}-", dir=final.parent))
+    try:
+        manifest, parity = _write(draft, source, contract, destination)
+        digest = _prove(draft)
+        draft.chmod(0o755)
+        _show(draft, final)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+        with suppress(OSError):  # only an empty directory goes
+            final.parent.rmdir()
+    return ExportReport(final, manifest, digest, parity, time.perf_counter() - began)
+
+
+def _write(
+    draft: Path, source: SourceModel, contract: ModelContract, destination: Destination
+) -> tuple[Manifest, Parity]:
+    """Every file of the bundle; the manifest last, since it holds the others' digests."""
+    head = contract.head(source.output, _classes(source.model))
+    built = build_graphs(source.model, source.taps)
+    taps = _taps(source, built)
+    graphs = _write_graphs(draft, built, taps)
+    trial = Trial(draft, taps, graphs)
+    parity = measure_parity(trial, source, contract.input)
+    write_golden(draft / GOLDEN, trial, contract.input)
+    if source.torch_program is not None:
+        (draft / PROGRAM).write_bytes(source.torch_program)
+    manifest = Manifest(
+        name=destination.name,
+        version=destination.version,
+        input=contract.input,
+        head=head,
+        taps=taps,
+        graphs=graphs,
+        files=_files(draft),
+        golden=Golden(GOLDEN, TOLERANCE),
+        source=Source(source.kind, source.digest, parity.worst, source.changes),
+        torch_program=PROGRAM if source.torch_program is not None else "",
+        written_by=_written_by(source.kind),
+    )
+    (draft / MANIFEST).write_text(to_json(manifest), encoding="utf-8")
+    return manifest, parity
+
+
+def _classes(model: onnx.ModelProto) -> int:
+    output = next(value for value in model.graph.output if value.name == LOGITS)
+    return int(output.type.tensor_type.shape.dim[1].dim_value)
+
+
+def _taps(source: SourceModel, built: BuiltGraphs) -> tuple[Tap, ...]:
+    return tuple(
+        Tap(tap.name, tap.channels, tap.height, tap.width, output)
+        for tap, output in zip(source.taps, built.outputs, strict=True)
+    )
+
+
+def _write_graphs(draft: Path, built: BuiltGraphs, taps: tuple[Tap, ...]) -> tuple[Graph, ...]:
+    """The graphs and their one file of weights."""
+    models = {"forward.onnx": built.forward, "masked.onnx": built.masked}
+    models |= {f"tail_{number}.onnx": tail for number, tail in enumerate(built.tails)}
+    shared = share_weights(models)
+    (draft / WEIGHTS).write_bytes(shared.content)
+    for path, model in shared.graphs.items():
+        (draft / path).write_bytes(model.SerializeToString(deterministic=True))
+    tails = [
+        Graph(GraphRole.TAIL, f"tail_{number}.onnx", _opset(tail), tap.name, live)
+        for number, (tap, tail, live) in enumerate(zip(taps, built.tails, built.live, strict=True))
+    ]
+    return (
+        Graph(GraphRole.FORWARD, "forward.onnx", _opset(built.forward)),
+        Graph(GraphRole.MASKED, "masked.onnx", _opset(built.masked)),
+        *tails,
+    )
+
+
+def _opset(model: onnx.ModelProto) -> int:
+    return next(each.version for each in model.opset_import if each.domain in ("", "ai.onnx"))
+
+
+def _files(draft: Path) -> tuple[BundleFile, ...]:
+    return tuple(
+        BundleFile(path.name, hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_size)
+        for path in sorted(draft.iterdir())
+    )
+
+
+def _written_by(kind: str) -> Mapping[str, str]:
+    """Versions of the packages that had a part in it; torch only where it had one."""
+    writers = _WRITERS if kind == "torch" else _WRITERS[:4]
+    return {name: importlib.metadata.version(name) for name in writers}
+
+
+def _prove(draft: Path) -> str:
+    """Opens the bundle as the service will; returns its digest."""
+    try:
+        bundle = open_bundle(draft)
+        read_golden(bundle)
+        if bundle.manifest.torch_program:
+            check_program(bundle.path(bundle.manifest.torch_program))
+    except BundleRefused as error:
+        raise ExportError(f"the service would refuse this bundle: {error}") from error
+    return bundle.digest
+
+
+def _show(draft: Path, final: Path) -> None:
+    """Gives the finished directory its name; another export may have taken it meanwhile."""
+    try:
+        draft.rename(final)
+    except OSError as error:
+        raise ExportError("this version was written by someone else; choose another") from error

@@ -1,0 +1,1 @@
+"""Graph work: one ONNX model in, the graphs of a bundle out; pure, no files."""

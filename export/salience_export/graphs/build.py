@@ -1,0 +1,55 @@
+"""All graphs of a bundle, from one source."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import onnx
+
+from salience_export.graphs.batch import settle_shapes
+from salience_export.graphs.forward import build_forward, output_names
+from salience_export.graphs.masked import build_masked
+from salience_export.graphs.tail import build_tail, live_tensors
+from salience_export.sources.source import SourceTap
+
+
+@dataclass(frozen=True)
+class BuiltGraphs:
+    """The graphs, weights still inside, and the names that join them.
+
+    Attributes:
+        forward: `images` → `logits`, taps, live tensors.
+        masked: see `build_masked`.
+        tails: one per tap, in the order of the taps.
+        outputs: per tap, its output of the forward graph.
+        live: per tap, the outputs of the forward graph that its tail takes besides.
+
+    """
+
+    forward: onnx.ModelProto
+    masked: onnx.ModelProto
+    tails: tuple[onnx.ModelProto, ...]
+    outputs: tuple[str, ...]
+    live: tuple[tuple[str, ...], ...]
+
+
+def build_graphs(model: onnx.ModelProto, taps: Sequence[SourceTap]) -> BuiltGraphs:
+    """The graphs of a source, for its taps.
+
+    Args:
+        model: input `images` [N, C, H, W], output `logits` [N, K].
+        taps: at least one.
+
+    Raises:
+        ExportError: a tap has no tail.
+
+    """
+    settled = settle_shapes(model)
+    live = [live_tensors(settled, tap) for tap in taps]
+    names = output_names(taps, [tensor for each in live for tensor in each])
+    return BuiltGraphs(
+        forward=build_forward(settled, names),
+        masked=build_masked(settled),
+        tails=tuple(build_tail(settled, tap, names) for tap in taps),
+        outputs=tuple(names[tap.tensor] for tap in taps),
+        live=tuple(tuple(names[tensor] for tensor in each) for each in live),
+    )

@@ -1,0 +1,153 @@
+"""The `masked` graph: images composed with small maps in, logits out; a row is a map.
+
+It is made for speed: over the pixels of a mask there are two passes (one multiplication,
+one addition), over those of a row four (two gathers, one multiplication, one addition).
+"""
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+
+from salience_export.graphs.flow import Flow, assemble, stand_aside
+from salience_export.graphs.forward import declared
+from salience_export.graphs.shapes import Shape
+from salience_export.sources.source import IMAGES, LOGITS
+from salience_service.interpolation import FLAT
+
+INPUTS = (
+    "differences", "fills", "image_of", "maps", "rows", "columns", "normalise", "scale", "shift"
+)  # fmt: skip
+
+
+_AXES_AS_INPUT = 18
+"""The opset from which on ReduceMin and ReduceMax take their axes as an input."""
+
+
+def build_masked(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The masked graph of a source.
+
+    up = rows · map · columnsᵀ; where `normalise`, (up − min) / (max − min), a flat map
+    (range ≤ FLAT · largest absolute value) giving zeros; mask = scale · up + shift;
+    row = fills[image_of] + mask · differences[image_of].
+
+    A map that is normalised is first lowered by its own minimum, while it is small. This
+    changes nothing (interpolation weights sum to 1) but that (up − min) / (max − min) can
+    then be one multiplication and one addition a pixel without loss of digits.
+
+    Args:
+        model: input `images` [N, C, H, W], output `logits` [N, K].
+
+    Returns:
+        `differences` (image − fill) [R, C, H, W], `fills` [R, C, H, W], `image_of` int64 [N],
+        `maps` [N, h, w], `rows` [H, h], `columns` [W, w], `normalise` bool [N],
+        `scale` [N], `shift` [N] → `logits` [N, K].
+
+    """
+    shapes = Flow(model).shapes
+    made = {name for node in _composition() for name in node.output} - {IMAGES}
+    shared, _ = stand_aside(model, {*INPUTS, *made, *_constants()})
+    shared.graph.initializer.extend(
+        onnx.numpy_helper.from_array(value, name) for name, value in _constants().items()
+    )
+    outputs = [declared(LOGITS, shapes[LOGITS], "N")]
+    opset = next(each.version for each in model.opset_import if each.domain in ("", "ai.onnx"))
+    nodes = [*_for_opset(_composition(), opset), *shared.graph.node]
+    return assemble(shared, "masked", _inputs(shapes[IMAGES]), outputs, nodes)
+
+
+def _inputs(images: Shape) -> list[onnx.ValueInfoProto]:
+    _, height, width = images.per_image
+    sizes: dict[str, tuple[int, list[str | int]]] = {
+        "image_of": (TensorProto.INT64, ["N"]),
+        "maps": (TensorProto.FLOAT, ["N", "h", "w"]),
+        "rows": (TensorProto.FLOAT, [height, "h"]),
+        "columns": (TensorProto.FLOAT, [width, "w"]),
+        "normalise": (TensorProto.BOOL, ["N"]),
+        "scale": (TensorProto.FLOAT, ["N"]),
+        "shift": (TensorProto.FLOAT, ["N"]),
+    }
+    return [declared("differences", images, "R"), declared("fills", images, "R")] + [
+        helper.make_tensor_value_info(name, element, size)
+        for name, (element, size) in sizes.items()
+    ]
+
+
+def _composition() -> list[onnx.NodeProto]:
+    """The nodes from the inputs to `images` [N, C, H, W]."""
+    return [*_upsampling(), *_factors(), *_rows()]
+
+
+def _for_opset(nodes: list[onnx.NodeProto], opset: int) -> list[onnx.NodeProto]:
+    """The nodes as the opset writes them: reductions took their axes as an attribute once."""
+    for node in nodes:
+        if node.op_type in ("ReduceMin", "ReduceMax") and opset >= _AXES_AS_INPUT:
+            node.ClearField("attribute")
+            node.attribute.append(helper.make_attribute("keepdims", 1))
+            node.input.append("map_axes")
+    return nodes
+
+
+def _upsampling() -> list[onnx.NodeProto]:
+    """`up` [N, H, W] of the map less `lowered_by` [N, 1, 1] (0 where not normalised)."""
+    return [
+        _node("Unsqueeze", "normalise", "map_axes", to="normalise_"),
+        _node("ReduceMin", "maps", to="map_low", axes=[1, 2]),
+        _node("Where", "normalise_", "map_low", "zero", to="lowered_by"),
+        _node("Sub", "maps", "lowered_by", to="lowered"),
+        _node("MatMul", "rows", "lowered", to="tall"),
+        _node("Transpose", "columns", to="columns_t", perm=[1, 0]),
+        _node("MatMul", "tall", "columns_t", to="up"),
+    ]
+
+
+def _factors() -> list[onnx.NodeProto]:
+    """`factor` and `offset` [N, 1, 1]: mask = factor · up + offset."""
+    return [
+        _node("ReduceMin", "up", to="low", axes=[1, 2]),
+        _node("ReduceMax", "up", to="high", axes=[1, 2]),
+        _node("Sub", "high", "low", to="span"),
+        _node("Add", "low", "lowered_by", to="true_low"),
+        _node("Add", "high", "lowered_by", to="true_high"),
+        _node("Abs", "true_low", to="low_size"),
+        _node("Abs", "true_high", to="high_size"),
+        _node("Max", "low_size", "high_size", to="size"),
+        _node("Mul", "size", "flat", to="least_span"),
+        _node("Greater", "span", "least_span", to="is_not_flat"),
+        _node("Where", "is_not_flat", "span", "one", to="divisor"),
+        _node("Unsqueeze", "scale", "map_axes", to="scale_"),
+        _node("Unsqueeze", "shift", "map_axes", to="shift_"),
+        _node("Div", "scale_", "divisor", to="stretch"),
+        _node("Where", "is_not_flat", "stretch", "zero", to="normalised"),
+        _node("Where", "normalise_", "normalised", "scale_", to="factor"),
+        _node("Mul", "low", "factor", to="below"),
+        _node("Where", "normalise_", "below", "zero", to="removed"),
+        _node("Sub", "shift_", "removed", to="offset"),
+    ]
+
+
+def _rows() -> list[onnx.NodeProto]:
+    """`images` [N, C, H, W] = fills[image_of] + mask · differences[image_of]."""
+    return [
+        _node("Mul", "up", "factor", to="scaled"),
+        _node("Add", "scaled", "offset", to="mask"),
+        _node("Unsqueeze", "mask", "channel_axis", to="mask_"),
+        _node("Gather", "differences", "image_of", to="difference", axis=0),
+        _node("Mul", "difference", "mask_", to="shown"),
+        _node("Gather", "fills", "image_of", to="fill", axis=0),
+        _node("Add", "shown", "fill", to=IMAGES),
+    ]
+
+
+def _constants() -> dict[str, NDArray[np.generic]]:
+    return {
+        "zero": np.zeros((), np.float32),
+        "one": np.ones((), np.float32),
+        "flat": np.full((), FLAT, np.float32),
+        "map_axes": np.array([1, 2], np.int64),
+        "channel_axis": np.array([1], np.int64),
+    }
+
+
+def _node(operator: str, *inputs: str, to: str, **attributes: int | list[int]) -> onnx.NodeProto:
+    return helper.make_node(operator, inputs, [to], None, None, None, None, **attributes)

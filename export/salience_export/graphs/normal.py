@@ -1,0 +1,100 @@
+"""A file's graph in the one form that the rest of the exporter reads."""
+
+from collections.abc import Sequence
+
+import onnx
+from onnx import inliner, version_converter
+
+from salience_export.errors import ExportError
+from salience_export.graphs.flow import rename, stand_aside
+from salience_export.sources.source import IMAGES
+
+OPSET = 17
+"""The least opset of a bundle's graphs: the first with LayerNormalization."""
+
+_IR = 8
+"""The file format version that belongs to opset 17."""
+
+
+def normal_form(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy with functions inlined, constants held as weights, and weights no inputs."""
+    result = onnx.ModelProto()
+    result.CopyFrom(inliner.inline_local_functions(model) if model.functions else model)
+    graph = result.graph
+    kept = [node for node in graph.node if not _hold(graph, node)]
+    del graph.node[:]
+    graph.node.extend(kept)
+    held = {tensor.name for tensor in graph.initializer}
+    inputs = [value for value in graph.input if value.name not in held]
+    del graph.input[:]
+    graph.input.extend(inputs)
+    result.ir_version = max(result.ir_version, _IR)
+    return result
+
+
+def _hold(graph: onnx.GraphProto, node: onnx.NodeProto) -> bool:
+    """Keeps a Constant's tensor among the graph's weights; says whether it did."""
+    tensors = [a.t for a in node.attribute if a.name == "value"]
+    if node.op_type != "Constant" or not tensors:
+        return False
+    held = graph.initializer.add()
+    held.CopyFrom(tensors[0])
+    held.name = node.output[0]
+    return True
+
+
+def take_images(model: onnx.ModelProto, sizes: Sequence[int], nhwc: bool) -> onnx.ModelProto:
+    """A copy whose one input is `images` [N, C, H, W].
+
+    Args:
+        model: of one input.
+        sizes: C, H, W.
+        nhwc: whether the model itself reads [N, H, W, C]; a Transpose is put in front.
+
+    """
+    own = model.graph.input[0].name
+    result, moved = stand_aside(model, set() if own == IMAGES and not nhwc else {IMAGES})
+    own = moved.get(own, own)
+    if nhwc:
+        turn = onnx.helper.make_node("Transpose", [IMAGES], [own], perm=[0, 2, 3, 1])
+        nodes = [turn, *result.graph.node]
+        del result.graph.node[:]
+        result.graph.node.extend(nodes)
+    else:
+        rename(result.graph, {own: IMAGES})
+    del result.graph.input[:]
+    result.graph.input.append(
+        onnx.helper.make_tensor_value_info(IMAGES, onnx.TensorProto.FLOAT, ["N", *sizes])
+    )
+    del result.graph.value_info[:]
+    return result
+
+
+def opset_of(model: onnx.ModelProto) -> int:
+    """The version of ONNX's own operators that the model uses."""
+    return next((each.version for each in model.opset_import if each.domain in ("", "ai.onnx")), 0)
+
+
+def raise_opset(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model at opset 17 or, where it is newer, as it is.
+
+    Raises:
+        ExportError: an operator has no translation.
+
+    """
+    if opset_of(model) >= OPSET:
+        return model
+    try:
+        return version_converter.convert_version(model, OPSET)
+    except Exception as error:  # the converter's errors share no base but Exception
+        raise ExportError(
+            f"opset {opset_of(model)} cannot be raised to {OPSET} here;"
+            f" export the model again with opset {OPSET} or later"
+        ) from error
+
+
+def fixed_batch(model: onnx.ModelProto) -> int:
+    """The batch that the model's input states, 0 where it is free."""
+    held = {tensor.name for tensor in model.graph.initializer}
+    images = next(value for value in model.graph.input if value.name not in held)
+    return int(images.type.tensor_type.shape.dim[0].dim_value)

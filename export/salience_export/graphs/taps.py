@@ -1,0 +1,189 @@
+"""Which tensors of a graph are worth explaining: the block outputs at each resolution."""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+import onnx
+
+from salience_export.errors import ExportError
+from salience_export.graphs.flow import Flow
+from salience_export.graphs.shapes import Shape
+from salience_export.sources.source import LOGITS, SourceTap
+
+ACTIVATIONS = frozenset(
+    {"Relu", "LeakyRelu", "PRelu", "Clip", "Elu", "Selu", "Celu", "ThresholdedRelu"}
+    | {"Sigmoid", "HardSigmoid", "Tanh", "Softplus", "Softsign"}
+    | {"HardSwish", "Swish", "Mish", "Gelu"}
+)
+_DENSE = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+_NORMS = frozenset({"BatchNormalization", "InstanceNormalization", "GroupNormalization"})
+_JOINS = frozenset({"Add", "Sum", "Concat"})
+_COPIES = frozenset({"Identity", "Dropout"})
+
+
+def tap_of(model: onnx.ModelProto, tensor: str) -> SourceTap:
+    """The tap that is this tensor.
+
+    Raises:
+        ExportError: no such tensor, or not float32 [N, C, H, W] with more than one pixel.
+
+    """
+    flow = Flow(model)
+    if tensor not in flow.producers:
+        raise ExportError(f"the graph computes no tensor {tensor!r}; see its node outputs")
+    shape = flow.shapes.get(tensor)
+    if shape is None or tensor == LOGITS or not shape.is_map:
+        stated = "unknown" if shape is None else ["N" if n is None else n for n in shape.dimensions]
+        raise ExportError(
+            f"{tensor!r} has shape {stated}: a tap is float32 [N, C, H, W] with more than one pixel"
+        )
+    return _tap(tensor, shape)
+
+
+def choose_taps(model: onnx.ModelProto, classes: int) -> tuple[SourceTap, ...]:
+    """The taps of a graph that names none, in computation order.
+
+    Only tensors that every path from the images to the logits goes through are
+    considered. At each resolution the last block output is taken: a residual sum or
+    concatenation with its activation, or the linear convolution after a depthwise one;
+    where there are no blocks, the last convolution with its activation; where there is
+    neither, the last tensor. To these comes the last spatial map that is not class scores.
+
+    Args:
+        model: input `images` [N, C, H, W].
+        classes: K of `logits` [N, K], to know class scores by.
+
+    Raises:
+        ExportError: the graph has no spatial tensor.
+
+    """
+    flow = Flow(model)
+    shapes = flow.shapes
+    maps = [
+        name
+        for name in gates(flow)
+        if name in shapes and shapes[name].is_map and not _is_trivial(flow, name, classes)
+    ]
+    if not maps:
+        raise ExportError("no spatial tensor lies on every path to the logits; name taps")
+    chosen = {_last_block(flow, at) for at in _by_resolution(maps, shapes)} | {maps[-1]}
+    return tuple(_tap(name, shapes[name]) for name in maps if name in chosen)
+
+
+def gates(flow: Flow) -> Iterator[str]:
+    """The tensors through which every path from the images to the logits goes, in order."""
+    alive = flow.before([LOGITS]) & flow.rows
+    waiting = {name: _uses(flow, name, alive) for name in alive}
+    still_needed: set[str] = {name for name in alive if name not in flow.producers}
+    for node in flow.nodes:
+        made = [name for name in node.output if name in alive]
+        if not made:
+            continue
+        for name in still_needed.copy():
+            waiting[name].discard(id(node))
+            if not waiting[name]:
+                still_needed.remove(name)
+        still_needed.update(made)
+        if len(still_needed) == 1:
+            yield from still_needed
+
+
+def _uses(flow: Flow, name: str, alive: set[str]) -> set[int]:
+    """Nodes on the way to the logits that use the tensor's numbers."""
+    return {id(node) for node in flow.consumers.get(name, ()) if not alive.isdisjoint(node.output)}
+
+
+def _is_trivial(flow: Flow, name: str, classes: int) -> bool:
+    """Whether the map is a copy of another, a prepared image, or class scores."""
+    made_from, makes = flow.before([name]), flow.after([name])
+    learned = any(node.op_type in _DENSE and node.output[0] in made_from for node in flow.nodes)
+    weighed_again = any(
+        node.op_type in _DENSE and not makes.isdisjoint(node.input) for node in flow.nodes
+    )
+    is_scores = flow.shapes[name].per_image[0] == classes and not weighed_again
+    return flow.producers[name].op_type in _COPIES or not learned or is_scores
+
+
+def _by_resolution(maps: Iterable[str], shapes: Mapping[str, Shape]) -> list[list[str]]:
+    groups: dict[tuple[int, ...], list[str]] = {}
+    for name in maps:
+        groups.setdefault(shapes[name].per_image[1:], []).append(name)
+    return list(groups.values())
+
+
+def _last_block(flow: Flow, maps: list[str]) -> str:
+    """The best of the maps at one resolution."""
+    blocks = [name for name in maps if _ends_block(flow, name)]
+    convolved = [name for name in maps if _first_of(flow, name, _DENSE) is not None]
+    return (blocks or convolved or maps)[-1]
+
+
+def _ends_block(flow: Flow, name: str) -> bool:
+    """Whether it is a block's last tensor, its normalisation and activation included."""
+    if _joins(flow, name):
+        return True
+    node = flow.producers[name]
+    if node.op_type in ACTIVATIONS and _joins(flow, node.input[0]):
+        return len(flow.consumers[node.input[0]]) == 1
+    dense = _first_of(flow, name, _DENSE)
+    return dense is not None and not _is_depthwise(flow, dense) and _follows_depthwise(flow, dense)
+
+
+def _joins(flow: Flow, name: str) -> bool:
+    """Whether it is a sum or concatenation of several feature tensors."""
+    node = flow.producers.get(name)
+    return (
+        node is not None
+        and node.op_type in _JOINS
+        and sum(source in flow.rows for source in node.input) > 1
+    )
+
+
+def _first_of(flow: Flow, name: str, kinds: frozenset[str]) -> onnx.NodeProto | None:
+    """The node of these kinds that a chain of normalisations and activations starts from."""
+    node = flow.producers.get(name)
+    while node is not None and node.op_type not in kinds:
+        if node.op_type not in ACTIVATIONS | _NORMS and not _is_gated(flow, node):
+            return None
+        node = flow.producers.get(node.input[0])
+    return node
+
+
+def _is_gated(flow: Flow, node: onnx.NodeProto) -> bool:
+    """Whether it is x · activation(x): Swish and its kind, written as two operators."""
+    if node.op_type != "Mul":
+        return False
+    gates_of = [flow.producers.get(name) for name in node.input]
+    return any(
+        gate is not None and gate.op_type in ACTIVATIONS and gate.input[0] in node.input
+        for gate in gates_of
+    )
+
+
+def _is_depthwise(flow: Flow, node: onnx.NodeProto) -> bool:
+    """Whether it is a convolution of each channel by itself."""
+    if node.op_type != "Conv":
+        return False
+    group = next((a.i for a in node.attribute if a.name == "group"), 1)
+    taken = flow.shapes.get(node.input[0])
+    return taken is not None and 1 < group == taken.per_image[0]
+
+
+def _follows_depthwise(flow: Flow, node: onnx.NodeProto) -> bool:
+    """Whether a depthwise convolution is what this one mixes the channels of."""
+    waiting, seen = [node.input[0]], set[str]()
+    while waiting:
+        name = waiting.pop()
+        before = flow.producers.get(name)
+        if before is None or name in seen or _joins(flow, name):
+            continue
+        seen.add(name)
+        if _is_depthwise(flow, before):
+            return True
+        if before.op_type not in _DENSE:
+            waiting.extend(before.input)
+    return False
+
+
+def _tap(tensor: str, shape: Shape) -> SourceTap:
+    channels, height, width = shape.per_image
+    return SourceTap(tensor, tensor, channels, height, width)

@@ -1,0 +1,88 @@
+"""The proof that an imported graph still is the file's: both are run on the same images."""
+
+import numpy as np
+import onnx
+
+from salience_export.errors import ExportError
+from salience_export.golden import smooth_images
+from salience_export.graphs.head import End
+from salience_export.parity import noise_images, relative_difference
+from salience_export.sources.own_run import OwnRun
+from salience_export.sources.runtime import Run
+from salience_export.sources.source import LOGITS, FloatArray
+from salience_service.bundle.manifest import InputContract
+
+LIMIT = 1e-4
+"""Largest difference allowed, relative to the largest value; see `parity.LIMIT`."""
+
+_SUM = 1e-3
+"""How far float32 probabilities of many classes may be from summing to 1."""
+
+
+def prove(model: onnx.ModelProto, own: OwnRun, end: End, contract: InputContract) -> None:
+    """Runs the graph beside the file.
+
+    Raises:
+        ExportError: a batch of two gives other numbers than its images one by one, our
+            logits are not the file's, or the operator cut off does not make its output of them.
+
+    """
+    images = probes(contract)[:2]
+    ours = _free_logits(model, images)
+    theirs = own(images).logits
+    if not relative_difference(ours, theirs) <= LIMIT:
+        raise ExportError(
+            f"the graph differs from its file by {relative_difference(ours, theirs):.1e} after"
+            f" its changes (limit {LIMIT:.0e}); export the model again with a free batch, a"
+            " newer opset and its logits as output"
+        )
+    if end.cut:
+        meant = _made_of(theirs, end.cut)
+        if not relative_difference(meant, own.output(images)) <= LIMIT:
+            raise ExportError(
+                f"the {end.cut} at the end does not run over the classes;"
+                " export the model with its logits as output"
+            )
+
+
+def probes(contract: InputContract) -> FloatArray:
+    """Images to try a model on, [4, C, H, W]: two smooth ones, two of noise."""
+    return np.concatenate([smooth_images(contract, 2), noise_images(contract, 2)])
+
+
+def are_probabilities(rows: FloatArray) -> bool:
+    """Whether rows [N, K] lie in [0, 1] and each sums to 1."""
+    return are_shares(rows) and bool(np.all(np.abs(rows.sum(axis=1) - 1) <= _SUM))
+
+
+def are_shares(rows: FloatArray) -> bool:
+    """Whether all numbers lie in [0, 1]."""
+    return bool(np.all((rows >= 0) & (rows <= 1)))
+
+
+def _free_logits(model: onnx.ModelProto, images: FloatArray) -> FloatArray:
+    """Logits of a batch, once it is clear that they do not depend on the batch."""
+    run = Run(model, [LOGITS])
+    singles = np.concatenate([run(image[None])[0] for image in images])
+    remedy = "export the model again with a free batch"
+    try:
+        (together,) = run(images)
+    except ExportError as error:
+        raise ExportError(f"the batch cannot be made free: {error}; {remedy}") from error
+    if not relative_difference(together, singles) <= LIMIT:
+        raise ExportError(
+            "the batch cannot be made free: two images at once give other numbers than one by"
+            f" one; {remedy}"
+        )
+    return singles
+
+
+def _made_of(logits: FloatArray, operator: str) -> FloatArray:
+    """What an operator that was cut off makes of logits [N, K]."""
+    exact = logits.astype(np.float64)
+    if operator == "Sigmoid":
+        return np.asarray(1 / (1 + np.exp(-exact)), np.float32)
+    lowered = exact - exact.max(axis=1, keepdims=True)
+    logarithms = lowered - np.log(np.exp(lowered).sum(axis=1, keepdims=True))
+    made = logarithms if operator == "LogSoftmax" else np.exp(logarithms)
+    return np.asarray(made, np.float32)

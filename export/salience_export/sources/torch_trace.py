@@ -1,0 +1,86 @@
+"""From a torch network to an ONNX graph with a free batch, by torch.export."""
+
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from salience_export.errors import ExportError
+from salience_export.sources.source import IMAGES, LOGITS
+from salience_export.sources.torch_calls import module_of, named_calls, recorded_calls
+
+
+class _Tapped(nn.Module):
+    """A network that also puts out what the wanted calls of its modules put out."""
+
+    def __init__(self, network: nn.Module, wanted: Sequence[str]) -> None:
+        super().__init__()
+        self.network = network
+        self.wanted = tuple(wanted)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """`images` [N, C, H, W] → logits [N, K], then one tensor a wanted call."""
+        names = sorted({module_of(call) for call in self.wanted})
+        with recorded_calls(self.network, names) as outputs:
+            logits = self.network(images)
+        calls = named_calls(outputs)
+        return (logits, *(calls[call] for call in self.wanted))
+
+
+def to_onnx(network: nn.Module, images: Tensor, wanted: Sequence[str]) -> onnx.ModelProto:
+    """The network's graph: `images` → `logits`, then one output a wanted call, the batch free."""
+    batch = torch.export.Dim("batch")
+    try:
+        program = torch.export.export(
+            _Tapped(network, wanted).eval(), (images,), dynamic_shapes=({0: batch},)
+        )
+        exported = torch.onnx.export(
+            program,
+            dynamo=True,
+            verbose=False,
+            input_names=[IMAGES],
+            output_names=[LOGITS, *(output_of(number) for number in range(len(wanted)))],
+        )
+    except Exception as error:  # torch's tracing errors share no base but Exception
+        raise ExportError(f"torch cannot trace the module: {_first_line(error)}") from error
+    if exported is None:
+        raise ExportError("torch wrote no ONNX program for the module")
+    return exported.model_proto
+
+
+def output_of(number: int) -> str:
+    """The name of the output that holds the wanted call of that number."""
+    return f"tap_{number}"
+
+
+def _first_line(error: BaseException) -> str:
+    """The error that started it, in one line."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"
+
+
+_LOGGERS = ("torch.onnx._internal.exporter", "torch.__trace")
+"""Absent torchvision is told by the first; the second tells every step of a trace to whoever
+listens to all logs, which costs a third of the time."""
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps torch's notes and deprecations of its own insides off the terminal."""
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,77 @@
+"""The graphs of a bundle in the making, run on ONNX Runtime's CPU."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from salience_service.bundle.manifest import Graph, GraphRole, Tap
+from salience_service.interpolation import interpolation_matrix
+from salience_service.session import Device, Session, Stop
+
+from salience_export.sources.source import IMAGES, LOGITS, FloatArray
+
+
+@dataclass(frozen=True)
+class MaskRows:
+    """Masks of rows of one image: scale · n(up(map)) + shift, with n min–max where `normalise`.
+
+    Attributes:
+        maps: float32 [n, h, w].
+        normalise: bool [n].
+        scale: float32 [n].
+        shift: float32 [n].
+    """
+
+    maps: FloatArray
+    normalise: NDArray[np.bool_]
+    scale: FloatArray
+    shift: FloatArray
+
+
+class Trial:
+    """The written graphs, each session opened when first needed, tails closed after use."""
+
+    def __init__(self, directory: Path, taps: Sequence[Tap], graphs: Sequence[Graph]) -> None:
+        self.taps = tuple(taps)
+        self.tails = tuple(graph for graph in graphs if graph.role is GraphRole.TAIL)
+        self._directory = directory
+        path = {graph.role: graph.path for graph in graphs if graph.role is not GraphRole.TAIL}
+        self._forward = self._open(path[GraphRole.FORWARD])
+        self._masked = self._open(path[GraphRole.MASKED])
+
+    def forward(self, images: FloatArray, outputs: Sequence[str] = ()) -> dict[str, FloatArray]:
+        """`logits` and each tap's output, and any further outputs, of images [N, C, H, W]."""
+        names = list(dict.fromkeys([LOGITS, *(tap.output for tap in self.taps), *outputs]))
+        return dict(zip(names, self._forward.run({IMAGES: images}, names, Stop()), strict=True))
+
+    def masked(self, image: FloatArray, rows: MaskRows) -> FloatArray:
+        """Logits [n, K] of the rows of an image [1, C, H, W], filled with zeros."""
+        feeds: dict[str, NDArray[np.generic]] = {
+            "differences": image,
+            "fills": np.zeros_like(image),
+            "image_of": np.zeros(len(rows.maps), np.int64),
+            "maps": rows.maps,
+            "rows": interpolation_matrix(image.shape[2], rows.maps.shape[1]),
+            "columns": interpolation_matrix(image.shape[3], rows.maps.shape[2]),
+            "normalise": rows.normalise,
+            "scale": rows.scale,
+            "shift": rows.shift,
+        }
+        return self._masked.run(feeds, [LOGITS], Stop())[0]
+
+    def tail(self, graph: Graph, images: FloatArray) -> FloatArray:
+        """Logits [N, K] of the tail, fed from the forward graph with every channel kept."""
+        tap = next(tap for tap in self.taps if tap.name == graph.tap)
+        clean = self.forward(images, graph.live)
+        feeds: dict[str, NDArray[np.generic]] = {
+            "tap": clean[tap.output],
+            **{name: clean[name] for name in graph.live},
+            "image_of": np.arange(len(images)),
+            "keep": np.ones((len(images), tap.channels), np.float32),
+        }
+        return self._open(graph.path).run(feeds, [LOGITS], Stop())[0]
+
+    def _open(self, name: str) -> Session:
+        return Session(self._directory / name, Device())

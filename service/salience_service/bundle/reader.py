@@ -1,0 +1,111 @@
+"""A bundle on disk, opened only after every file is what its manifest says."""
+
+import hashlib
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from salience_service.bundle.consistency import MANIFEST_NAME
+from salience_service.bundle.golden import GoldenExample, load_golden
+from salience_service.bundle.graph_file import check_graph
+from salience_service.bundle.manifest import BundleFile, Graph, Manifest
+from salience_service.bundle.manifest_json import from_json
+from salience_service.errors import BundleRefused
+
+MAX_MANIFEST_BYTES = 8 << 20
+"""22,000 labels take about 1 MiB."""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle whose files were found whole.
+
+    Attributes:
+        directory: where it lies.
+        manifest: what it says of itself.
+        digest: SHA-256 of manifest.json in hex; it names every other file's digest, so
+            it stands for the whole bundle.
+
+    """
+
+    directory: Path
+    manifest: Manifest
+    digest: str
+
+    def path(self, name: str) -> Path:
+        """Where the named file lies.
+
+        Raises:
+            BundleRefused: the manifest lists no such file.
+
+        """
+        return self.directory / self._file(name).path
+
+    def digest_of(self, graph: Graph) -> str:
+        """SHA-256 of the graph's file in hex."""
+        return self._file(graph.path).sha256
+
+    def _file(self, name: str) -> BundleFile:
+        for file in self.manifest.files:
+            if file.path == name:
+                return file
+        raise BundleRefused(f"the manifest lists no file {name!r}")
+
+
+def open_bundle(directory: Path) -> Bundle:
+    """The bundle in `directory`, with every file checked; nothing in it is run.
+
+    Raises:
+        BundleRefused: the manifest is missing, too large or not valid; a file is missing,
+            not a plain file, or differs in size or SHA-256; a graph has code or weights
+            from elsewhere, or lacks the inputs and outputs of its role.
+
+    """
+    text = _manifest_text(directory)
+    manifest = from_json(text)
+    for file in manifest.files:
+        _check_file(directory, file)
+    sizes = {file.path: file.size for file in manifest.files}
+    for graph in manifest.graphs:
+        check_graph(directory / graph.path, graph, manifest, sizes)
+    return Bundle(directory, manifest, hashlib.sha256(text).hexdigest())
+
+
+def read_golden(bundle: Bundle) -> GoldenExample:
+    """The bundle's golden example.
+
+    Raises:
+        BundleRefused: not an .npz without pickles, too large, or arrays that do not fit.
+
+    """
+    return load_golden(bundle.path(bundle.manifest.golden.path), bundle.manifest)
+
+
+def _manifest_text(directory: Path) -> bytes:
+    size = _plain_file_size(directory, MANIFEST_NAME)
+    if size > MAX_MANIFEST_BYTES:
+        raise BundleRefused(
+            f"{MANIFEST_NAME} has {size} bytes; at most {MAX_MANIFEST_BYTES} are read"
+        )
+    return (directory / MANIFEST_NAME).read_bytes()
+
+
+def _check_file(directory: Path, file: BundleFile) -> None:
+    size = _plain_file_size(directory, file.path)
+    if size != file.size:
+        raise BundleRefused(f"{file.path!r} has {size} bytes; its manifest says {file.size}")
+    with (directory / file.path).open("rb") as stream:
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    if found != file.sha256:
+        raise BundleRefused(f"{file.path!r} does not match its SHA-256: copy or export it again")
+
+
+def _plain_file_size(directory: Path, name: str) -> int:
+    """Size of a file that is no link, device or directory, asked of the entry itself."""
+    try:
+        status = (directory / name).lstat()
+    except OSError as fault:
+        raise BundleRefused(f"{name!r} is missing from the bundle") from fault
+    if not stat.S_ISREG(status.st_mode):
+        raise BundleRefused(f"{name!r} is not a plain file: links and directories are refused")
+    return status.st_size

@@ -1,0 +1,83 @@
+"""The classes of a head, found by number or by label."""
+
+import difflib
+from collections import defaultdict
+
+from salience_service.bundle.manifest import Head
+from salience_service.errors import InvalidRequest
+from salience_service.request import ClassRef
+
+LONGEST_LABEL = 512
+"""Characters of a label looked for; the search for close ones takes time by it."""
+SUGGESTIONS = 3
+
+
+class Classes:
+    """Finds classes of one head; built once a request."""
+
+    def __init__(self, head: Head) -> None:
+        self._head = head
+        self._exact: dict[str, list[int]] = defaultdict(list)
+        self._folded: dict[str, list[int]] = defaultdict(list)
+        for index, label in enumerate(head.labels):
+            if label:
+                self._exact[label].append(index)
+                self._folded[label.casefold()].append(index)
+
+    def name(self, index: int) -> str:
+        """The label, or the number where there is none."""
+        labels = self._head.labels
+        return labels[index] if labels and labels[index] else str(index)
+
+    def labelled(self, label: str) -> list[int]:
+        """Every class of that label: exactly, or else whatever the case."""
+        return self._exact.get(label) or self._folded.get(label.casefold()) or []
+
+    def meant(self, word: str) -> list[int]:
+        """Every class that a word can mean: by label, or by number."""
+        found = self.labelled(word)
+        if word.isascii() and word.isdigit() and int(word) < self._head.classes:
+            found = sorted({*found, int(word)})
+        return found
+
+    def find(self, ref: ClassRef) -> int:
+        """The class of a reference.
+
+        Raises:
+            InvalidRequest: the number is out of range; the label unknown or ambiguous.
+
+        """
+        if isinstance(ref.name, str):
+            if len(ref.name) > LONGEST_LABEL:
+                raise InvalidRequest(
+                    f"a label of {len(ref.name)} characters: use at most {LONGEST_LABEL}"
+                )
+            return self.only(self.labelled(ref.name), ref.name)
+        if not 0 <= ref.name < self._head.classes:
+            raise InvalidRequest(
+                f"class {ref.name} is out of range: use 0 to {self._head.classes - 1}"
+            )
+        return ref.name
+
+    def only(self, found: list[int], word: str) -> int:
+        """The one class found for a word; unknown and ambiguous words are refused."""
+        if not found:
+            raise self.unknown(word)
+        if len(found) > 1:
+            numbers = ", ".join(map(str, found[:10])) + (", …" if len(found) > 10 else "")
+            raise InvalidRequest(
+                f"{word!r} can mean classes {numbers}: name the class by its index"
+            )
+        return found[0]
+
+    def unknown(self, word: str) -> InvalidRequest:
+        """The error for a word that no class has, with labels close to it."""
+        if not self._head.labels:
+            return InvalidRequest(
+                f"no class is named {word!r}: this model has no labels, "
+                f"use an index from 0 to {self._head.classes - 1}"
+            )
+        close = difflib.get_close_matches(word.casefold(), self._folded, SUGGESTIONS)
+        names = ", ".join(repr(self.name(self._folded[label][0])) for label in close)
+        hint = f"did you mean {names}?" if names else "DescribeModel lists the labels"
+        return InvalidRequest(f"no class is named {word!r}: {hint}")

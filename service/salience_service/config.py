@@ -1,0 +1,130 @@
+"""The configuration of a server: every key with its unit, default and limits; one TOML file."""
+
+import ipaddress
+import tomllib
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from salience_service.errors import ConfigRefused
+from salience_service.image.pixels import LARGEST_LIMIT
+
+MEBIBYTE = 2**20
+_BATCH_SIZES = {"cpu": 8, "cuda": 64, "tensorrt": 64}
+
+
+class ServeConfig(BaseModel):
+    """What `salience serve` reads. Valid once constructed."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True
+    )
+
+    address: str = "127.0.0.1:50051"
+    """HOST:PORT to listen on; [HOST]:PORT for IPv6. Port 0 = any free port."""
+
+    insecure: bool = False
+    """Allow an address beyond this machine although the connection is not encrypted."""
+
+    reflection: bool = True
+    """Answer gRPC reflection, so that tools can list the service."""
+
+    provider: Literal["cpu", "cuda", "tensorrt"] = "cpu"
+    """The ONNX Runtime execution provider; the server never falls back to another silently."""
+
+    batch_size: int = Field(0, ge=0, le=1024)
+    """Rows per device call, fixed at warm-up. 0 = 8 on cpu, 64 on cuda and tensorrt."""
+
+    threads: int = Field(0, ge=0, le=1024)
+    """CPU threads per graph run. 0 = one for each core this process may use."""
+
+    load_torch_at_start: bool = False
+    """Load torch programs before serving, not when a gradient is first asked for."""
+
+    max_explanations: int = Field(64, ge=1, le=4096)
+    """Explanations that run at a time; one more is refused with RESOURCE_EXHAUSTED."""
+
+    max_in_flight_per_call: int = Field(8, ge=1, le=256)
+    """Requests of one ExplainMany call in flight; reading stops until one is answered."""
+
+    max_message_bytes: int = Field(32 * MEBIBYTE, ge=64 * 1024, le=2**31 - 1)
+    """Bytes of a message received; a longer one is refused with RESOURCE_EXHAUSTED."""
+
+    max_encoded_bytes: int = Field(32 * MEBIBYTE, ge=1024, le=2**31 - 1)
+    """Bytes of an encoded image file."""
+
+    max_image_pixels: int = Field(50_000_000, ge=1, le=LARGEST_LIMIT)
+    """Pixels of an image, checked before it is decoded."""
+
+    partial_map_interval_seconds: float = Field(0.25, ge=0, le=60)
+    """Least time between two partial maps of one explanation."""
+
+    progress_interval_seconds: float = Field(0.1, gt=0, le=0.5)
+    """Time between two progress events of one explanation; at least two a second."""
+
+    drain_seconds: float = Field(30, ge=0, le=3600)
+    """How long running explanations may still take after SIGTERM or SIGINT."""
+
+    @property
+    def masked_batch_size(self) -> int:
+        """Rows per device call, with 0 resolved by the provider."""
+        return self.batch_size or _BATCH_SIZES[self.provider]
+
+    @model_validator(mode="after")
+    def _stays_on_this_machine(self) -> Self:
+        host = _host(self.address)
+        if not self.insecure and not _is_loopback(host):
+            raise ValueError(
+                f"address {self.address!r} can be reached from other machines and the connection "
+                "is not encrypted: use 127.0.0.1, or say insecure = true behind a proxy with TLS"
+            )
+        return self
+
+
+def read_config(path: Path | None = None, **overrides: object) -> ServeConfig:
+    """The configuration in a TOML file, keys of `overrides` (those not None) put over it.
+
+    Raises:
+        ConfigRefused: unreadable, not TOML, an unknown key, or a value out of its range.
+    """
+    stated = _read_toml(path) if path else {}
+    stated.update({key: value for key, value in overrides.items() if value is not None})
+    try:
+        return ServeConfig.model_validate(stated)
+    except ValidationError as fault:
+        raise ConfigRefused("; ".join(map(_in_words, fault.errors()))) from fault
+
+
+def _read_toml(path: Path) -> dict[str, object]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except OSError as fault:
+        raise ConfigRefused(f"{path.name} cannot be read: {fault.strerror}") from fault
+    except ValueError as fault:  # not UTF-8, or not TOML
+        raise ConfigRefused(f"{path.name} is not TOML: {fault}") from fault
+
+
+def _in_words(fault: object) -> str:
+    """One of pydantic's faults with the key, the value and the remedy."""
+    assert isinstance(fault, dict)
+    key = ".".join(map(str, fault["loc"]))
+    if fault["type"] == "extra_forbidden":
+        return f"unknown key {key!r}: known are {', '.join(ServeConfig.model_fields)}"
+    if not key:
+        return str(fault["ctx"]["error"])
+    return f"{key} = {fault['input']!r}: {fault['msg']}"
+
+
+def _host(address: str) -> str:
+    host, colon, port = address.rpartition(":")
+    if not (colon and host and port.isascii() and port.isdigit() and int(port) < 2**16):
+        raise ValueError(f"address {address!r} is not HOST:PORT with a port from 0 to 65535")
+    return host
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,60 @@
+"""The caller's hold on a running explanation: its deadline, and the word to stop."""
+
+import threading
+import time
+from collections.abc import Callable
+
+from salience_service.errors import Cancelled, DeadlineExceeded
+
+
+class Control:
+    """Shared by the caller, the explanation and the scheduler; safe from any thread.
+
+    Args:
+        deadline: `time.monotonic()` seconds after which the answer is of no use, or None.
+    """
+
+    def __init__(self, deadline: float | None = None) -> None:
+        self.deadline = deadline
+        self._cancelled = threading.Event()
+        self._lock = threading.Lock()
+        self._listeners: list[Callable[[], None]] = []
+
+    def cancel(self) -> None:
+        """Stops the work: rows not yet run are dropped. Calling it again does nothing."""
+        with self._lock:
+            if self._cancelled.is_set():
+                return
+            self._cancelled.set()
+            listeners, self._listeners = self._listeners, []
+        for listener in listeners:
+            listener()
+
+    def on_cancel(self, listener: Callable[[], None]) -> None:
+        """Calls `listener` once when the work is cancelled; at once if it already is."""
+        with self._lock:
+            if not self._cancelled.is_set():
+                self._listeners.append(listener)
+                return
+        listener()
+
+    @property
+    def dead(self) -> bool:
+        """Whether nobody waits for the answer any more."""
+        return self._cancelled.is_set() or self._expired()
+
+    def check(self) -> None:
+        """Raises Cancelled or DeadlineExceeded where nobody waits any more."""
+        if self._expired():
+            raise DeadlineExceeded("the deadline passed before the explanation was complete")
+        if self._cancelled.is_set():
+            raise Cancelled("the caller cancelled the explanation")
+
+    def remaining(self, at_most: float) -> float:
+        """Seconds until the deadline, between 0 and `at_most`."""
+        if self.deadline is None:
+            return at_most
+        return min(at_most, max(0.0, self.deadline - time.monotonic()))
+
+    def _expired(self) -> bool:
+        return self.deadline is not None and time.monotonic() >= self.deadline

@@ -1,0 +1,149 @@
+"""Drives one method: its probes go to the scheduler, its answers come back, events come out."""
+
+import time
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from salience_service.control import Control
+from salience_service.events import GradientSide, PartialMap, Progress
+from salience_service.masked_graph import MaskedImage
+from salience_service.methods.probe import (
+    Answer,
+    MapGradient,
+    MapGradientAnswer,
+    MethodRun,
+    Outcome,
+    Partial,
+    Probe,
+    RowAnswers,
+    Rows,
+)
+from salience_service.model import ServedModel
+from salience_service.scheduler import Scheduler
+from salience_service.target import Target
+from salience_service.ticket import Account, RowSpan, Ticket
+
+Preview = Callable[[NDArray[np.float32]], Partial]
+HEARTBEAT_SECONDS = 0.4
+"""Progress is told at least this often, even where no row was completed since."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How often a running explanation speaks: least seconds between partial maps and progress."""
+
+    partial_seconds: float = 0.25
+    progress_seconds: float = 0.1
+
+
+@dataclass
+class Tally:
+    """Rows done and expected over a whole explanation."""
+
+    expected: int
+    done: int = 0
+
+
+@dataclass
+class Driver:
+    """Makes one map. Owns when it last spoke and which shapes it used.
+
+    Attributes:
+        image: what rows are masked from. target: what gradients are taken of.
+        tally: shared by all maps of the explanation.
+    """
+
+    map_id: int
+    method: str
+    model: ServedModel
+    scheduler: Scheduler
+    control: Control
+    account: Account
+    image: MaskedImage
+    target: Target
+    tally: Tally
+    pace: Pace
+    wants_partial_maps: bool
+    shapes: set[tuple[int, int]] = field(default_factory=set)
+    gradient_side: GradientSide = GradientSide.NONE
+    _progress_at: float = 0.0
+    _partial_at: float = 0.0
+
+    def run(self, run: MethodRun) -> Generator[Progress | PartialMap, None, Outcome]:
+        """Runs a method to its outcome, yielding events on the way."""
+        answer: Answer = None
+        while True:
+            try:
+                probe = next(run) if answer is None else run.send(answer)
+            except StopIteration as end:
+                outcome: Outcome = end.value
+                return outcome
+            answer = yield from self._answer(probe)
+
+    def score(
+        self, rows: Rows, image: MaskedImage
+    ) -> Generator[Progress | PartialMap, None, RowAnswers]:
+        """Scores rows over an image, which may have another fill than the method's."""
+        self.shapes.add((rows.maps.shape[1], rows.maps.shape[2]))
+        span = RowSpan(image, rows.maps, rows.normalise, rows.scale, rows.shift)
+        ticket = self.scheduler.rows(self.model.masked, span, self.control, self.account)
+        for done in self._follow(ticket):
+            yield from self._due_progress(done == ticket.size)
+            if rows.preview and 0 < done < ticket.size:
+                yield from self._due_preview(rows.preview, ticket.logits[:done])
+        return RowAnswers(ticket.logits)
+
+    def _answer(self, probe: Probe) -> Generator[Progress | PartialMap, None, Answer]:
+        if isinstance(probe, Rows):
+            return (yield from self.score(probe, self.image))
+        if isinstance(probe, MapGradient):
+            return (yield from self._gradient(probe))
+        if self.wants_partial_maps:
+            yield self._partial(probe)
+        return None
+
+    def _gradient(self, probe: MapGradient) -> Generator[Progress | PartialMap, None, Answer]:
+        side = self.model.torch_gradient()
+        self.gradient_side = GradientSide.TORCH
+        cotangent = self.target.cotangent(self.model.manifest.head.classes)
+        image = self.image
+        ticket = self.scheduler.call(
+            lambda _stop: side.masked_gradient(image.difference, image.fill, probe.map, cotangent),
+            self.control,
+            self.account,
+        )
+        for done in self._follow(ticket):
+            yield from self._due_progress(done == self.tally.expected)
+        assert ticket.result is not None
+        logits, gradient = ticket.result
+        return MapGradientAnswer(float(self.target.value(logits)), gradient)
+
+    def _follow(self, ticket: Ticket) -> Generator[int, None, None]:
+        """Yields the rows done each time some are, and at least every heartbeat."""
+        done = 0
+        while done < ticket.size:
+            now_done = ticket.wait(done, HEARTBEAT_SECONDS)
+            self.tally.done += now_done - done
+            done = now_done
+            yield done
+
+    def _due_progress(self, last: bool) -> Generator[Progress, None, None]:
+        now = time.monotonic()
+        if last or now - self._progress_at >= self.pace.progress_seconds:
+            self._progress_at = now
+            self.tally.expected = max(self.tally.expected, self.tally.done)
+            yield Progress(self.map_id, self.method, self.tally.done, self.tally.expected)
+
+    def _due_preview(
+        self, preview: Preview, logits: NDArray[np.float32]
+    ) -> Generator[PartialMap, None, None]:
+        now = time.monotonic()
+        if self.wants_partial_maps and now - self._partial_at >= self.pace.partial_seconds:
+            self._partial_at = now
+            yield self._partial(preview(logits))
+
+    def _partial(self, partial: Partial) -> PartialMap:
+        return PartialMap(self.map_id, partial.map, partial.tap, partial.fraction)

@@ -1,0 +1,142 @@
+"""An image file becomes pixels: PNG, JPEG, TIFF, BMP and WebP, by Pillow.
+
+What is decided here:
+- Transparency is dropped, as `Image.convert("RGB")` does in the loaders models are trained
+  with: the model sees what it would have seen there.
+- Grey stays one channel, and 16-bit grey keeps its 16 bits. Pillow reads 16-bit colour at
+  8 bits without a word, so such files are refused: send a uint16 tensor instead.
+- A file of several images is refused, not cut to its first: an explanation is of one image.
+  (The one exception are the previews that cameras append to a JPEG.)
+- Colour profiles are not applied.
+"""
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
+
+from salience_service.errors import InvalidRequest, SalienceError, Unsupported
+from salience_service.image.pixels import ImageLimits, Pixels
+
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
+GREY_MODES = ("1", "L", "LA")
+COLOUR_MODES = ("P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
+BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339
+"""TIFF 6.0 tags."""
+WHITE_IS_ZERO = 0
+
+
+def decode(data: bytes, limits: ImageLimits) -> Pixels:
+    """Decodes a file and turns it upright by its EXIF orientation.
+
+    The size is checked in the file's header, before any pixel is decoded or stored.
+
+    Returns:
+        Full scale 255 for 8-bit files, 65535 for 16-bit grey, 1 for floating-point TIFF.
+
+    Raises:
+        InvalidRequest: too large, damaged, truncated, or not a form that is decoded without loss.
+        Unsupported: a DICOM file.
+
+    """
+    if len(data) > limits.max_bytes:
+        raise InvalidRequest(
+            f"the image file has {len(data)} bytes; this server takes at most {limits.max_bytes}"
+        )
+    if data[128:132] == b"DICM":
+        raise Unsupported("this is a DICOM file, which this server cannot decode: send a PNG")
+    with _clear_errors(limits), Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        limits.check_pixels(image.height, image.width)
+        _refuse_several(image)
+        bits = _bits(image, data)
+        _refuse_lost_bits(image, bits)
+        inverted = _white_is_zero(image)
+        ImageOps.exif_transpose(image, in_place=True)
+        return _pixels(image, 2**bits - 1, inverted)
+
+
+@contextmanager
+def _clear_errors(limits: ImageLimits) -> Iterator[None]:
+    """Turns whatever Pillow raises into words of ours; its own name objects and addresses."""
+    names = ", ".join(FORMATS)
+    try:
+        yield
+    except SalienceError:
+        raise
+    except UnidentifiedImageError as error:
+        raise InvalidRequest(f"this is not an image, or its header is damaged: {names}") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise InvalidRequest(
+            f"the image has more pixels than the {limits.max_pixels} this server takes"
+        ) from error
+    except Exception as error:  # Decoders answer damaged bytes with any exception there is.
+        raise InvalidRequest("the image file is truncated or damaged: send it again") from error
+
+
+def _refuse_several(image: Image.Image) -> None:
+    if image.format != "MPO" and getattr(image, "is_animated", False):
+        raise InvalidRequest(
+            f"the {image.format} file holds several images: send the one to be explained"
+        )
+
+
+def _bits(image: Image.Image, data: bytes) -> int:
+    """Bits per sample as the file says; Pillow's mode does not tell."""
+    if image.format == "PNG":
+        if data[12:16] != b"IHDR":
+            raise InvalidRequest("the PNG file does not begin with its header: it is damaged")
+        return data[24]
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        return int(max(image.tag_v2.get(BITS_PER_SAMPLE, (1,))))
+    return 8
+
+
+def _refuse_lost_bits(image: Image.Image, bits: int) -> None:
+    if bits > 8 and image.mode in GREY_MODES + COLOUR_MODES:
+        raise InvalidRequest(
+            f"the {image.format} file has {bits} bits a channel with colour or transparency, "
+            "of which only 8 would be read: send the pixels as a uint16 tensor, or save 8 bits"
+        )
+    if image.mode == "I" and image.format != "PNG":
+        raise InvalidRequest(
+            f"the {image.format} file holds signed or {bits}-bit integers, whose full scale is "
+            "not stated: send the pixels as a uint16 or float32 tensor with its full scale"
+        )
+
+
+def _white_is_zero(image: Image.Image) -> bool:
+    """Whether a TIFF of more than 8 bits runs from white to black: Pillow turns only 8 bits."""
+    if not isinstance(image, TiffImagePlugin.TiffImageFile) or image.mode in GREY_MODES:
+        return False
+    return bool(image.tag_v2.get(PHOTOMETRIC) == WHITE_IS_ZERO)
+
+
+def _pixels(image: Image.Image, largest: int, inverted: bool) -> Pixels:
+    if image.mode == "F":
+        values, full_scale = np.asarray(image, np.float32), 1.0
+    elif image.mode == "I" or image.mode.startswith("I;16"):
+        values, full_scale = np.asarray(image).astype(np.uint16), float(largest)
+    else:
+        return Pixels(_eight_bit(image), 255.0)
+    if inverted:
+        values = np.asarray(full_scale - values, values.dtype)
+    return Pixels(values[:, :, None], full_scale)
+
+
+def _eight_bit(image: Image.Image) -> NDArray[np.uint8]:
+    """uint8 [H, W, 1] for grey modes, [H, W, 3] for the others."""
+    # Left in, Pillow warns of what we do on purpose: to drop the transparency of a palette.
+    image.info.pop("transparency", None)
+    if image.mode in GREY_MODES:
+        return np.asarray(_in_mode(image, "L"))[:, :, None]
+    if image.mode in COLOUR_MODES:
+        return np.asarray(_in_mode(image, "RGB"))
+    raise InvalidRequest(f"images in the colour space {image.mode} are not read: save it as RGB")
+
+
+def _in_mode(image: Image.Image, mode: str) -> Image.Image:
+    """Converted, but not copied where there is nothing to convert, as `convert` would."""
+    return image if image.mode == mode else image.convert(mode)

@@ -1,0 +1,105 @@
+"""The pixels of one image with the value that means full intensity, and the limits on them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from salience_service.errors import InvalidRequest
+
+LARGEST_LIMIT = 89_478_485
+"""Pixels above which Pillow itself warns of a decompression bomb."""
+
+
+@dataclass(frozen=True)
+class ImageLimits:
+    """How large an image may be.
+
+    Attributes:
+        max_bytes: bytes of an encoded file.
+        max_pixels: height × width, at most 89,478,485.
+        max_side: height or width; the way back to the original takes memory by the side.
+
+    """
+
+    max_bytes: int = 32 * 2**20
+    max_pixels: int = 50_000_000
+    max_side: int = 32_767
+
+    def __post_init__(self) -> None:
+        if min(self.max_bytes, self.max_pixels, self.max_side) < 1:
+            raise ValueError("limits on images: use at least 1 byte, 1 pixel and a side of 1")
+        if self.max_pixels > LARGEST_LIMIT:
+            raise ValueError(f"a limit of {self.max_pixels} pixels: use at most {LARGEST_LIMIT}")
+
+    def check_pixels(self, height: int, width: int) -> None:
+        """Refuses an image with no pixels, or more than the limits (InvalidRequest)."""
+        if height < 1 or width < 1:
+            raise InvalidRequest(f"the image is {height}×{width} pixels: it has none")
+        if max(height, width) > self.max_side:
+            raise InvalidRequest(
+                f"the image is {height}×{width} pixels; "
+                f"this server takes sides of at most {self.max_side}: send it smaller"
+            )
+        if height * width > self.max_pixels:
+            raise InvalidRequest(
+                f"the image is {height}×{width} = {height * width} pixels; "
+                f"this server takes at most {self.max_pixels}: send it smaller"
+            )
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """An upright image. Valid once constructed.
+
+    Attributes:
+        values: [H, W, C], C 1 (grey) or 3 (red, green, blue); uint8, uint16 or float32, each in
+            [0, full_scale].
+        full_scale: the value that means full intensity, > 0.
+
+    Raises:
+        InvalidRequest: another shape or type, NaN, infinity, or a value out of range.
+
+    """
+
+    values: NDArray[np.generic]
+    full_scale: float
+
+    def __post_init__(self) -> None:
+        shape, dtype = self.values.shape, self.values.dtype
+        if len(shape) != 3 or shape[2] not in (1, 3) or 0 in shape:
+            raise InvalidRequest(f"pixels of shape {list(shape)}: use [H, W], [H, W, 1 or 3]")
+        if dtype not in (np.uint8, np.uint16, np.float32):
+            raise InvalidRequest(f"pixels of type {dtype}: use uint8, uint16 or float32")
+        if not (np.isfinite(self.full_scale) and self.full_scale > 0):
+            raise InvalidRequest(f"full scale {self.full_scale}: use a finite number above 0")
+        self._check_range()
+
+    def _check_range(self) -> None:
+        if self.eight_bit:
+            return
+        # NaN and infinity come out of min and max as they are.
+        low, high = float(np.min(self.values)), float(np.max(self.values))
+        if not (np.isfinite(low) and np.isfinite(high)):
+            raise InvalidRequest("pixels hold NaN or infinity: every pixel must be a number")
+        if low < 0 or high > self.full_scale:
+            raise InvalidRequest(
+                f"pixels lie in [{low:g}, {high:g}], outside [0, {self.full_scale:g}]: "
+                "state the full scale, or scale them"
+            )
+
+    @property
+    def eight_bit(self) -> bool:
+        """Whether these are plain 8-bit pixels, for which Pillow's own arithmetic is the norm."""
+        return self.values.dtype == np.uint8 and self.full_scale == 255
+
+    def shown(self) -> NDArray[np.uint8]:
+        """The pixels for the eye, uint8 [H, W, C]; those of an 8-bit image are not copied."""
+        if self.eight_bit:
+            return self.values.astype(np.uint8, copy=False)
+        return to_bytes(np.asarray(self.values, np.float32) / np.float32(self.full_scale))
+
+
+def to_bytes(intensity: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """Intensities, clipped to [0, 1], as the nearest of 0 to 255."""
+    return np.asarray(np.rint(np.clip(intensity, 0, 1) * 255), np.uint8)

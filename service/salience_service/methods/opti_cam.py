@@ -1,0 +1,110 @@
+"""Opti-CAM: the weights of channels whose map, as a mask, gives the target its highest value."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from salience_service.methods.adam import Adam
+from salience_service.methods.asking import climbed
+from salience_service.methods.channels import Weights, softmax, weighted_sum
+from salience_service.methods.options import Options
+from salience_service.methods.probe import Base, FloatMap, MethodRun, Outcome, Partial
+
+
+class OptiCamOptions(Options):
+    """How far and how long Opti-CAM climbs."""
+
+    learning_rate: float = Field(0.1, ge=1e-4, le=10, description="Adam's learning rate.")
+    iterations: int = Field(100, ge=1, le=1000, description="Most steps of Adam.")
+    stop: Literal["plateau", "paper", "none"] = Field(
+        "plateau",
+        description="When to stop early: thirty steps that gain less than 1e-4 of the best value "
+        "(plateau), a step that changes it by less than 1e-10 (paper), or never (none).",
+    )
+
+
+def opti_cam(base: Base, options: OptiCamOptions) -> MethodRun:
+    """Σ_k softmax(u)_k A_k, float32 [h, w], with u climbing the masked row's target value.
+
+    Zhang et al. 2024, "Opti-CAM", with their settings: the identity for h, min–max for
+    n, the logit ("Mask") as objective; u starts at zero. Departures: every image
+    stops by itself (the authors' code sums its loss over the batch), and the best map
+    evaluated is kept, the one after the last step included, where the paper returns the
+    last. A flat map has no gradient and ends the climb under any rule.
+    """
+    features = base.features[base.tap]
+    ended = STOPS[options.stop]
+    adam, u = Adam(options.learning_rate, len(features)), np.zeros(len(features))
+    values: list[float] = []
+    for step in range(options.iterations + 1):
+        weights = softmax(u)
+        current = weighted_sum(weights, features).astype(np.float32)
+        answer = yield from climbed(current)
+        if not values or answer.value > max(values):
+            best = current
+        values.append(float(answer.value))
+        if step % PARTIAL_EVERY == 0:
+            yield Partial(best, base.tap, step / options.iterations)
+        settled = ended(values) or not answer.gradient.any()
+        if settled:
+            break
+        u = adam.climb(u, logit_gradient(weights, features, answer.gradient))
+    return Outcome(best, iterations=step, converged=settled or plateau(values))
+
+
+def opti_cam_rows(channels: tuple[int, ...], options: OptiCamOptions) -> int:  # noqa: ARG001
+    """At most one gradient a step, and one for the map after the last."""
+    return options.iterations + 1
+
+
+def logit_gradient(weights: Weights, features: FloatMap, map_gradient: FloatMap) -> Weights:
+    """dF/du of F(Σ_k softmax(u)_k A_k), float64 [K].
+
+    With g_k = Σ_xy dF/dS · A_k, which is dF/dw_k: dF/du = w ⊙ (g − Σ_k w_k g_k).
+
+    Args:
+        weights: softmax(u), [K].
+        features: A, [K, h, w].
+        map_gradient: dF/dS, [h, w].
+
+    """
+    per_weight = np.tensordot(features, np.asarray(map_gradient, np.float64), axes=2)
+    gradient: NDArray[np.float64] = weights * (per_weight - weights @ per_weight)
+    return gradient
+
+
+PATIENCE = 30
+"""Evaluations that a plateau lasts: the value swings as it climbs. On 20 photographs
+(EfficientNet-Lite0, 320×7×7) a patience of 10 costs 1.8 points of AG, 20 costs 0.5, 30 none."""
+LEAST_GAIN = 1e-4
+"""What they must gain together, as a share of the best value before them, to go on."""
+PARTIAL_EVERY = 5
+"""Steps between partial maps."""
+
+
+def plateau(values: Sequence[float]) -> bool:
+    """Whether the last thirty values together gained at most 1e-4 of the best before them."""
+    if len(values) <= PATIENCE:
+        return False
+    before = max(values[:-PATIENCE])
+    return max(values[-PATIENCE:]) - before <= LEAST_GAIN * abs(before)
+
+
+def still(values: Sequence[float]) -> bool:
+    """The paper's rule, |Δ| < 1e-10: below float32's spacing at most logits."""
+    return len(values) > 1 and abs(values[-1] - values[-2]) < 1e-10
+
+
+def never(values: Sequence[float]) -> bool:  # noqa: ARG001
+    """No early stop."""
+    return False
+
+
+STOPS: Mapping[str, Callable[[Sequence[float]], bool]] = {
+    "plateau": plateau,
+    "paper": still,
+    "none": never,
+}

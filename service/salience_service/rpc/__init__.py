@@ -1,0 +1,1 @@
+"""The wire: messages to values and back, statuses, and the grpc.aio server."""

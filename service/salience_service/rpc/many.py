@@ -1,0 +1,81 @@
+"""One ExplainMany call: a window of tagged explanations in flight, answered as they come."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+from salience.v1 import explanation_service_pb2 as pb
+from salience_service.errors import InvalidRequest
+from salience_service.rpc.explanations import Explanations
+from salience_service.rpc.status import status_of
+from salience_service.rpc.wording import MAX_NAME, stated
+
+Write = Callable[[pb.ExplainManyResponse], Awaitable[None]]
+
+
+class ManyCall:
+    """The state of one call.
+
+    Args:
+        explanations: where requests run.
+        write: sends one message to the caller; one at a time.
+        window: requests in flight, ≥ 1; beyond it nothing is read.
+        deadline: of the whole call, `time.monotonic()` seconds, or None.
+    """
+
+    def __init__(
+        self, explanations: Explanations, write: Write, window: int, deadline: float | None
+    ) -> None:
+        self._explanations = explanations
+        self._write = write
+        self._writing = asyncio.Lock()
+        self._window = asyncio.Semaphore(window)
+        self._deadline = deadline
+        self._tags: set[str] = set()
+
+    async def answer(self, requests: AsyncIterator[pb.ExplainManyRequest]) -> None:
+        """Answers every request; ending early (cancellation) ends all of them."""
+        async with asyncio.TaskGroup() as group:
+            await self._window.acquire()
+            async for message in requests:
+                try:
+                    self._enter(message)
+                except InvalidRequest as error:
+                    await self._send_error(message.tag[:MAX_NAME], error)
+                    continue
+                group.create_task(self._answer_one(message))
+                await self._window.acquire()
+
+    def _enter(self, message: pb.ExplainManyRequest) -> None:
+        tag = stated(message.tag, "the tag")
+        if tag in self._tags:
+            raise InvalidRequest(f"tag {tag!r} is in flight already: use another")
+        if not message.HasField("request"):
+            raise InvalidRequest("the message has a tag but no request")
+        self._tags.add(tag)
+
+    async def _answer_one(self, message: pb.ExplainManyRequest) -> None:
+        try:
+            await self._send_answer(message)
+        finally:
+            self._window.release()
+
+    async def _send_answer(self, message: pb.ExplainManyRequest) -> None:
+        try:
+            async with self._explanations.run(message.request, self._deadline) as responses:
+                async for response in responses:
+                    # Before the caller can know of the end, so that it may use the tag again.
+                    if response.HasField("finished"):
+                        self._tags.discard(message.tag)
+                    await self._send(pb.ExplainManyResponse(tag=message.tag, response=response))
+        except Exception as error:
+            self._tags.discard(message.tag)
+            await self._send_error(message.tag, error)
+
+    async def _send_error(self, tag: str, error: Exception) -> None:
+        status = status_of(error)
+        told = pb.RequestError(code=status.code, message=status.message)
+        await self._send(pb.ExplainManyResponse(tag=tag, error=told))
+
+    async def _send(self, message: pb.ExplainManyResponse) -> None:
+        async with self._writing:
+            await self._write(message)

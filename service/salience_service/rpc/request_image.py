@@ -1,0 +1,160 @@
+"""Images and fills of a request: messages to values, everything unstated or odd refused."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from salience.v1 import image_pb2 as pb
+from salience_service.errors import InvalidRequest, Unsupported
+from salience_service.request import (
+    BlackFill,
+    BlurFill,
+    ColourFill,
+    DicomImage,
+    EncodedImage,
+    Fill,
+    ImageInput,
+    MeanFill,
+    PixelImage,
+    PreparedImage,
+)
+
+_DATA_TYPES: Mapping[int, np.dtype[Any]] = {
+    pb.DATA_TYPE_UINT8: np.dtype("u1"),
+    pb.DATA_TYPE_UINT16: np.dtype("<u2"),
+    pb.DATA_TYPE_FLOAT16: np.dtype("<f2"),
+    pb.DATA_TYPE_FLOAT32: np.dtype("<f4"),
+}
+_FULL_SCALES: Mapping[int, float] = {
+    pb.DATA_TYPE_UINT8: 255.0,
+    pb.DATA_TYPE_UINT16: 65535.0,
+    pb.DATA_TYPE_FLOAT16: 1.0,
+    pb.DATA_TYPE_FLOAT32: 1.0,
+}
+_AXES = ("HW", "HWC", "CHW", "NCHW")
+_DEFAULT_KERNEL, _DEFAULT_SIGMA = 51, 20.0
+
+
+def image_of(message: pb.Image) -> ImageInput:
+    """The image of a request.
+
+    Raises:
+        InvalidRequest: no image, an empty one, or a tensor that contradicts itself.
+        Unsupported: a volume.
+    """
+    form = message.WhichOneof("form")
+    if form is None:
+        raise InvalidRequest("no image: state encoded bytes, a tensor or DICOM bytes")
+    if form == "tensor":
+        return _tensor_image(message.tensor)
+    data = message.encoded if form == "encoded" else message.dicom
+    if not data:
+        raise InvalidRequest("the image has 0 bytes: send a whole image file")
+    return EncodedImage(data) if form == "encoded" else DicomImage(data)
+
+
+def fill_of(message: pb.Fill) -> Fill:
+    """The fill of a message; none set means mean.
+
+    Raises:
+        InvalidRequest: a number beyond its limits.
+    """
+    kind = message.WhichOneof("kind")
+    if kind == "black":
+        return BlackFill()
+    if kind == "blur":
+        return _blur_fill(message.blur)
+    if kind == "colour":
+        return _colour_fill(message.colour)
+    return MeanFill()
+
+
+def _tensor_image(tensor: pb.Tensor) -> PixelImage | PreparedImage:
+    _check_axes(tensor.axes, tensor.shape)
+    if tensor.meaning == pb.TENSOR_MEANING_PIXELS:
+        return PixelImage(_channels_last(_numbers(tensor), tensor.axes), _full_scale(tensor))
+    if tensor.meaning == pb.TENSOR_MEANING_PREPROCESSED:
+        return PreparedImage(_prepared(tensor))
+    raise InvalidRequest("the tensor's meaning is not stated: state PIXELS or PREPROCESSED")
+
+
+def _check_axes(axes: str, shape: Any) -> None:
+    if "D" in axes or len(shape) > 4:
+        raise Unsupported(
+            f"axes {axes[:16]!r} with {len(shape)} sizes are a 3-D volume or more: this service "
+            "explains two-dimensional classifiers, send one slice"
+        )
+    if axes not in _AXES:
+        raise InvalidRequest(f"axes {axes[:16]!r} are none of {', '.join(_AXES)}")
+    if len(shape) != len(axes):
+        raise InvalidRequest(f"axes {axes} need {len(axes)} sizes, shape has {len(shape)}")
+    sizes = dict(zip(axes, shape, strict=True))
+    if min(shape) < 1:
+        raise InvalidRequest(f"shape {list(shape)} has a size below 1")
+    if sizes.get("N", 1) != 1:
+        raise InvalidRequest(f"N is {sizes['N']}: send one image a request, N = 1")
+    if sizes.get("C", 1) not in (1, 3):
+        raise InvalidRequest(f"C is {sizes['C']}: an image has 1 or 3 channels")
+
+
+def _numbers(tensor: pb.Tensor) -> NDArray[np.generic]:
+    """The elements in the tensor's shape; sizes are multiplied as exact integers."""
+    kind = _DATA_TYPES.get(tensor.data_type)
+    if kind is None:
+        raise InvalidRequest(
+            "the tensor's data type is not stated: state UINT8, UINT16, FLOAT16 or FLOAT32"
+        )
+    data, needed = tensor.data, math.prod(tensor.shape) * kind.itemsize
+    if len(data) != needed:
+        raise InvalidRequest(
+            f"shape {list(tensor.shape)} of {kind.name} needs {needed} bytes, data has {len(data)}"
+        )
+    numbers = np.frombuffer(data, kind).reshape(tuple(tensor.shape))
+    return numbers.astype(np.float32) if kind.kind == "f" else numbers
+
+
+def _channels_last(numbers: NDArray[np.generic], axes: str) -> NDArray[np.generic]:
+    """[H, W] or [H, W, C] from any of the axes."""
+    planes = numbers[0] if axes == "NCHW" else numbers
+    return np.moveaxis(planes, 0, -1) if axes.endswith("CHW") else planes
+
+
+def _full_scale(tensor: pb.Tensor) -> float:
+    if not (math.isfinite(tensor.full_scale) and tensor.full_scale >= 0):
+        raise InvalidRequest(
+            f"full scale {tensor.full_scale} is not a number above 0; 0 stands for the default"
+        )
+    return tensor.full_scale or _FULL_SCALES[tensor.data_type]
+
+
+def _prepared(tensor: pb.Tensor) -> NDArray[np.float32]:
+    """[C, H, W], float32."""
+    if tensor.data_type != pb.DATA_TYPE_FLOAT32:
+        raise InvalidRequest("a preprocessed tensor is FLOAT32: send float32, or send pixels")
+    if tensor.full_scale:
+        raise InvalidRequest(
+            f"full scale {tensor.full_scale} is for pixels: a preprocessed tensor has none"
+        )
+    planes = _channels_last(_numbers(tensor), tensor.axes)
+    rows_first = planes[..., None] if planes.ndim == 2 else planes
+    return np.ascontiguousarray(np.moveaxis(rows_first, -1, 0), np.float32)
+
+
+def _blur_fill(message: pb.BlurFill) -> BlurFill:
+    kernel, sigma = message.kernel or _DEFAULT_KERNEL, message.sigma or _DEFAULT_SIGMA
+    if not (3 <= kernel <= 255 and kernel % 2):
+        raise InvalidRequest(f"a blur's kernel is odd and from 3 to 255, not {kernel}")
+    if not 0 < sigma <= 128:
+        raise InvalidRequest(f"a blur's sigma is above 0 and at most 128, not {sigma}")
+    return BlurFill(kernel, sigma)
+
+
+def _colour_fill(message: pb.ColourFill) -> ColourFill:
+    if len(message.intensity) not in (1, 3):
+        raise InvalidRequest(f"a colour has 1 or 3 intensities, not {len(message.intensity)}")
+    if not all(0 <= value <= 1 for value in message.intensity):
+        raise InvalidRequest(f"intensities lie in [0, 1], not {list(message.intensity)}")
+    return ColourFill(tuple(message.intensity))

@@ -1,0 +1,60 @@
+"""Targets of a request: messages to values."""
+
+from salience.v1 import target_pb2 as pb
+from salience_service.errors import InvalidRequest
+from salience_service.request import (
+    AboveThresholdTargets,
+    AbsentTarget,
+    ClassRef,
+    DifferenceTarget,
+    PresentTarget,
+    TargetSpec,
+    TextTarget,
+    TopKTargets,
+)
+from salience_service.rpc.wording import MAX_LABEL, stated
+
+_MOST_CLASSES = 32
+
+
+def target_of(message: pb.Target) -> TargetSpec:
+    """One target of a request.
+
+    Raises:
+        InvalidRequest: the target or a class of it is not stated, or k is beyond its limits.
+    """
+    match message.WhichOneof("kind"):
+        case "present":
+            return PresentTarget(_class_ref(message.present))
+        case "absent":
+            return AbsentTarget(_class_ref(message.absent))
+        case "difference":
+            difference = message.difference
+            return DifferenceTarget(
+                _class_ref(difference.this_class), _class_ref(difference.that_class)
+            )
+        case "top_k":
+            return _top_k(message.top_k.k)
+        case "above_threshold":
+            return AboveThresholdTargets()
+        case "text":
+            return TextTarget(stated(message.text, "a target in words", MAX_LABEL))
+    raise InvalidRequest(
+        "a target is not stated: state a class, top_k, above_threshold, an absent class, "
+        "a difference or text"
+    )
+
+
+def _class_ref(message: pb.ClassRef) -> ClassRef:
+    match message.WhichOneof("ref"):
+        case "index":
+            return ClassRef(message.index)
+        case "label":
+            return ClassRef(stated(message.label, "a class label", MAX_LABEL))
+    raise InvalidRequest("a target's class is not stated: state its index or its label")
+
+
+def _top_k(k: int) -> TopKTargets:
+    if not 1 <= k <= _MOST_CLASSES:
+        raise InvalidRequest(f"top_k takes from 1 to {_MOST_CLASSES} classes, not {k}")
+    return TopKTargets(k)

@@ -1,0 +1,106 @@
+"""An ONNX graph on the provider it really got: the one module that knows ONNX Runtime."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from salience_service.errors import BundleRefused, Cancelled, ComputeFailed
+
+PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+}
+"""Names in the configuration, and ONNX Runtime's."""
+
+
+@dataclass(frozen=True)
+class Device:
+    """Where graphs run.
+
+    Attributes:
+        provider: "cpu", "cuda" or "tensorrt".
+        threads: CPU threads per graph run; 0 = one per core this process may use.
+    """
+
+    provider: str = "cpu"
+    threads: int = 0
+
+
+class Stop:
+    """The word to a running call to end early; safe from any thread."""
+
+    def __init__(self) -> None:
+        self.options = ort.RunOptions()
+
+    def now(self) -> None:
+        """Ends the call at its next operator."""
+        self.options.terminate = True
+
+    @property
+    def said(self) -> bool:
+        """Whether the call was told to end."""
+        return bool(self.options.terminate)
+
+
+class Session:
+    """One ONNX graph, ready to run.
+
+    Args:
+        path: the graph's file; its external weights lie beside it.
+        device: where to run it.
+
+    Raises:
+        BundleRefused: ONNX Runtime cannot load the graph.
+        ComputeFailed: the provider asked for did not come up; the CPU never steps in silently.
+    """
+
+    def __init__(self, path: Path, device: Device) -> None:
+        wanted = PROVIDERS[device.provider]
+        if wanted not in ort.get_available_providers():
+            raise ComputeFailed(f"this installation of ONNX Runtime has no {wanted}")
+        try:
+            self._session = ort.InferenceSession(
+                path, _options(device), providers=_providers(device.provider)
+            )
+        except Exception as error:  # ONNX Runtime's errors share no base but Exception
+            raise BundleRefused(f"ONNX Runtime refused {path.name}") from error
+        self.provider: str = self._session.get_providers()[0]
+        if self.provider != wanted:
+            raise ComputeFailed(f"{wanted} was asked for, but {self.provider} came up")
+
+    def run(
+        self, feeds: Mapping[str, NDArray[np.generic]], outputs: Sequence[str], stop: Stop
+    ) -> list[NDArray[np.float32]]:
+        """Runs the graph for the named outputs only.
+
+        Raises:
+            Cancelled: `stop` ended the run.
+            ComputeFailed: the runtime failed.
+        """
+        try:
+            results: list[NDArray[np.float32]] = self._session.run(
+                list(outputs), dict(feeds), stop.options
+            )
+        except Exception as error:
+            if stop.said:
+                raise Cancelled("the run was ended early") from error
+            raise ComputeFailed("the model failed on the device") from error
+        return results
+
+
+def _providers(name: str) -> list[str]:
+    """The provider asked for, then those that ONNX Runtime needs behind it."""
+    chain = {"cpu": ["cpu"], "cuda": ["cuda", "cpu"], "tensorrt": ["tensorrt", "cuda", "cpu"]}
+    return [PROVIDERS[each] for each in chain[name]]
+
+
+def _options(device: Device) -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = device.threads
+    options.log_severity_level = 3
+    return options

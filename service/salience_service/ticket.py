@@ -1,0 +1,152 @@
+"""Tickets: work that waits for the device, held by the explanation that waits for its answer."""
+
+import threading
+import time
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from salience_service.control import Control
+from salience_service.errors import SalienceError
+from salience_service.session import Stop
+
+FloatArray = NDArray[np.float32]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class RowSpan:
+    """Rows that share an image and a composition (see `methods.probe.Rows`).
+
+    Attributes:
+        image: what the rows' masks are laid over; compared by identity.
+        maps: float32 [n, h, w].
+    """
+
+    image: object
+    maps: FloatArray
+    normalise: bool = True
+    scale: float = 1.0
+    shift: float = 0.0
+
+    def __len__(self) -> int:
+        return len(self.maps)
+
+    def part(self, start: int, stop: int) -> "RowSpan":
+        """Rows start to stop."""
+        return RowSpan(self.image, self.maps[start:stop], self.normalise, self.scale, self.shift)
+
+
+class RowGraph(Protocol):
+    """What the scheduler needs of a graph that scores rows."""
+
+    batch_size: int
+
+    def shape_key(self, maps: FloatArray) -> Hashable:
+        """Equal for rows that may share a device batch."""
+        ...
+
+    def score(self, spans: Sequence[RowSpan], stop: Stop) -> FloatArray:
+        """Logits [n, K] of the spans' rows in order, n ≤ batch_size, at the fixed batch shape."""
+        ...
+
+
+@dataclass
+class Account:
+    """What one explanation has used of the device; written by the device thread alone.
+
+    Attributes:
+        rows: rows and calls completed.
+        queue_seconds: time its work waited for the device.
+        device_seconds: device time, shared batches counted by share.
+        turn: fair queueing's virtual time: who has the least goes next.
+    """
+
+    rows: int = 0
+    queue_seconds: float = 0.0
+    device_seconds: float = 0.0
+    turn: float = 0.0
+
+
+class Ticket:
+    """Work handed to the scheduler. `size` rows; `taken` of them are on the device or done."""
+
+    def __init__(self, control: Control, account: Account, size: int) -> None:
+        self.control = control
+        self.account = account
+        self.size = size
+        self.taken = 0
+        self.waiting_since = time.monotonic()
+        self._done = 0
+        self._failure: SalienceError | None = None
+        self._changed = threading.Condition()
+
+    def wait(self, beyond: int, timeout: float) -> int:
+        """Waits until more than `beyond` rows are done, or `timeout` seconds; returns how many are.
+
+        Raises:
+            SalienceError: the rows failed, or nobody waits for them any more.
+        """
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._failure is not None or self._done > beyond,
+                self.control.remaining(timeout),
+            )
+            done, failure = self._done, self._failure
+        if done < self.size:
+            self.control.check()
+            if failure is not None:
+                raise failure
+        return done
+
+    def fail(self, error: SalienceError) -> None:
+        """Ends the work with an error."""
+        with self._changed:
+            self._failure = self._failure or error
+            self._changed.notify_all()
+
+    def advance(self, rows: int) -> None:
+        """Counts rows as done."""
+        with self._changed:
+            self._done += rows
+            self._changed.notify_all()
+
+
+class RowTicket(Ticket):
+    """Rows of one explanation on one graph; `logits` [N, K] fills up from the front."""
+
+    def __init__(self, graph: RowGraph, span: RowSpan, control: Control, account: Account) -> None:
+        super().__init__(control, account, len(span))
+        self.graph = graph
+        self.span = span
+        self.key = (id(graph), graph.shape_key(span.maps))
+        self.logits: FloatArray = np.empty((0, 0), np.float32)
+
+    def store(self, start: int, logits: FloatArray) -> None:
+        """Keeps the logits of rows start…; they arrive in order."""
+        if start == 0:
+            self.logits = np.empty((self.size, logits.shape[1]), np.float32)
+        self.logits[start : start + len(logits)] = logits
+        self.advance(len(logits))
+
+
+class CallTicket(Ticket, Generic[T]):
+    """One call that has the device to itself, such as a clean forward or a gradient."""
+
+    def __init__(self, call: Callable[[Stop], T], control: Control, account: Account) -> None:
+        super().__init__(control, account, 1)
+        self._call = call
+        self.result: T | None = None
+
+    def run(self, stop: Stop) -> Callable[[], None]:
+        """Makes the call, by the device thread; what it returns hands the result over."""
+        result = self._call(stop)
+
+        def deliver() -> None:
+            self.result = result
+            self.advance(1)
+
+        return deliver

@@ -1,0 +1,76 @@
+"""Before a model serves: its golden example is met on the real provider, every shape is run."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from salience_service.bundle.golden import GoldenExample
+from salience_service.bundle.reader import read_golden
+from salience_service.errors import BundleRefused
+from salience_service.masked_graph import MaskedImage
+from salience_service.model import ServedModel
+from salience_service.session import Stop
+from salience_service.ticket import RowSpan
+
+
+def warm_up(model: ServedModel) -> float:
+    """Runs the golden example and one batch of every tap's shape.
+
+    Returns:
+        The largest difference from the golden outputs, relative to the largest absolute
+        expected value.
+
+    Raises:
+        BundleRefused: the outputs drift beyond the manifest's tolerance.
+    """
+    golden = read_golden(model.bundle)
+    drift = max(_forward_drift(model, golden), _masked_drift(model, golden))
+    if not drift <= model.manifest.golden.tolerance:
+        raise BundleRefused(
+            f"model {model.name} {model.version} drifts from its golden example on "
+            f"{model.provider}: {drift:.2e} relative, allowed {model.manifest.golden.tolerance:.2e}"
+        )
+    _run_every_shape(model, golden)
+    return drift
+
+
+def relative_difference(actual: NDArray[np.floating], expected: NDArray[np.floating]) -> float:
+    """Largest absolute difference over the largest absolute expected value; NaN counts as inf."""
+    largest = float(np.abs(expected).max()) or 1.0
+    difference = float(np.abs(actual - expected).max()) / largest
+    return difference if np.isfinite(difference) else float("inf")
+
+
+def _forward_drift(model: ServedModel, golden: GoldenExample) -> float:
+    answer = model.forward(golden.image[0], model.manifest.taps, Stop())
+    drifts = [relative_difference(answer.logits, golden.logits[0])]
+    for tap, expected in zip(model.manifest.taps, golden.taps, strict=True):
+        drifts.append(relative_difference(answer.features[tap.name], expected[0]))
+    return max(drifts)
+
+
+def _masked_drift(model: ServedModel, golden: GoldenExample) -> float:
+    image = _zero_filled(golden)
+    drifts = []
+    for row in range(len(golden.maps)):
+        span = RowSpan(
+            image,
+            golden.maps[row : row + 1],
+            bool(golden.normalise[row]),
+            float(golden.scale[row]),
+            float(golden.shift[row]),
+        )
+        logits = model.masked.score([span], Stop())
+        drifts.append(relative_difference(logits, golden.masked_logits[row : row + 1]))
+    return max(drifts, default=0.0)
+
+
+def _run_every_shape(model: ServedModel, golden: GoldenExample) -> None:
+    image = _zero_filled(golden)
+    contract = model.manifest.input
+    shapes = {(tap.height, tap.width) for tap in model.manifest.taps}
+    for shape in sorted(shapes | {(contract.height, contract.width)}):
+        model.masked.score([RowSpan(image, np.zeros((1, *shape), np.float32))], Stop())
+
+
+def _zero_filled(golden: GoldenExample) -> MaskedImage:
+    return MaskedImage(golden.image[0], np.zeros_like(golden.image[0]))

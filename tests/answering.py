@@ -1,0 +1,173 @@
+"""Plays the engine for a method: answers its probes from a torch network, in torch's own way."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from salience_service.bundle.manifest import OutputKind
+from salience_service.methods.probe import (
+    Base,
+    MapGradient,
+    MapGradientAnswer,
+    Partial,
+    RowAnswers,
+    Rows,
+)
+from salience_service.target import Target, TargetKind
+from tests.networks import seeded
+
+
+class Pyramid(nn.Module):
+    """Taps of 27×21, 13×10 and 7×5 of a 54×42 image: no ratio is whole. Logits [N, 6]."""
+
+    def __init__(self, activation: nn.Module | None = None) -> None:
+        super().__init__()
+        self.act = activation or nn.ReLU()
+        self.fine = nn.Conv2d(3, 5, 3, 2, 1)
+        self.pool = nn.MaxPool2d(3, 2)
+        self.middle = nn.Conv2d(5, 7, 3, 1, 1)
+        self.coarse = nn.Conv2d(7, 9, 3, 2, 1)
+        self.head = nn.Linear(9 * 35, 6)
+        with torch.no_grad():
+            for layer in (self.fine, self.middle, self.coarse, self.head):
+                layer.weight.mul_(3)
+
+    def taps(self, images: Tensor) -> dict[str, Tensor]:
+        """Features by tap, fine to coarse."""
+        fine = self.act(self.fine(images))
+        middle = self.act(self.middle(self.pool(fine)))
+        return {"fine": fine, "middle": middle, "coarse": self.act(self.coarse(middle))}
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.taps(images)["coarse"].flatten(1))
+
+
+def pyramid(activation: nn.Module | None = None, seed: int = 0) -> Pyramid:
+    """A pyramid with weights from the seed."""
+    network = seeded(lambda: Pyramid(activation), seed)
+    assert isinstance(network, Pyramid)
+    return network
+
+
+def with_another_head(network: Pyramid, seed: int = 1) -> Pyramid:
+    """The same network with its last layer drawn anew."""
+    other = pyramid(network.act)
+    other.load_state_dict(network.state_dict())
+    other.head.load_state_dict(pyramid(seed=seed).head.state_dict())
+    return other
+
+
+def class_target(index: int, output: OutputKind = OutputKind.SOFTMAX) -> Target:
+    return Target(str(index), TargetKind.CLASS, index, output)
+
+
+@dataclass
+class Scene:
+    """A network, an image [3, H, W] and a fill of the same shape."""
+
+    network: Pyramid
+    image: Tensor
+    fill: Tensor
+
+    @classmethod
+    def of(cls, network: Pyramid, seed: int = 7) -> "Scene":
+        """A smooth random image over a grey fill."""
+        noise = torch.randn(1, 3, 6, 5, generator=torch.Generator().manual_seed(seed))
+        image = 2 * F.interpolate(noise, size=(54, 42), mode="bicubic")[0]
+        return cls(network, image, torch.full_like(image, 0.1))
+
+    def double(self) -> "Scene":
+        """The same in float64, for oracles; the network is copied."""
+        copy = pyramid(self.network.act)
+        copy.load_state_dict(self.network.state_dict())
+        return Scene(copy.double(), self.image.double(), self.fill.double())
+
+    @torch.no_grad()
+    def features(self, tap: str) -> Tensor:
+        return self.network.taps(self.image[None])[tap][0]
+
+    @torch.no_grad()
+    def base(self, target: Target, *taps: str) -> Base:
+        """The clean run as a method sees it, always float32."""
+        logits = self.network(self.image[None])[0]
+        return Base(
+            {tap: self.features(tap).float().numpy() for tap in taps},
+            logits.float().numpy(),
+            target,
+            self.image.shape[1],
+            self.image.shape[2],
+        )
+
+
+@dataclass
+class Heard:
+    """What a method said until its outcome."""
+
+    outcome: object = None
+    partials: list[Partial] = field(default_factory=list)
+    previews: list[list[Partial]] = field(default_factory=list)
+    rows: int = 0
+    gradients: int = 0
+    values: list[float] = field(default_factory=list)
+    probes: list[Rows | MapGradient] = field(default_factory=list)
+
+
+def hear(run, scene: Scene, target: Target) -> Heard:
+    """Drives a method to its end. Previews are drawn after every row."""
+    heard = Heard()
+    answer = None
+    try:
+        while True:
+            probe = run.send(answer)
+            if isinstance(probe, Partial):
+                heard.partials.append(probe)
+                answer = None
+                continue
+            heard.probes.append(probe)
+            if isinstance(probe, Rows):
+                answer = _row_answers(probe, scene)
+                heard.rows += len(probe.maps)
+                heard.previews.append(
+                    [probe.preview(answer.logits[:n]) for n in range(1, len(probe.maps) + 1)]
+                    if probe.preview
+                    else []
+                )
+            else:
+                answer = _gradient_answer(probe, scene, target)
+                heard.gradients += 1
+                heard.values.append(answer.value)
+    except StopIteration as end:
+        heard.outcome = end.value
+        return heard
+
+
+def _unit_masks(maps: Tensor, scene: Scene, normalise: bool) -> Tensor:
+    up = F.interpolate(
+        maps[:, None], size=scene.image.shape[1:], mode="bilinear", align_corners=False
+    )
+    if not normalise:
+        return up
+    low, high = up.amin((2, 3), keepdim=True), up.amax((2, 3), keepdim=True)
+    flat = high - low <= 1e-6 * torch.maximum(low.abs(), high.abs())
+    return torch.where(flat, 0.0, (up - low) / torch.where(flat, 1.0, high - low))
+
+
+@torch.no_grad()
+def _row_answers(rows: Rows, scene: Scene) -> RowAnswers:
+    maps = torch.from_numpy(np.array(rows.maps)).to(scene.image.dtype)
+    masks = rows.scale * _unit_masks(maps, scene, rows.normalise) + rows.shift
+    logits = scene.network(scene.fill + masks * (scene.image - scene.fill))
+    return RowAnswers(logits.float().numpy())
+
+
+def _gradient_answer(probe: MapGradient, scene: Scene, target: Target) -> MapGradientAnswer:
+    image_map = torch.from_numpy(probe.map.copy()).to(scene.image.dtype).requires_grad_()
+    mask = _unit_masks(image_map[None], scene, normalise=True)[0]
+    logits = scene.network((scene.fill + mask * (scene.image - scene.fill))[None])[0]
+    cotangent = torch.from_numpy(target.cotangent(len(logits))).to(logits.dtype)
+    (gradient,) = torch.autograd.grad((logits * cotangent).sum(), image_map)
+    value = float(target.value(logits.detach().numpy()))
+    return MapGradientAnswer(value, gradient.float().numpy())

@@ -1,0 +1,172 @@
+"""A tiny but whole bundle, built by hand with onnx.helper, for tests of what reads bundles."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from salience_service.bundle.manifest import (
+    BundleFile,
+    ColourOrder,
+    Golden,
+    Graph,
+    GraphRole,
+    Head,
+    InputContract,
+    Interpolation,
+    Manifest,
+    OutputKind,
+    Resize,
+    ResizeRule,
+    Source,
+    Tap,
+)
+from salience_service.bundle.manifest_json import to_json
+
+CLASSES, CHANNELS, SIDE, TAP_CHANNELS, OPSET = 3, 3, 8, 2, 18
+WEIGHTS_FILE = "weights.bin"
+
+
+def tiny_bundle(directory: Path, name: str = "tiny", version: str = "1") -> Manifest:
+    """Writes a bundle of a one-convolution network into `directory`; returns its manifest."""
+    directory.mkdir(parents=True, exist_ok=True)
+    weights = np.random.default_rng(0).normal(size=(TAP_CHANNELS, CHANNELS, 1, 1))
+    (directory / WEIGHTS_FILE).write_bytes(weights.astype(np.float32).tobytes())
+    onnx.save(forward_model(), directory / "forward.onnx")
+    onnx.save(masked_model(), directory / "masked.onnx")
+    np.savez(directory / "golden.npz", **golden_arrays())
+    manifest = tiny_manifest(directory, name, version)
+    write_manifest(directory, manifest)
+    return manifest
+
+
+def tiny_manifest(directory: Path, name: str = "tiny", version: str = "1") -> Manifest:
+    """The manifest of the files that lie in `directory` now."""
+    return Manifest(
+        name=name,
+        version=version,
+        input=InputContract(
+            channels=CHANNELS,
+            height=SIDE,
+            width=SIDE,
+            colour_order=ColourOrder.RGB,
+            white=1.0,
+            mean=(0.5, 0.5, 0.5),
+            std=(0.25, 0.25, 0.25),
+            resize=Resize(ResizeRule.SHORT_SIDE, Interpolation.BICUBIC, short_side=10),
+        ),
+        head=Head(OutputKind.SOFTMAX, CLASSES, labels=("cat", "dog", "fish")),
+        taps=(Tap("conv", TAP_CHANNELS, SIDE, SIDE, output="conv_out"),),
+        graphs=(
+            Graph(GraphRole.FORWARD, "forward.onnx", OPSET),
+            Graph(GraphRole.MASKED, "masked.onnx", OPSET),
+        ),
+        files=listed_files(directory),
+        golden=Golden("golden.npz", tolerance=1e-4),
+        source=Source("torch", "0" * 64, parity=1e-7, changes=("none",)),
+        written_by={"salience": "0.1.0"},
+    )
+
+
+def listed_files(directory: Path) -> tuple[BundleFile, ...]:
+    return tuple(
+        BundleFile(path.name, hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_size)
+        for path in sorted(directory.iterdir())
+        if path.is_file() and path.name != "manifest.json"
+    )
+
+
+def write_manifest(directory: Path, manifest: Manifest) -> None:
+    (directory / "manifest.json").write_text(to_json(manifest), encoding="utf-8")
+
+
+def external_weight(location: str = WEIGHTS_FILE, **entries: str) -> TensorProto:
+    """The convolution's weight, its bytes in another file."""
+    tensor = TensorProto(
+        name="kernel",
+        data_type=TensorProto.FLOAT,
+        dims=(TAP_CHANNELS, CHANNELS, 1, 1),
+        data_location=TensorProto.EXTERNAL,
+    )
+    length = str(4 * TAP_CHANNELS * CHANNELS)
+    for key, value in {"location": location, "offset": "0", "length": length, **entries}.items():
+        tensor.external_data.add(key=key, value=value)
+    return tensor
+
+
+def forward_model(weight: TensorProto | None = None) -> onnx.ModelProto:
+    """images → conv_out and logits."""
+    nodes = [
+        helper.make_node("Conv", ["images", "kernel"], ["conv_out"]),
+        helper.make_node("GlobalAveragePool", ["conv_out"], ["pooled"]),
+        helper.make_node("Flatten", ["pooled"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "head"], ["logits"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "forward",
+        [_value("images", ["N", CHANNELS, SIDE, SIDE])],
+        [_value("logits", ["N", CLASSES]), _value("conv_out", ["N", TAP_CHANNELS, SIDE, SIDE])],
+        [weight or external_weight(), _head()],
+    )
+    return _model(graph)
+
+
+def masked_model() -> onnx.ModelProto:
+    """A graph with the inputs and outputs of a masked graph; its numbers are no one's."""
+    images = [CHANNELS, SIDE, SIDE]
+    inputs = [
+        _value("differences", ["R", *images]),
+        _value("fills", ["R", *images]),
+        _value("image_of", ["N"], TensorProto.INT64),
+        _value("maps", ["N", "h", "w"]),
+        _value("rows", [SIDE, "h"]),
+        _value("columns", [SIDE, "w"]),
+        _value("normalise", ["N"], TensorProto.BOOL),
+        _value("scale", ["N"]),
+        _value("shift", ["N"]),
+    ]
+    nodes = [
+        helper.make_node("Gather", ["differences", "image_of"], ["taken"]),
+        helper.make_node("Conv", ["taken", "kernel"], ["features"]),
+        helper.make_node("GlobalAveragePool", ["features"], ["pooled"]),
+        helper.make_node("Flatten", ["pooled"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "head"], ["logits"]),
+    ]
+    graph = helper.make_graph(
+        nodes, "masked", inputs, [_value("logits", ["N", CLASSES])], [external_weight(), _head()]
+    )
+    return _model(graph)
+
+
+def golden_arrays() -> dict[str, np.ndarray]:
+    random = np.random.default_rng(1)
+
+    def floats(*shape: int) -> np.ndarray:
+        return random.normal(size=shape).astype(np.float32)
+
+    return {
+        "image": floats(1, CHANNELS, SIDE, SIDE),
+        "logits": floats(1, CLASSES),
+        "tap/0": floats(1, TAP_CHANNELS, SIDE, SIDE),
+        "maps": floats(2, 4, 4),
+        "normalise": np.array([True, False]),
+        "scale": np.array([1, -1], np.float32),
+        "shift": np.array([0, 1], np.float32),
+        "masked_logits": floats(2, CLASSES),
+    }
+
+
+def _head() -> TensorProto:
+    weights = np.random.default_rng(2).normal(size=(TAP_CHANNELS, CLASSES)).astype(np.float32)
+    return numpy_helper.from_array(weights, "head")
+
+
+def _value(name: str, shape: list, kind: int = TensorProto.FLOAT) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, kind, shape)
+
+
+def _model(graph: onnx.GraphProto) -> onnx.ModelProto:
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10)

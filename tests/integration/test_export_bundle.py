@@ -1,0 +1,141 @@
+"""A bundle is written whole or not at all, and says truly where it came from."""
+
+import importlib.metadata
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from salience_export import Destination, ExportError, ModelContract, export_torch
+from salience_export.bundle import export_bundle
+from salience_export.sources.source import FloatArray, Reference, SourceModel
+from salience_export.sources.torch_module import open_torch
+from salience_service.bundle.manifest import OutputKind
+from salience_service.bundle.program import check_program
+from salience_service.bundle.reader import Bundle, open_bundle
+from tests import networks
+from tests.conftest import image_contract
+
+CONTRACT = ModelContract(image_contract(), OutputKind.SOFTMAX)
+
+
+@pytest.fixture(scope="module")
+def source() -> SourceModel:
+    return open_torch(networks.smooth_net(), CONTRACT.input, CONTRACT.output)
+
+
+def entries(models: Path) -> list[str]:
+    return sorted(str(path.relative_to(models)) for path in models.rglob("*"))
+
+
+def with_reference(source: SourceModel, change: Callable[[Reference], Reference]) -> SourceModel:
+    def reference(images: FloatArray) -> Reference:
+        return change(source.reference(images))
+
+    return replace(source, reference=reference)
+
+
+def test_the_same_module_gives_the_same_bundle(tmp_path: Path) -> None:
+    def export(folder: str) -> str:
+        destination = Destination(tmp_path / folder, "smooth")
+        return export_torch(networks.smooth_net(), CONTRACT, destination).digest
+
+    assert export("first") == export("second")
+
+
+def test_the_report_says_what_was_written(source: SourceModel, tmp_path: Path) -> None:
+    report = export_bundle(lambda: source, CONTRACT, Destination(tmp_path, "net", "v2.1"))
+    bundle = open_bundle(tmp_path / "net" / "v2.1")
+    assert report.directory == bundle.directory
+    assert report.manifest == bundle.manifest
+    assert report.digest == bundle.digest
+    assert report.parity.worst == bundle.manifest.source.parity < 1e-5
+    assert report.seconds > 0
+
+
+def test_a_bundle_names_what_wrote_it(tiny_bundle: Bundle) -> None:
+    versions = tiny_bundle.manifest.written_by
+    assert versions["torch"] == importlib.metadata.version("torch")
+    assert set(versions) == {"salience", "onnx", "onnxruntime", "numpy", "torch", "onnxscript"}
+    assert tiny_bundle.manifest.source.changes == ("BatchNorms folded into convolutions",)
+
+
+def test_a_bundle_holds_no_path_of_the_machine_that_wrote_it(tiny_bundle: Bundle) -> None:
+    for path in tiny_bundle.directory.iterdir():
+        content = path.read_bytes()
+        for trace in (b"site-packages", str(Path.cwd()).encode(), b".py", b"stack_trace"):
+            assert trace not in content, (path.name, trace)
+
+
+def test_the_torch_program_passes_the_services_guard(tiny_bundle: Bundle) -> None:
+    check_program(tiny_bundle.path(tiny_bundle.manifest.torch_program))
+
+
+def test_a_version_that_exists_is_refused_before_any_work(tmp_path: Path) -> None:
+    (tmp_path / "net" / "1").mkdir(parents=True)
+
+    def never() -> SourceModel:
+        raise AssertionError("the source was opened")
+
+    with pytest.raises(ExportError, match="net 1 exists already; choose another version"):
+        export_bundle(never, CONTRACT, Destination(tmp_path, "net"))
+
+
+@pytest.mark.parametrize("factor", [1.001, np.nan])
+def test_graphs_that_differ_from_their_source_are_not_written(
+    source: SourceModel, tmp_path: Path, factor: float
+) -> None:
+    wrong = with_reference(
+        source, lambda said: Reference(said.logits * np.float32(factor), said.features)
+    )
+    with pytest.raises(ExportError, match=r"differ from the source by .*; at most 1e-04 is"):
+        export_bundle(lambda: wrong, CONTRACT, Destination(tmp_path, "net"))
+    assert entries(tmp_path) == []
+
+
+def test_a_tap_that_differs_from_its_module_is_not_written(
+    source: SourceModel, tmp_path: Path
+) -> None:
+    def shifted(said: Reference) -> Reference:
+        return Reference(said.logits, {n: f + np.float32(0.01) for n, f in said.features.items()})
+
+    with pytest.raises(ExportError, match=r"logits [0-9.]+e-0[78], taps .*e-0[123]"):
+        export_bundle(
+            lambda: with_reference(source, shifted), CONTRACT, Destination(tmp_path, "net")
+        )
+    assert entries(tmp_path) == []
+
+
+def test_another_export_of_the_same_version_is_not_overwritten(
+    source: SourceModel, tmp_path: Path
+) -> None:
+    other = tmp_path / "net" / "1"
+
+    def open_while_another_finishes() -> SourceModel:
+        other.mkdir(parents=True)
+        (other / "manifest.json").write_text("theirs")
+        return source
+
+    with pytest.raises(ExportError, match="written by someone else"):
+        export_bundle(open_while_another_finishes, CONTRACT, Destination(tmp_path, "net"))
+    assert entries(tmp_path) == ["net", "net/1", "net/1/manifest.json"]
+    assert (other / "manifest.json").read_text() == "theirs"
+
+
+def test_labels_for_another_number_of_classes_are_refused(
+    source: SourceModel, tmp_path: Path
+) -> None:
+    contract = ModelContract(CONTRACT.input, CONTRACT.output, ("cat", "dog"))
+    with pytest.raises(ExportError, match="2 given, but the model has 5 classes"):
+        export_bundle(lambda: source, contract, Destination(tmp_path, "net"))
+    assert entries(tmp_path) == []
+
+
+@pytest.mark.parametrize("word", ["", "Net", "../net", ".net", "a/b", "a" * 65, "é"])
+def test_names_outside_the_alphabet_are_refused(word: str) -> None:
+    with pytest.raises(ExportError, match=r"^name .*: use a-z"):
+        Destination(Path("models"), word)
+    with pytest.raises(ExportError, match=r"^version .*: use a-z"):
+        Destination(Path("models"), "net", word)

@@ -1,0 +1,28 @@
+"""The gradient of a masked row to its map, in float64, by torch's own operators alone.
+
+Opti-CAM (Zhang et al. 2023), §3: x ⊙ n(up(map)) with n the min–max, here on any fill.
+"""
+
+import torch
+from torch import Tensor, nn
+
+
+def masked_value(
+    network: nn.Module, difference: Tensor, fill: Tensor, image_map: Tensor, cotangent: Tensor
+) -> Tensor:
+    """cotangent · logits of fill + n(up(map)) · difference; all float64."""
+    up = nn.functional.interpolate(
+        image_map[None, None], fill.shape[-2:], mode="bilinear", align_corners=False
+    )[0, 0]
+    mask = (up - up.min()) / (up.max() - up.min())
+    return network((fill + mask * difference)[None])[0] @ cotangent
+
+
+def masked_gradient(
+    network: nn.Module, difference: Tensor, fill: Tensor, image_map: Tensor, cotangent: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The value and its gradient to the map, float64 [h, w]."""
+    leaf = image_map.clone().requires_grad_()
+    value = masked_value(network, difference, fill, leaf, cotangent)
+    (gradient,) = torch.autograd.grad(value, leaf)
+    return value.detach(), gradient

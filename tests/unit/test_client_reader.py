@@ -1,0 +1,247 @@
+"""Messages become typed events, and pieces whole maps."""
+
+import zlib
+
+import numpy as np
+import pytest
+
+from salience.v1 import explanation_service_pb2 as pb
+from salience.v1 import map_pb2
+from salience_client import (
+    AnswerReader,
+    BrokenAnswer,
+    Finished,
+    PartialMap,
+    Prediction,
+    Progress,
+    SaliencyMap,
+    Scores,
+    Started,
+)
+from salience_client.reader import LARGEST_MAP_BYTES
+from tests import fake_answers as fake
+
+
+def read(messages):
+    reader = AnswerReader()
+    events = [event for message in messages for event in reader.read(message)]
+    reader.end()
+    return events
+
+
+def read_map(*messages):
+    (event,) = (e for e in read([*messages, fake.finished(1)]) if isinstance(e, SaliencyMap))
+    return event
+
+
+def test_an_answer_becomes_typed_events_in_its_order():
+    kinds = [type(event) for event in read(fake.simple_answer())]
+
+    assert kinds == [Started, Prediction, Progress, PartialMap, SaliencyMap, Scores, Finished]
+
+
+def test_events_hold_what_the_messages_said():
+    started, prediction, progress, partial, _, scores, finished = read(fake.simple_answer())
+
+    assert (started.model, started.image_height, started.image_width) == ("lite0", 300, 400)
+    assert (prediction.top[0].name, prediction.top[0].probability) == ("tabby", 0.75)
+    assert prediction.targets[0].kind == "class"
+    assert (progress.rows_done, progress.rows_expected) == (100, 100)
+    np.testing.assert_array_equal(partial.array, [[0, 1, 2], [3, 4, 5]])
+    assert (partial.tap, partial.fraction, partial.skipped) == ("layer4", 0.5, 1)
+    assert (scores["ad"], scores["ai"], scores["ag"], scores.fill) == (12.5, 0, 3.25, "black")
+    assert (finished.rows, finished.map_seconds) == (101, (1.25,))
+
+
+def test_a_map_holds_its_numbers_and_how_it_was_made():
+    values = fake.ramp()
+    map_ = read_map(fake.whole(fake.map_message(values)))
+
+    np.testing.assert_array_equal(map_.array, values)
+    assert map_.array.dtype == np.float32
+    assert not map_.array.flags.writeable
+    assert (map_.method, map_.encoding, map_.geometry, map_.scale) == (
+        "score-cam",
+        "float32",
+        "input",
+        "unit",
+    )
+    assert (map_.raw_minimum, map_.raw_maximum, map_.audit) == (-1.5, 2.5, "unaudited")
+    assert map_.provenance.options == {"samples": 4}
+    assert map_.provenance.graphs[0].role == "masked"
+    assert map_.provenance.gradient_side == "none"
+    assert (map_.iterations, map_.validity, map_.is_degenerate) == (None, None, False)
+
+
+def test_flags_are_words():
+    message = fake.map_message(fake.ramp())
+    message.flags.extend([map_pb2.MAP_FLAG_DEGENERATE, map_pb2.MAP_FLAG_CLASS_AGNOSTIC])
+    message.iterations = 0
+
+    map_ = read_map(fake.whole(message))
+
+    assert map_.flags == {"degenerate", "class-agnostic"}
+    assert map_.is_degenerate
+    assert map_.iterations == 0
+
+
+def test_a_flag_from_a_newer_server_is_kept_in_digits():
+    message = fake.map_message(fake.ramp())
+    message.flags.append(77)
+
+    assert read_map(fake.whole(message)).flags == {"77"}
+
+
+def test_a_regression_has_no_probability():
+    message = fake.prediction(fake.target())
+    message.prediction.top[0].ClearField("probability")
+    message.prediction.targets[0].ClearField("probability")
+
+    prediction, _ = read([message, fake.finished(0)])
+
+    assert prediction.top[0].probability is None
+    assert prediction.targets[0].probability is None
+
+
+@pytest.mark.parametrize("size", [1, 7, 24, 96, 1000])
+def test_a_map_in_pieces_equals_the_map_whole(size):
+    message = fake.map_message(fake.ramp())
+
+    map_ = read_map(*fake.in_pieces(message, size))
+
+    assert map_.data == message.data
+
+
+def test_half_precision_stays_half_precision():
+    values = fake.ramp().astype(np.float16)
+
+    map_ = read_map(fake.whole(fake.map_message(values)))
+
+    assert map_.array.dtype == np.float16
+    np.testing.assert_array_equal(map_.array, values)
+
+
+def test_a_png_map_is_read_as_pixels():
+    image = pytest.importorskip("PIL.Image")
+    from io import BytesIO
+
+    pixels = np.arange(24, dtype=np.uint8).reshape(4, 6)
+    file = BytesIO()
+    image.fromarray(pixels).save(file, "PNG")
+    message = fake.map_message(fake.ramp())
+    message.encoding, message.data = map_pb2.MAP_ENCODING_PNG_GREY, file.getvalue()
+    message.total_bytes = len(message.data)
+
+    map_ = read_map(fake.whole(message))
+
+    assert map_.is_png
+    np.testing.assert_array_equal(map_.array, pixels)
+
+
+@pytest.mark.parametrize("width", [1, 6, 8, 9, 17])
+def test_a_validity_mask_is_unpacked_row_by_row(width):
+    seen = np.random.default_rng(width).random((4, width)) > 0.5
+    message = fake.map_message(fake.ramp(4, width), validity=seen)
+
+    validity = read_map(fake.whole(message)).validity
+
+    assert validity.dtype == np.bool_
+    np.testing.assert_array_equal(validity, seen)
+
+
+@pytest.mark.parametrize(
+    ("validity", "says"),
+    [
+        (b"not zlib", "damaged"),
+        (zlib.compress(bytes(3)), "does not fill"),
+        (zlib.compress(bytes(10_000_000)), "does not fill"),
+    ],
+)
+def test_a_validity_mask_that_does_not_fit_is_refused(validity, says):
+    message = fake.map_message(fake.ramp())
+    message.validity = validity
+
+    with pytest.raises(BrokenAnswer, match=says):
+        read_map(fake.whole(message))
+
+
+def test_a_piece_out_of_place_is_refused():
+    head, first, second, *_ = fake.in_pieces(fake.map_message(fake.ramp()), 32)
+
+    with pytest.raises(BrokenAnswer, match="out of place"):
+        read([head, second, first])
+
+
+def test_a_piece_sent_twice_is_refused():
+    head, first, *_ = fake.in_pieces(fake.map_message(fake.ramp()), 32)
+
+    with pytest.raises(BrokenAnswer, match="out of place"):
+        read([head, first, first])
+
+
+def test_a_piece_of_another_map_is_refused():
+    head, first, *_ = fake.in_pieces(fake.map_message(fake.ramp()), 32)
+    first.map_chunk.map_id = 9
+
+    with pytest.raises(BrokenAnswer, match="map 9"):
+        read([head, first])
+
+
+def test_a_piece_without_a_map_is_refused():
+    _, first, *_ = fake.in_pieces(fake.map_message(fake.ramp()), 32)
+
+    with pytest.raises(BrokenAnswer, match="out of place"):
+        read([first])
+
+
+def test_a_map_that_breaks_off_is_refused():
+    head, first, *_ = fake.in_pieces(fake.map_message(fake.ramp()), 32)
+
+    with pytest.raises(BrokenAnswer, match="broke off: 32 of 96 bytes came"):
+        read([head, first, fake.finished(1)])
+
+
+def test_more_bytes_than_announced_are_refused():
+    message = fake.map_message(fake.ramp())
+    message.total_bytes = 95
+
+    with pytest.raises(BrokenAnswer, match="longer than announced"):
+        read([fake.whole(message)])
+
+
+def test_a_map_that_does_not_fill_its_grid_is_refused():
+    message = fake.map_message(fake.ramp())
+    message.width = 7
+
+    with pytest.raises(BrokenAnswer, match="does not fill its grid"):
+        read([fake.whole(message)])
+
+
+def test_a_partial_map_that_does_not_fill_its_grid_is_refused():
+    message = fake.partial_map()
+    message.partial_map.height = 3
+
+    with pytest.raises(BrokenAnswer, match="does not fill its grid"):
+        read([message])
+
+
+def test_a_map_beyond_the_limit_is_refused_before_a_byte_of_it_is_kept():
+    head, *_ = fake.in_pieces(fake.map_message(fake.ramp()), 32)
+    head.map.total_bytes = LARGEST_MAP_BYTES + 1
+
+    with pytest.raises(BrokenAnswer, match="ask for geometry 'input'"):
+        read([head])
+
+
+def test_an_answer_that_stops_before_its_end_is_refused():
+    with pytest.raises(BrokenAnswer, match="stopped before its end"):
+        read(fake.simple_answer()[:-1])
+
+
+def test_an_answer_that_goes_on_after_its_end_is_refused():
+    with pytest.raises(BrokenAnswer, match="went on"):
+        read([fake.finished(1), fake.progress(0, 1)])
+
+
+def test_an_event_that_only_newer_clients_know_is_passed_over():
+    assert read([pb.ExplainResponse(), fake.finished(1)])[0].rows == 1

@@ -1,0 +1,227 @@
+"""What a caller says becomes the message that the contract asks for."""
+
+import numpy as np
+import pytest
+
+from salience.v1 import image_pb2, map_pb2
+from salience_client import (
+    AboveThreshold,
+    Absent,
+    Blur,
+    Colour,
+    Dicom,
+    Difference,
+    InvalidRequest,
+    Method,
+    Pixels,
+    Preprocessed,
+    Present,
+    TopK,
+    explain_request,
+)
+from salience_client.fill import fill_message, fill_of
+from salience_client.method import method_message, option_of
+from salience_client.target import target_message
+
+
+def ask(image=b"png", **options):
+    return explain_request(image, **{"model": "lite0", "methods": "score-cam", **options})
+
+
+def test_the_least_request_has_a_model_an_image_and_a_method():
+    request = ask()
+
+    assert request.model == "lite0"
+    assert request.image.encoded == b"png"
+    assert [method.name for method in request.methods] == ["score-cam"]
+    assert {field.name for field, _ in request.ListFields()} == {
+        "model",
+        "image",
+        "methods",
+        "format",
+    }
+
+
+def test_everything_that_can_be_said_is_in_the_message():
+    request = ask(
+        version="2",
+        methods=["score-cam", Method("poly-cam", taps=["a", "b"], variant="plus")],
+        targets=[3, "not:tabby"],
+        scores=["ag", "ad"],
+        fill="black",
+        score_fill=Blur(),
+        encoding="float16",
+        geometry="original",
+        scale="raw",
+        overlay_alpha=0.25,
+        partial_maps=False,
+    )
+
+    assert request.version == "2"
+    assert request.methods[1].taps == ["a", "b"]
+    assert request.methods[1].options["variant"].text == "plus"
+    assert request.targets[0].present.index == 3
+    assert request.targets[1].text == "not:tabby"
+    assert list(request.scores) == [
+        map_pb2.SCORE_KIND_AVERAGE_GAIN,
+        map_pb2.SCORE_KIND_AVERAGE_DROP,
+    ]
+    assert request.fill.HasField("black")
+    assert (request.score_fill.blur.kernel, request.score_fill.blur.sigma) == (51, 20)
+    assert request.format == map_pb2.MapFormat(
+        encoding=map_pb2.MAP_ENCODING_FLOAT16,
+        geometry=map_pb2.MAP_GEOMETRY_ORIGINAL,
+        scale=map_pb2.MAP_SCALE_RAW,
+        overlay_alpha=0.25,
+    )
+    assert request.no_partial_maps
+
+
+def test_one_target_and_one_score_need_no_list():
+    request = ask(targets="A-B", scores="ad")
+
+    assert [target.text for target in request.targets] == ["A-B"]
+    assert list(request.scores) == [map_pb2.SCORE_KIND_AVERAGE_DROP]
+
+
+@pytest.mark.parametrize(
+    "encoding", ["float32", "float16", "png-grey", "png-overlay", "png-masked"]
+)
+def test_every_encoding_has_its_word(encoding):
+    number = ask(encoding=encoding).format.encoding
+
+    assert map_pb2.MapEncoding.Name(number) == f"MAP_ENCODING_{encoding}".upper().replace("-", "_")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"encoding": "jpeg"}, "'jpeg' is no map encoding: use one of float32"),
+        ({"geometry": "unspecified"}, "is no map geometry"),
+        ({"scores": ["auc"]}, "'auc' is no score: use ad, ai, ag"),
+        ({"fill": "white"}, "'white' is no fill"),
+        ({"targets": [-1]}, "-1 is no class index"),
+        ({"targets": [1.5]}, "a target cannot be a float"),
+        ({"targets": [True]}, "a target cannot be a bool"),
+        ({"methods": [Method("m", key=[1])]}, "option 'key' cannot be a list"),
+    ],
+)
+def test_what_cannot_be_said_is_refused_before_anything_is_sent(wrong, says):
+    with pytest.raises(InvalidRequest, match=says):
+        ask(**wrong)
+
+
+def test_typed_targets_keep_their_meaning():
+    assert target_message(Present("A-B")).present.label == "A-B"
+    assert target_message(Absent(7)).absent.index == 7
+    assert target_message(TopK(3)).top_k.k == 3
+    assert target_message(AboveThreshold()).WhichOneof("kind") == "above_threshold"
+    difference = target_message(Difference("tabby", 5)).difference
+    assert (difference.this_class.label, difference.that_class.index) == ("tabby", 5)
+
+
+def test_class_zero_is_stated():
+    assert target_message(0).present.WhichOneof("ref") == "index"
+
+
+@pytest.mark.parametrize(
+    ("value", "field"),
+    [
+        (True, "flag"),
+        (3, "integer"),
+        (np.int64(3), "integer"),
+        (0.5, "number"),
+        (np.float32(0.5), "number"),
+        (2**63, "number"),
+        ("plus", "text"),
+    ],
+)
+def test_an_option_keeps_its_type(value, field):
+    option = method_message(Method("m", key=value)).options["key"]
+
+    assert option.WhichOneof("value") == field
+    assert option_of(option) == value
+
+
+def test_a_method_cannot_be_changed_once_made():
+    method = Method("poly-cam", taps="layer4", steps=3)
+
+    assert method.taps == ("layer4",)
+    with pytest.raises(TypeError):
+        method.options["steps"] = 4
+
+
+@pytest.mark.parametrize("fill", ["mean", "black", Blur(31, 4.5), Colour((0.25, 0.5, 1.0))])
+def test_a_fill_survives_the_wire(fill):
+    assert fill_of(fill_message(fill)) == fill
+
+
+@pytest.mark.parametrize("blur", [Blur(kernel=-1), Blur(kernel=0), Blur(2**40), Blur(sigma=0)])
+def test_a_blur_out_of_range_is_refused(blur):
+    with pytest.raises(InvalidRequest, match="3 to 255 and a sigma above 0"):
+        fill_message(blur)
+
+
+def test_a_path_is_read(tmp_path):
+    file = tmp_path / "cat.jpg"
+    file.write_bytes(b"jpeg")
+
+    assert ask(file).image.encoded == ask(str(file)).image.encoded == b"jpeg"
+
+
+def test_a_missing_file_is_the_callers_own_error(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        ask(tmp_path / "none.jpg")
+
+
+def test_a_dicom_file_is_sent_as_one():
+    assert ask(Dicom(b"DICM")).image.dicom == b"DICM"
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float16", "float32"])
+@pytest.mark.parametrize(("shape", "axes"), [((2, 3), "HW"), ((2, 3, 3), "HWC")])
+def test_an_array_is_sent_as_pixels_bit_by_bit(dtype, shape, axes):
+    array = np.arange(np.prod(shape)).reshape(shape).astype(dtype)
+
+    tensor = ask(array).image.tensor
+
+    assert tensor.meaning == image_pb2.TENSOR_MEANING_PIXELS
+    assert (tensor.axes, tuple(tensor.shape)) == (axes, shape)
+    back = np.frombuffer(tensor.data, array.dtype.newbyteorder("<")).reshape(tensor.shape)
+    np.testing.assert_array_equal(back, array)
+
+
+def test_transposed_and_big_endian_arrays_are_put_in_order():
+    array = np.arange(6, dtype=">u2").reshape(2, 3).T
+
+    tensor = ask(array).image.tensor
+
+    assert tensor.data == np.array([[0, 3], [1, 4], [2, 5]], "<u2").tobytes()
+
+
+def test_pixels_may_state_axes_and_full_scale():
+    tensor = ask(Pixels(np.zeros((3, 2, 2), np.uint16), full_scale=4095, axes="CHW")).image.tensor
+
+    assert (tensor.axes, tensor.full_scale) == ("CHW", 4095)
+
+
+@pytest.mark.parametrize(("shape", "axes"), [((3, 2, 2), "CHW"), ((1, 3, 2, 2), "NCHW")])
+def test_the_models_own_input_is_sent_as_it_is(shape, axes):
+    tensor = ask(Preprocessed(np.ones(shape, np.float32))).image.tensor
+
+    assert tensor.meaning == image_pb2.TENSOR_MEANING_PREPROCESSED
+    assert tensor.axes == axes
+
+
+@pytest.mark.parametrize(
+    ("image", "says"),
+    [
+        (np.zeros((2, 2)), "array of float64 cannot be sent: convert it to uint8"),
+        (np.zeros((1, 2, 2, 3), np.uint8), "pixels have 4 axes"),
+        (Preprocessed(np.zeros((2, 2), np.float32)), "a model's input has 2 axes"),
+        (42, "an image cannot be a int"),
+    ],
+)
+def test_an_image_that_cannot_be_said_is_refused(image, says):
+    with pytest.raises(InvalidRequest, match=says):
+        ask(image)

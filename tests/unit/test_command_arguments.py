@@ -1,0 +1,107 @@
+"""The words of the command line as values."""
+
+import pytest
+
+from salience_client import Blur, Colour, Method
+
+typer = pytest.importorskip("typer")
+
+from salience_client.commands.arguments import (  # noqa: E402
+    fill_of_word,
+    listed,
+    methods_of,
+    scalar_of,
+    scores_of,
+)
+
+
+def test_words_may_be_repeated_and_hold_several():
+    assert listed(["a,b", " c ", "", "d,,e"]) == ["a", "b", "c", "d", "e"]
+
+
+def test_options_and_taps_go_to_their_method():
+    methods = methods_of(
+        ["score-cam,poly-cam"],
+        ["poly-cam.weights=plus", "poly-cam.local_norm=false", "score-cam.share=0.5"],
+        ["poly-cam=layer4,layer3", "poly-cam=layer2"],
+    )
+
+    assert methods == [
+        Method("score-cam", share=0.5),
+        Method("poly-cam", ["layer4", "layer3", "layer2"], weights="plus", local_norm=False),
+    ]
+
+
+def test_a_tap_may_hold_dots_slashes_and_equals_signs():
+    (method,) = methods_of(["m"], [], ["m=/_blocks.15/a=b"])
+
+    assert method.taps == ("/_blocks.15/a=b",)
+
+
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [("true", True), ("false", False), ("3", 3), ("-3", -3), ("0.5", 0.5), ("1e-3", 0.001)],
+)
+def test_a_word_that_reads_as_a_number_or_a_switch_is_one(word, value):
+    assert scalar_of(word) == value
+    assert type(scalar_of(word)) is type(value)
+
+
+def test_any_other_word_stays_a_word():
+    assert scalar_of("plus-minus") == "plus-minus"
+
+
+@pytest.mark.parametrize(
+    ("options", "taps", "says"),
+    [
+        (["score-cam=3"], [], "METHOD.KEY=VALUE"),
+        (["score-cam.key"], [], "METHOD.KEY=VALUE"),
+        (["score-cam.key="], [], "METHOD.KEY=VALUE"),
+        (["rise.masks=3"], [], "no --method asks for"),
+        ([], ["layer4"], "METHOD=TAP"),
+        ([], ["rise=layer4"], "no --method asks for"),
+    ],
+)
+def test_a_malformed_word_is_wrong_usage(options, taps, says):
+    with pytest.raises(typer.BadParameter, match=says):
+        methods_of(["score-cam"], options, taps)
+
+
+def test_no_method_at_all_is_wrong_usage():
+    with pytest.raises(typer.BadParameter, match="at least one --method"):
+        methods_of([","], [], [])
+
+
+def test_the_same_method_twice_is_wrong_usage():
+    with pytest.raises(typer.BadParameter, match="twice"):
+        methods_of(["score-cam,score-cam"], [], [])
+
+
+@pytest.mark.parametrize(
+    ("word", "fill"),
+    [
+        ("mean", "mean"),
+        ("black", "black"),
+        ("blur", Blur()),
+        ("blur:31,4.5", Blur(31, 4.5)),
+        ("colour:0.5", Colour((0.5,))),
+        ("colour:0,0.5,1", Colour((0.0, 0.5, 1.0))),
+    ],
+)
+def test_a_fill_is_read(word, fill):
+    assert fill_of_word(word) == fill
+
+
+@pytest.mark.parametrize(
+    "word", ["pink", "mean:1", "blur:31", "blur:3.5,2", "blur:a,b", "blur:-3,2", "colour"]
+)
+def test_a_fill_that_is_none_is_wrong_usage(word):
+    with pytest.raises(typer.BadParameter, match="blur:KERNEL,SIGMA"):
+        fill_of_word(word)
+
+
+def test_scores_are_read():
+    assert scores_of("ag, ad") == ["ag", "ad"]
+    assert scores_of("") == []
+    with pytest.raises(typer.BadParameter, match="'auc' is no score"):
+        scores_of("ad,auc")

@@ -1,0 +1,257 @@
+"""The `salience` command as people run it, against a made-up server on loopback."""
+
+import json
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import numpy as np
+import pytest
+
+from salience.v1 import explanation_service_pb2_grpc as pb_grpc
+from tests import fake_answers as fake
+
+Image = pytest.importorskip("PIL.Image")
+typer = pytest.importorskip("typer")
+
+from typer.testing import CliRunner  # noqa: E402
+
+from salience_client.commands import app  # noqa: E402
+
+
+class Servicer(pb_grpc.ExplanationServiceServicer):
+    """Answers with a map per target; model "lost" is not found. Remembers the last request."""
+
+    asked = None
+
+    def Explain(self, request, context):  # noqa: N802
+        type(self).asked = request
+        if request.model == "lost":
+            context.abort(grpc.StatusCode.NOT_FOUND, "no model 'lost' here")
+        names = [target.text for target in request.targets] or ["tabby"]
+        targets = [fake.target(name, index) for index, name in enumerate(names)]
+        yield fake.started()
+        yield fake.prediction(*targets)
+        for map_id, target in enumerate(targets):
+            message = fake.map_message(fake.ramp(), map_id, resolved=target)
+            message.raw_maximum = float("inf")
+            yield fake.progress(map_id, 100 * (map_id + 1), 100 * len(targets))
+            yield fake.whole(message)
+            if request.scores:
+                yield fake.scores(map_id)
+        yield fake.finished(100 * len(targets), *[1.25] * len(targets))
+
+    def ListModels(self, request, context):  # noqa: N802
+        return fake.listing()
+
+    def DescribeModel(self, request, context):  # noqa: N802
+        return fake.description()
+
+
+@pytest.fixture(scope="module")
+def address():
+    server = grpc.server(ThreadPoolExecutor(2))
+    pb_grpc.add_ExplanationServiceServicer_to_server(Servicer(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield f"127.0.0.1:{port}"
+    server.stop(None).wait()
+
+
+@pytest.fixture
+def photo(tmp_path):
+    file = tmp_path / "cat.png"
+    Image.fromarray(np.full((300, 400, 3), 90, np.uint8)).save(file)
+    return file
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def command(*arguments):
+    """The command as a process of its own, with its exit code and both streams."""
+    return subprocess.run(
+        [sys.executable, "-m", "salience_client.cli", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def explain(photo, address, *more):
+    base = ("explain", photo, "--address", address, "--model", "lite0", "--method", "score-cam")
+    return run(*base, *more)
+
+
+def test_a_table_says_class_probability_scores_rows_and_seconds(photo, address):
+    done = explain(photo, address, "--scores", "ad,ai,ag")
+
+    assert done.exit_code == 0, done.output
+    text = " ".join(done.stdout.split())
+    assert "cat.png (400×300) · lite0 1 on CPUExecutionProvider tabby p 0.7500" in text
+    assert "Method Target AD % AI % AG % Rows Seconds" in text
+    assert "score-cam tabby 12.5 0.0 3.2 100 1.25" in text
+
+
+def test_scores_that_were_not_asked_for_have_no_column(photo, address):
+    assert "AD" not in explain(photo, address).stdout
+
+
+def test_json_is_one_object_and_nothing_else(photo, address, tmp_path):
+    done = explain(photo, address, "--scores", "ad", "--json", "--out", tmp_path / "out")
+
+    report = json.loads(done.stdout)
+    assert done.stderr == ""
+    assert (report["model"], report["version"], report["digest"], report["provider"]) == (
+        "lite0",
+        "1",
+        fake.DIGEST,
+        "CPUExecutionProvider",
+    )
+    assert report["target"] == "tabby"
+    (entry,) = report["methods"]
+    assert entry["map"] == str(tmp_path / "out" / "score-cam.npy")
+    assert entry["scores"] == {"ad": 12.5, "ai": 0.0, "ag": 3.25}
+    assert (entry["rows"], entry["seconds"]) == (100, 1.25)
+    assert (entry["gradient_side"], entry["degenerate"]) == ("none", False)
+    assert entry["raw_maximum"] is None  # JSON has no infinity
+
+
+def test_out_gets_numbers_and_an_overlay(photo, address, tmp_path):
+    out = tmp_path / "deep" / "out"
+    done = explain(photo, address, "--out", out)
+
+    assert f"2 files in {out}" in done.stdout
+    assert sorted(path.name for path in out.iterdir()) == ["score-cam.npy", "score-cam.png"]
+    np.testing.assert_array_equal(np.load(out / "score-cam.npy"), fake.ramp())
+
+
+def test_several_targets_get_files_of_their_own(photo, address, tmp_path):
+    done = explain(
+        photo, address, "--target", "not:tabby", "--target", "../x", "--json", "--out", tmp_path
+    )
+
+    report = json.loads(done.stdout)
+    assert report["target"] is None
+    assert [target["name"] for target in report["targets"]] == ["not:tabby", "../x"]
+    assert {path.name for path in tmp_path.glob("*.npy")} == {
+        "score-cam.not-tabby.npy",
+        "score-cam.x.npy",
+    }
+
+
+def test_everything_said_is_in_the_request(photo, address):
+    explain(
+        photo,
+        address,
+        *("--method", "poly-cam", "--option", "poly-cam.weights=plus", "--tap", "poly-cam=a,b"),
+        *("--target", "top:3", "--fill", "black", "--score-fill", "blur:31,4", "--scores", "ag"),
+        *("--model-version", "2"),
+    )
+
+    asked = Servicer.asked
+    assert asked.image.encoded == photo.read_bytes()
+    assert [method.name for method in asked.methods] == ["score-cam", "poly-cam"]
+    assert asked.methods[1].options["weights"].text == "plus"
+    assert asked.methods[1].taps == ["a", "b"]
+    assert asked.targets[0].text == "top:3"
+    assert asked.fill.HasField("black")
+    assert asked.score_fill.blur.kernel == 31
+    assert asked.version == "2"
+    assert asked.no_partial_maps
+
+
+def test_a_dicom_file_is_known_by_its_mark(tmp_path, address):
+    file = tmp_path / "chest"
+    file.write_bytes(bytes(128) + b"DICM....")
+
+    explain(file, address)
+
+    assert Servicer.asked.image.WhichOneof("form") == "dicom"
+
+
+def test_models_are_listed_and_described(address):
+    listed = run("models", "--address", address).stdout
+    described = run("models", "lite0", "--address", address).stdout
+
+    assert "lite0" in listed
+    assert fake.DIGEST[:12] in listed
+    assert "input   3×4×6 rgb, resized by short-side" in described
+    assert "not here: export it with torch" in described
+    assert "integer 0 to 64" in described
+
+
+def test_models_speak_json_too(address):
+    listed = json.loads(run("models", "--address", address, "--json").stdout)
+    described = json.loads(run("models", "lite0", "--address", address, "--json").stdout)
+
+    assert listed["models"][0]["name"] == "lite0"
+    assert described["methods"][0]["name"] == "score-cam"
+
+
+def test_a_refused_request_is_one_line_on_stderr_and_exit_code_1(photo, address):
+    done = command("explain", photo, "--address", address, "--model", "lost", "--method", "m")
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "salience: no model 'lost' here\n"
+
+
+def test_a_server_that_is_not_there_is_one_line_and_exit_code_1():
+    done = command("models", "--address", "127.0.0.1:1")
+
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("salience: ")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["explain", "no-such-file.png", "--model", "m", "--method", "m"],
+        ["explain", __file__, "--model", "m"],
+        ["explain", __file__, "--model", "m", "--method", "m", "--fill", "pink"],
+        ["explain", __file__, "--model", "m", "--method", "m", "--scores", "auc"],
+        ["explain", __file__, "--model", "m", "--method", "m", "--timeout", "-1"],
+        ["explain", __file__, "--model", "m", "--method", "m", "--models", "no-such-directory"],
+        ["models", "--address", "127.0.0.1:1", "--models", "."],
+        ["serve", "no-such-directory"],
+        ["paint"],
+    ],
+)
+def test_wrong_usage_has_exit_code_2(arguments):
+    assert run(*arguments).exit_code == 2
+
+
+def test_the_version_is_printed():
+    from importlib.metadata import version
+
+    assert run("--version").stdout == f"salience {version('salience')}\n"
+
+
+def test_the_commands_are_named_without_loading_exporter_or_service():
+    code = (
+        "import sys; from salience_client.cli import main\n"
+        "sys.argv[1:] = ['--help']\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'salience_export', 'salience_service', 'torch', 'onnxruntime', 'PIL', 'cmap'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+
+    assert done.returncode == 0, done.stderr
+    assert all(name in done.stdout for name in ("explain", "models", "serve", "export"))
+
+
+def test_without_the_cli_extra_the_command_says_what_to_install():
+    code = "import sys; sys.modules['typer'] = None\nfrom salience_client.cli import main\nmain()"
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+
+    assert done.returncode == 1
+    assert done.stderr == (
+        "salience: the salience command needs typer: pip install 'salience[cli]'\n"
+    )

@@ -1,0 +1,272 @@
+"""ONNX files as sources: what is changed on the way, and that it still is the file."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from salience_export.contract import Layout
+from salience_export.sources.onnx_file import open_onnx
+from salience_export.sources.source import SourceModel
+from salience_service.bundle.manifest import OutputKind
+from tests.conftest import image_contract
+from tests.onnx_networks import Drawing, evaluate, fire_net, images, mobile_net, run
+
+Import = Callable[..., SourceModel]
+
+
+@pytest.fixture
+def imported(tmp_path: Path) -> Import:
+    """Saves a model and opens it."""
+
+    def imported(
+        model: onnx.ModelProto,
+        declared: OutputKind = OutputKind.SOFTMAX,
+        taps: tuple[str, ...] = (),
+        layout: Layout = Layout.NCHW,
+    ) -> SourceModel:
+        onnx.save(model, tmp_path / "model.onnx")
+        return open_onnx(tmp_path / "model.onnx", image_contract(), declared, taps, layout)
+
+    return imported
+
+
+def logits_of(source: SourceModel, count: int = 3) -> np.ndarray:
+    """Our logits, once they are proved equal to the source's own word, features too."""
+    found = run(source.model, images=images(count))["logits"]
+    reference = source.reference(images(count))
+    np.testing.assert_allclose(found, reference.logits, rtol=1e-4, atol=1e-4)
+    assert set(reference.features) == {tap.name for tap in source.taps}
+    for tap in source.taps:
+        assert reference.features[tap.name].shape == (count, tap.channels, tap.height, tap.width)
+    return found
+
+
+def after_softmax(logits: np.ndarray) -> np.ndarray:
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def old_fire_net() -> onnx.ModelProto:
+    """Batch fixed to 1, opset 7, class scores as maps and a softmax [1, K, 1, 1]."""
+    drawing, pooled = fire_net()
+    drawing.op("Softmax", pooled, to="probabilities", axis=1)
+    model = drawing.model("probabilities", (1, 3, 32, 32), opset=7)
+    model.graph.input[0].name = model.graph.node[0].input[0] = "data_0"
+    return model
+
+
+def test_a_plain_file_is_taken_as_it_is(imported: Import) -> None:
+    source = imported(mobile_net())
+    assert source.changes == ()
+    assert (source.kind, source.output) == ("onnx", OutputKind.SOFTMAX)
+    assert [tap.name for tap in source.taps] == ["block0", "block3", "head"]
+    (expected,) = evaluate(mobile_net(), images(3), "logits")
+    np.testing.assert_allclose(logits_of(source), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_an_old_file_with_fixed_batch_and_softmax_is_brought_into_form(imported: Import) -> None:
+    source = imported(old_fire_net())
+    assert source.changes == (
+        "input 'data_0' is called 'images'",
+        "the batch, fixed to 1, was made free",
+        "opset 7 was raised to 17",
+        "the Softmax at the end was cut off",
+        "output 'probabilities' is called 'logits'",
+    )
+    assert source.model.opset_import[0].version == 17
+    assert [tap.name for tap in source.taps] == ["conv1", "fire"]
+    probabilities = evaluate(old_fire_net(), images(3), "probabilities")[0].reshape(3, 10)
+    np.testing.assert_allclose(after_softmax(logits_of(source)), probabilities, atol=1e-5)
+
+
+def test_every_step_of_a_batch_stated_in_reshapes_is_freed(imported: Import) -> None:
+    d = Drawing()
+    x = d.op("Relu", d.conv("images", (3, 8), stride=2), to="relu")
+    x = d.op("Reshape", x, d.ints(1, 2, 4, 16, 16), to="grouped")
+    x = d.op("Transpose", x, perm=[0, 2, 1, 3, 4])
+    x = d.op("Reshape", x, d.ints(1, 8, 16, 16), to="shuffled")
+    x = d.op("Reshape", d.op("GlobalAveragePool", x), d.ints(1, -1), to="flat")
+    d.dense(x, (8, 5), to="logits")
+    source = imported(d.model("logits", (1, 3, 32, 32)))
+    assert source.changes == (
+        "the batch, fixed to 1, was made free",
+        "target shapes without the batch: Reshape of grouped, shuffled, flat",
+    )
+    logits_of(source)
+
+
+def test_a_fixed_batch_of_four_is_freed_too(imported: Import) -> None:
+    d = Drawing()
+    x = d.op("Relu", d.conv("images", (3, 8), stride=2), to="relu")
+    x = d.op("Reshape", d.op("GlobalAveragePool", x), d.ints(4, 8))
+    d.dense(x, (8, 5), to="logits")
+    logits_of(imported(d.model("logits", (4, 3, 32, 32))), count=5)
+
+
+def test_nhwc_files_get_a_transpose_in_front(imported: Import) -> None:
+    d = Drawing()
+    x = d.op("Transpose", "images", perm=[0, 3, 1, 2], to="turned")
+    x = d.op("Relu", d.conv(x, (3, 8), stride=2), to="relu")
+    d.dense(d.op("Flatten", d.op("GlobalAveragePool", x)), (8, 5), to="logits")
+    model = d.model("logits", ("N", 32, 32, 3))
+    source = imported(model, layout=Layout.NHWC)
+    assert source.changes == ("a Transpose turns [N, C, H, W] into the file's [N, H, W, C]",)
+    (expected,) = evaluate(model, images(3).transpose(0, 2, 3, 1), "logits")
+    np.testing.assert_allclose(logits_of(source), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("end", ["Identity", "Flatten", "Squeeze", "Reshape"])
+def test_a_softmax_behind_a_change_of_shape_is_cut(imported: Import, end: str) -> None:
+    drawing, pooled = fire_net()
+    x = drawing.op("Softmax", pooled, axis=1)
+    shapes = {"Squeeze": (2, 3), "Reshape": (-1, 10)}
+    given = [drawing.ints(*shapes[end])] if end in shapes else []
+    drawing.op(end, x, *given, to="probabilities")
+    source = imported(drawing.model("probabilities"))
+    assert "the Softmax at the end was cut off" in source.changes
+    assert source.model.graph.output[0].type.tensor_type.shape.dim[1].dim_value == 10
+    logits_of(source)
+
+
+@pytest.mark.parametrize(
+    ("operator", "declared", "meaning"),
+    [
+        ("Softmax", OutputKind.SOFTMAX, OutputKind.SOFTMAX),
+        ("LogSoftmax", OutputKind.SOFTMAX, OutputKind.SOFTMAX),
+        ("LogSoftmax", OutputKind.LOG_PROBABILITY, OutputKind.SOFTMAX),
+        ("Sigmoid", OutputKind.SIGMOID, OutputKind.SIGMOID),
+    ],
+)
+def test_the_head_is_cut_to_logits(
+    imported: Import, operator: str, declared: OutputKind, meaning: OutputKind
+) -> None:
+    model = mobile_net()
+    model.graph.node.append(onnx.helper.make_node(operator, ["logits"], ["out"]))
+    model.graph.output[0].name = "out"
+    source = imported(model, declared)
+    assert source.output is meaning
+    (expected,) = evaluate(model, images(3), "logits")
+    np.testing.assert_allclose(logits_of(source), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("declared", [OutputKind.SOFTMAX, OutputKind.SIGMOID])
+def test_an_output_called_logits_that_are_probabilities_is_cut(
+    imported: Import, declared: OutputKind
+) -> None:
+    d = Drawing()
+    x = d.op("Relu", d.conv("images", (3, 8), stride=2), to="relu")
+    x = d.dense(d.op("Flatten", d.op("GlobalAveragePool", x)), (8, 5), to="before")
+    d.op(declared.value.capitalize(), x, to="logits")
+    (expected,) = evaluate(d.model("logits"), images(3), "before")
+    found = logits_of(imported(d.model("logits"), declared))
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_regression_keeps_the_sigmoid_that_is_part_of_it(imported: Import) -> None:
+    model = mobile_net(classes=2)
+    model.graph.node.append(onnx.helper.make_node("Sigmoid", ["logits"], ["out"]))
+    model.graph.output[0].name = "out"
+    source = imported(model, OutputKind.REGRESSION)
+    assert source.output is OutputKind.REGRESSION
+    (expected,) = evaluate(model, images(3), "out")
+    np.testing.assert_allclose(logits_of(source), expected, rtol=1e-4, atol=1e-4)
+
+
+def decomposed_softmax(scale: float = 1.0) -> onnx.ModelProto:
+    d = Drawing()
+    x = d.op("Relu", d.conv("images", (3, 8), stride=2), to="relu")
+    x = d.dense(d.op("Flatten", d.op("GlobalAveragePool", x)), (8, 5), to="before")
+    x = d.op("Mul", x, d.weight("scale", np.array(scale, np.float32)))
+    powers = d.op("Exp", d.op("Sub", x, d.op("ReduceMax", x, axes=[1])))
+    d.op("Div", powers, d.op("ReduceSum", powers, d.ints(1)), to="probabilities")
+    return d.model("probabilities")
+
+
+def test_a_softmax_written_in_other_operators_gives_log_probabilities(imported: Import) -> None:
+    source = imported(decomposed_softmax())
+    assert source.output is OutputKind.LOG_PROBABILITY
+    assert "log p is put out, since no Softmax could be found to cut off" in source.changes
+    (probabilities,) = evaluate(decomposed_softmax(), images(3), "probabilities")
+    np.testing.assert_allclose(np.exp(logits_of(source)), probabilities, rtol=1e-4)
+
+
+def test_a_probability_of_zero_becomes_a_finite_logarithm(imported: Import) -> None:
+    found = logits_of(imported(decomposed_softmax(scale=500)))
+    assert np.isfinite(found).all()
+    assert found.min() == pytest.approx(np.log(np.finfo(np.float32).tiny))
+
+
+def test_the_only_output_that_fits_is_taken(imported: Import) -> None:
+    model = mobile_net()
+    model.graph.output.append(onnx.ValueInfoProto(name="head"))
+    model.graph.output[-1].type.tensor_type.elem_type = onnx.TensorProto.FLOAT
+    source = imported(model)
+    assert [output.name for output in source.model.graph.output] == ["logits"]
+    logits_of(source)
+
+
+def test_named_tensors_become_the_taps(imported: Import) -> None:
+    source = imported(mobile_net(), taps=("inside2", "stem"))
+    assert [tap.name for tap in source.taps] == ["stem", "inside2"]
+    features = source.reference(images(2)).features
+    for name, expected in zip(
+        ("inside2", "stem"), evaluate(mobile_net(), images(2), "inside2", "stem"), strict=True
+    ):
+        np.testing.assert_allclose(features[name], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_constants_written_as_nodes_and_weights_listed_as_inputs_are_held(
+    imported: Import,
+) -> None:
+    model = mobile_net()
+    held = model.graph.initializer.pop()
+    model.graph.node.insert(0, onnx.helper.make_node("Constant", [], [held.name], value=held))
+    model.graph.input.extend(
+        onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+        for tensor in model.graph.initializer
+    )
+    model.ir_version = 3
+    source = imported(model)
+    assert [value.name for value in source.model.graph.input] == ["images"]
+    assert held.name in {tensor.name for tensor in source.model.graph.initializer}
+    logits_of(source)
+
+
+def test_functions_of_the_file_are_written_out(imported: Import) -> None:
+    model = mobile_net()
+    opset = [onnx.helper.make_opsetid("", 17)]
+    double = [onnx.helper.make_node("Add", ["a", "a"], ["b"])]
+    model.functions.append(onnx.helper.make_function("own", "Double", ["a"], ["b"], double, opset))
+    model.opset_import.append(onnx.helper.make_opsetid("own", 1))
+    model.graph.node.append(onnx.helper.make_node("Double", ["logits"], ["out"], domain="own"))
+    model.graph.output[0].name = "out"
+    source = imported(model)
+    assert not source.model.functions
+    (expected,) = evaluate(mobile_net(), images(3), "logits")
+    np.testing.assert_allclose(logits_of(source), 2 * expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_quantised_file_that_takes_float32_and_runs_is_taken(imported: Import) -> None:
+    d = Drawing()
+    scale = d.weight("scale", np.array(0.05, np.float32))
+    zero = d.weight("zero", np.array(128, np.uint8))
+    x = d.op("Relu", d.conv("images", (3, 8), stride=2))
+    x = d.op("DequantizeLinear", d.op("QuantizeLinear", x, scale, zero), scale, zero, to="relu")
+    d.dense(d.op("Flatten", d.op("GlobalAveragePool", x)), (8, 5), to="logits")
+    logits_of(imported(d.model("logits")))
+
+
+def test_external_weights_beside_the_file_are_read_and_digested(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    onnx.save(mobile_net(), path, save_as_external_data=True, location="w.bin", size_threshold=0)
+    source = open_onnx(path, image_contract(), OutputKind.SOFTMAX)
+    (expected,) = evaluate(mobile_net(), images(3), "logits")
+    np.testing.assert_allclose(logits_of(source), expected, rtol=1e-4, atol=1e-4)
+    weights = bytearray((tmp_path / "w.bin").read_bytes())
+    weights[0] ^= 1
+    (tmp_path / "w.bin").write_bytes(weights)
+    other = open_onnx(path, image_contract(), OutputKind.SOFTMAX)
+    assert other.digest != source.digest

@@ -1,0 +1,213 @@
+"""ONNX files that cannot be exported: each is told what it is and what would help."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from salience_export.contract import Layout
+from salience_export.errors import ExportError
+from salience_export.graphs.normal import raise_opset
+from salience_export.sources.onnx_file import open_onnx
+from salience_service.bundle.manifest import OutputKind
+from tests.conftest import image_contract
+from tests.onnx_networks import Drawing, mobile_net
+
+
+def refuse(
+    directory: Path,
+    model: onnx.ModelProto,
+    reason: str,
+    declared: OutputKind = OutputKind.SOFTMAX,
+    taps: Sequence[str] = (),
+    layout: Layout = Layout.NCHW,
+) -> None:
+    """Saves the model and expects the refusal to hold these words, and no path."""
+    onnx.save(model, directory / "model.onnx")
+    with pytest.raises(ExportError, match=re.escape(reason)) as refusal:
+        open_onnx(directory / "model.onnx", image_contract(), declared, taps, layout)
+    assert str(directory) not in str(refusal.value)
+
+
+def pooled_dense(d: Drawing, x: str) -> onnx.ModelProto:
+    d.dense(d.op("Flatten", d.op("GlobalAveragePool", x)), (8, 5), to="logits")
+    return d.model("logits")
+
+
+def ending_in(operator: str, **attributes: int) -> onnx.ModelProto:
+    model = mobile_net()
+    model.graph.node.append(onnx.helper.make_node(operator, ["logits"], ["out"], **attributes))
+    model.graph.output[0].name = "out"
+    return model
+
+
+def test_several_inputs_are_refused_by_name(tmp_path: Path) -> None:
+    model = mobile_net()
+    model.graph.input.append(onnx.helper.make_tensor_value_info("prior", 1, ["N", 3, 32, 32]))
+    refuse(tmp_path, model, "takes 2 inputs ('images', 'prior'); only models of one image")
+
+
+def test_no_input_is_refused(tmp_path: Path) -> None:
+    model = mobile_net()
+    del model.graph.input[:]
+    refuse(tmp_path, model, "takes 0 inputs")
+
+
+@pytest.mark.parametrize("shape", [("N", 1, 8, 32, 32), (3, 32, 32), ("N", 3)], ids=str)
+def test_volumes_and_other_ranks_are_refused_by_name(
+    tmp_path: Path, shape: tuple[int | str, ...]
+) -> None:
+    d = Drawing()
+    d.op("Relu", "images", to="logits")
+    refuse(tmp_path, d.model("logits", shape), f"input 'images' has shape {list(shape)}")
+
+
+@pytest.mark.parametrize(("element", "word"), [(2, "uint8"), (3, "int8"), (10, "float16")])
+def test_inputs_that_are_not_float32_are_refused_by_name(
+    tmp_path: Path, element: int, word: str
+) -> None:
+    d = Drawing()
+    model = d.model(d.op("Identity", "images"), element=element)
+    model.graph.output[0].type.tensor_type.elem_type = element
+    refuse(tmp_path, model, f"input 'images' is {word}: export the model with a float32 input")
+
+
+def test_a_size_that_the_contract_does_not_say_is_refused(tmp_path: Path) -> None:
+    d = Drawing()
+    d.op("Flatten", d.op("GlobalAveragePool", "images"), to="logits")
+    model = d.model("logits", ("N", 3, 64, 32))
+    refuse(tmp_path, model, "is ['N', 3, 64, 32], but the contract says ['N', 3, 32, 32]")
+
+
+def test_another_layout_than_the_contracts_is_refused(tmp_path: Path) -> None:
+    refuse(tmp_path, mobile_net(), "correct channels, height, width or layout", layout=Layout.NHWC)
+
+
+def test_outputs_that_leave_a_choice_are_refused_by_name(tmp_path: Path) -> None:
+    model = mobile_net()
+    model.graph.node.append(onnx.helper.make_node("Neg", ["logits"], ["other"]))
+    model.graph.output.append(onnx.ValueInfoProto(name="other"))
+    model.graph.output[-1].type.tensor_type.elem_type = 1
+    refuse(tmp_path, model, "outputs 'logits', 'other', and not exactly one is [N, K]")
+
+
+def test_an_output_that_is_no_row_of_numbers_is_refused(tmp_path: Path) -> None:
+    model = mobile_net()
+    model.graph.output[0].name = "head"
+    refuse(tmp_path, model, "output 'head' has shape ['N', 24, 8, 8], not [N, K] with a free N")
+
+
+@pytest.mark.parametrize(
+    ("operator", "declared"),
+    [
+        ("Sigmoid", OutputKind.SOFTMAX),
+        ("Softmax", OutputKind.SIGMOID),
+        ("Sigmoid", OutputKind.LOG_PROBABILITY),
+    ],
+)
+def test_an_end_that_contradicts_the_declaration_is_refused(
+    tmp_path: Path, operator: str, declared: OutputKind
+) -> None:
+    reason = f"ends in {operator}, but its output is declared {declared.value}"
+    refuse(tmp_path, ending_in(operator), reason, declared)
+
+
+def test_a_sigmoid_written_in_other_operators_is_refused(tmp_path: Path) -> None:
+    d = Drawing()
+    x = d.op("Relu", d.conv("images", (3, 8), stride=2))
+    x = d.dense(d.op("Flatten", d.op("GlobalAveragePool", x)), (8, 5))
+    one = d.weight("one", np.ones((), np.float32))
+    d.op("Reciprocal", d.op("Add", d.op("Exp", d.op("Neg", x)), one), to="p")
+    refuse(tmp_path, d.model("p"), "no Sigmoid stands at the end", OutputKind.SIGMOID)
+
+
+def test_a_softmax_over_another_axis_than_the_classes_is_refused(tmp_path: Path) -> None:
+    refuse(tmp_path, ending_in("Softmax", axis=0), "does not run over the classes")
+
+
+def test_images_that_influence_each_other_are_refused(tmp_path: Path) -> None:
+    d = Drawing()
+    x = d.op("Relu", d.conv("images", (3, 8), stride=2))
+    x = d.op("Sub", x, d.op("ReduceMean", x, axes=[0]))
+    refuse(tmp_path, pooled_dense(d, x), "two images at once give other numbers than one by one")
+
+
+def test_a_batch_stated_where_it_cannot_be_freed_is_refused(tmp_path: Path) -> None:
+    d = Drawing()
+    x = d.op("Relu", d.conv("images", (3, 8), stride=2))
+    x = d.op("Resize", x, "", "", d.ints(1, 8, 8, 8), mode="nearest")
+    d.dense(d.op("Flatten", d.op("GlobalAveragePool", x)), (8, 5), to="logits")
+    model = d.model("logits", (1, 3, 32, 32))
+    refuse(tmp_path, model, "output 'logits' has shape [1, 5], not [N, K] with a free N")
+
+
+def test_operators_that_the_runtime_lacks_are_named(tmp_path: Path) -> None:
+    model = mobile_net()
+    model.graph.node.append(
+        onnx.helper.make_node("SecretSauce", ["logits"], ["out"], domain="acme")
+    )
+    model.opset_import.append(onnx.helper.make_opsetid("acme", 1))
+    model.graph.output[0].name = "out"
+    refuse(tmp_path, model, "SecretSauce")
+
+
+def test_an_opset_that_cannot_be_raised_is_refused() -> None:
+    d = Drawing()
+    tiles = [d.weight(name, np.ones((), np.float32)) for name in ("tiles", "axis")]
+    d.op("Tile", "images", *tiles, to="logits")
+    with pytest.raises(ExportError, match="opset 5 cannot be raised to 17"):
+        raise_opset(d.model("logits", opset=5))
+
+
+def test_a_tap_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    refuse(tmp_path, mobile_net(), "computes no tensor 'nowhere'", taps=["nowhere"])
+
+
+@pytest.mark.parametrize("content", [b"", b"no model", b"\x08\x08\x12\xff\xff"], ids=repr)
+def test_what_is_no_onnx_file_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "model.onnx").write_bytes(content)
+    with pytest.raises(ExportError, match=r"no ONNX file|takes 0 inputs"):
+        open_onnx(tmp_path / "model.onnx", image_contract(), OutputKind.SOFTMAX)
+
+
+def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
+    content = mobile_net().SerializeToString()
+    (tmp_path / "model.onnx").write_bytes(content[: len(content) // 2])
+    with pytest.raises(ExportError, match="no ONNX file"):
+        open_onnx(tmp_path / "model.onnx", image_contract(), OutputKind.SOFTMAX)
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=re.escape("absent.onnx cannot be read")):
+        open_onnx(tmp_path / "absent.onnx", image_contract(), OutputKind.SOFTMAX)
+
+
+def external(directory: Path, location: str) -> Path:
+    """A model whose weights are said to lie at `location`."""
+    inner = directory / "inner"
+    inner.mkdir()
+    onnx.save(mobile_net(), inner / "model.onnx", save_as_external_data=True, location="w.bin")
+    (inner / "w.bin").rename(directory / "w.bin")
+    model = onnx.load(inner / "model.onnx", load_external_data=False)
+    for tensor in model.graph.initializer:
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                entry.value = location
+    (inner / "model.onnx").write_bytes(model.SerializeToString())
+    return inner / "model.onnx"
+
+
+@pytest.mark.parametrize("kind", ["parent", "absolute", "link", "missing"])
+def test_external_weights_outside_the_files_directory_are_refused(
+    tmp_path: Path, kind: str
+) -> None:
+    location = {"parent": "../w.bin", "absolute": str(tmp_path / "w.bin")}.get(kind, "w.bin")
+    path = external(tmp_path, location)
+    if kind == "link":
+        (path.parent / "w.bin").symlink_to(tmp_path / "w.bin")
+    with pytest.raises(ExportError, match="missing, damaged or outside its directory") as refusal:
+        open_onnx(path, image_contract(), OutputKind.SOFTMAX)
+    assert str(tmp_path) not in str(refusal.value)

@@ -1,0 +1,200 @@
+"""The scheduler against a graph of its own: who shares a batch, who waits, who never runs."""
+
+import threading
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from salience_service.control import Control
+from salience_service.errors import Cancelled, ComputeFailed, DeadlineExceeded
+from salience_service.scheduler import Scheduler
+from salience_service.session import Stop
+from salience_service.ticket import Account, RowSpan
+
+BATCH = 4
+
+
+class CountingGraph:
+    """Answers each row with the mean of its map; runs one batch each time it is let."""
+
+    def __init__(self) -> None:
+        self.batch_size = BATCH
+        self.calls: list[list[tuple[object, int]]] = []
+        self.let = threading.Semaphore(0)
+        self.began = threading.Semaphore(0)
+        self.fails = False
+        self.stops: list[Stop] = []
+
+    def shape_key(self, maps: np.ndarray) -> tuple[int, ...]:
+        return maps.shape[1:]
+
+    def score(self, spans: list[RowSpan], stop: Stop) -> np.ndarray:
+        self.calls.append([(span.image, len(span)) for span in spans])
+        self.stops.append(stop)
+        self.began.release()
+        assert self.let.acquire(timeout=10)
+        if self.fails:
+            raise RuntimeError("/secret/path exploded")
+        return np.concatenate([span.maps.mean(axis=(1, 2)) for span in spans])[:, None]
+
+    def rows_run(self) -> int:
+        return sum(rows for call in self.calls for _, rows in call)
+
+
+@pytest.fixture
+def scheduler() -> Iterator[Scheduler]:
+    scheduler = Scheduler()
+    yield scheduler
+    scheduler.close()
+
+
+def span(image: object, rows: int, size: int = 2) -> RowSpan:
+    values = np.arange(rows, dtype=np.float32)[:, None, None]
+    return RowSpan(image, np.broadcast_to(values, (rows, size, size)))
+
+
+def finish(ticket, graph: CountingGraph) -> np.ndarray:
+    """Lets the graph run until the ticket is complete."""
+    done = 0
+    while done < ticket.size:
+        graph.let.release()
+        done = ticket.wait(done, 10)
+    return ticket.logits
+
+
+def test_rows_come_back_in_their_order(scheduler: Scheduler) -> None:
+    graph = CountingGraph()
+    logits = finish(scheduler.rows(graph, span("a", 10), Control(), Account()), graph)
+    np.testing.assert_array_equal(logits[:, 0], np.arange(10))
+    assert [rows for call in graph.calls for _, rows in call] == [4, 4, 2]
+
+
+def test_one_batch_holds_rows_of_two_requests(scheduler: Scheduler) -> None:
+    graph = CountingGraph()
+    busy = scheduler.call(lambda _: time.sleep(0.05), Control(), Account())
+    tickets = [scheduler.rows(graph, span(name, 6), Control(), Account()) for name in "ab"]
+    busy.wait(0, 10)
+    for ticket in tickets:
+        np.testing.assert_array_equal(finish(ticket, graph)[:, 0], np.arange(6))
+    assert sorted(graph.calls[0]) == [("a", 2), ("b", 2)]
+    assert graph.rows_run() == 12
+
+
+def test_what_a_small_request_leaves_of_a_batch_goes_to_the_large(scheduler: Scheduler) -> None:
+    graph = CountingGraph()
+    busy = scheduler.call(lambda _: time.sleep(0.05), Control(), Account())
+    large = scheduler.rows(graph, span("large", 7), Control(), Account())
+    small = scheduler.rows(graph, span("small", 1), Control(), Account())
+    busy.wait(0, 10)
+    finish(small, graph)
+    finish(large, graph)
+    assert sorted(graph.calls[0]) == [("large", 3), ("small", 1)]
+
+
+def test_maps_of_two_shapes_never_share_a_batch(scheduler: Scheduler) -> None:
+    graph = CountingGraph()
+    busy = scheduler.call(lambda _: time.sleep(0.05), Control(), Account())
+    first = scheduler.rows(graph, span("a", 2, size=2), Control(), Account())
+    second = scheduler.rows(graph, span("b", 2, size=3), Control(), Account())
+    busy.wait(0, 10)
+    finish(first, graph)
+    finish(second, graph)
+    assert sorted(graph.calls) == [[("a", 2)], [("b", 2)]]
+
+
+def test_a_newcomer_waits_for_one_batch_not_for_all_rows_before_it(scheduler: Scheduler) -> None:
+    graph = CountingGraph()
+    first = scheduler.rows(graph, span("old", 400, size=2), Control(), Account())
+    assert graph.began.acquire(timeout=10)
+    graph.let.release(8)
+    first.wait(16, 10)
+    newcomer = scheduler.rows(graph, span("new", 2, size=3), Control(), Account())
+    graph.let.release(3)
+    assert newcomer.wait(1, 10) == 2
+    graph.let.release(1000)
+
+
+def test_rows_of_a_cancelled_request_stop_within_one_batch(scheduler: Scheduler) -> None:
+    graph, control = CountingGraph(), Control()
+    ticket = scheduler.rows(graph, span("a", 400), control, Account())
+    assert graph.began.acquire(timeout=10)
+    control.cancel()
+    graph.let.release()
+    with pytest.raises(Cancelled):
+        ticket.wait(399, 10)
+    other = scheduler.rows(graph, span("b", 4), Control(), Account())
+    finish(other, graph)
+    assert graph.rows_run() == 8
+
+
+def test_a_running_batch_is_ended_only_when_every_row_in_it_is_dead(scheduler: Scheduler) -> None:
+    graph, leaves, stays = CountingGraph(), Control(), Control()
+    busy = scheduler.call(lambda _: time.sleep(0.05), Control(), Account())
+    scheduler.rows(graph, span("a", 2), leaves, Account())
+    neighbour = scheduler.rows(graph, span("b", 2), stays, Account())
+    busy.wait(0, 10)
+    assert graph.began.acquire(timeout=10)
+    leaves.cancel()
+    assert not graph.stops[0].said
+    np.testing.assert_array_equal(finish(neighbour, graph)[:, 0], [0, 1])
+
+
+def test_a_running_batch_of_the_dead_alone_is_ended(scheduler: Scheduler) -> None:
+    graph, control = CountingGraph(), Control()
+    scheduler.rows(graph, span("a", 2), control, Account())
+    assert graph.began.acquire(timeout=10)
+    control.cancel()
+    assert graph.stops[0].said
+    graph.let.release()
+
+
+def test_rows_past_their_deadline_never_run(scheduler: Scheduler) -> None:
+    graph = CountingGraph()
+    ticket = scheduler.rows(
+        graph, span("late", 4), Control(deadline=time.monotonic() - 1), Account()
+    )
+    with pytest.raises(DeadlineExceeded):
+        ticket.wait(0, 10)
+    finish(scheduler.rows(graph, span("b", 1), Control(), Account()), graph)
+    assert graph.rows_run() == 1
+
+
+def test_a_failed_batch_fails_its_own_requests_only(scheduler: Scheduler) -> None:
+    graph = CountingGraph()
+    graph.fails = True
+    ticket = scheduler.rows(graph, span("a", 8), Control(), Account())
+    graph.let.release()
+    with pytest.raises(ComputeFailed, match="failed on the device") as raised:
+        ticket.wait(0, 10)
+    assert "secret" not in str(raised.value)
+    graph.fails = False
+    finish(scheduler.rows(graph, span("b", 3), Control(), Account()), graph)
+    assert graph.rows_run() == 7
+
+
+def test_the_bill_counts_every_row_once_and_shares_device_time(scheduler: Scheduler) -> None:
+    graph, bills = CountingGraph(), (Account(), Account())
+    tickets = [
+        scheduler.rows(graph, span(name, 6), Control(), bill)
+        for name, bill in zip("ab", bills, strict=True)
+    ]
+    for ticket in tickets:
+        finish(ticket, graph)
+    assert [bill.rows for bill in bills] == [6, 6]
+    assert all(bill.device_seconds > 0 and bill.queue_seconds >= 0 for bill in bills)
+
+
+def test_a_closed_scheduler_refuses_work_and_cancels_what_waits() -> None:
+    scheduler, graph = Scheduler(), CountingGraph()
+    waiting = scheduler.rows(graph, span("a", 8), Control(), Account())
+    assert graph.began.acquire(timeout=10)
+    closing = threading.Thread(target=scheduler.close)
+    closing.start()
+    with pytest.raises(Cancelled):
+        waiting.wait(0, 10)
+    graph.let.release()
+    closing.join(10)
+    with pytest.raises(Cancelled):
+        scheduler.rows(graph, span("b", 1), Control(), Account())
