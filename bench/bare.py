@@ -5,12 +5,13 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime as ort
+
 from salience_service.interpolation import unit_range, upsample
 
 BATCH = 8
 """The service's batch size on CPU."""
 _RING = 8
-"""Batches of masked images made beforehand; 39 MB, so that they come from memory as fresh ones do."""
+"""Batches of masked images made beforehand: 39 MB, so that they come from memory."""
 
 
 class BareForward:

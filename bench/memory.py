@@ -9,11 +9,10 @@ library included.
 
 from pathlib import Path
 
-from salience_client import Client
-
 from bench.report import Figure, Part, Skipped
 from bench.serving import serving
 from bench.workplace import MODEL, Workplace, cat
+from salience_client import Client
 
 LIMIT_MB = 600.0
 

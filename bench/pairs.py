@@ -14,6 +14,9 @@ CONTROL = "control"
 REST_SECONDS = 0.05
 """Between two timings: thread pools of the one before stop spinning."""
 
+NOISY = 0.05
+"""A control whose half spread is wider says that the machine was busy with other things."""
+
 
 @dataclass(frozen=True)
 class Spread:
@@ -107,3 +110,8 @@ def seconds(run: Run) -> float:
     began = time.perf_counter()
     own = run()
     return own if isinstance(own, float) else time.perf_counter() - began
+
+
+def judged(met: bool, room: float) -> bool | None:
+    """Whether a target is met; None, no verdict, where the control's half spread is too wide."""
+    return met if room <= NOISY else None

@@ -13,7 +13,7 @@ class Figure:
     """One number, beside its target where it has one.
 
     Attributes:
-        met: whether the target is met; None where there is none.
+        met: whether the target is met; None where there is none, or no verdict.
     """
 
     name: str
@@ -25,7 +25,8 @@ class Figure:
     @property
     def row(self) -> tuple[str, ...]:
         """Its line in the table of figures."""
-        verdict = {True: "met", False: "**missed**", None: ""}[self.met]
+        unjudged = "no verdict: too noisy" if self.target else ""
+        verdict = {True: "met", False: "**missed**", None: unjudged}[self.met]
         return (self.name, f"{self.value:.4g} {self.unit}".strip(), self.target, verdict)
 
 

@@ -14,6 +14,12 @@ one of the three is busy at a time. Speed is the subject's rows/s ÷ the bare fo
 from collections.abc import Callable
 
 import numpy as np
+
+from bench.bare import BareForward
+from bench.pairs import COLUMNS, CONTROL, in_pairs, judged
+from bench.report import Figure, Part, Table
+from bench.serving import serving
+from bench.workplace import LAST_TAP, MODEL, Workplace, cat
 from salience_client import Client
 from salience_service.config import ServeConfig
 from salience_service.control import Control
@@ -23,12 +29,6 @@ from salience_service.image.pixels import ImageLimits
 from salience_service.image.prepare import prepare
 from salience_service.request import EncodedImage, ExplainOrder, MethodCall, ScoreKind
 from salience_service.session import Stop
-
-from bench.bare import BareForward
-from bench.pairs import COLUMNS, CONTROL, in_pairs
-from bench.report import Figure, Part, Table
-from bench.serving import serving
-from bench.workplace import LAST_TAP, MODEL, Workplace, cat
 
 ROWS = 1280
 EXTRA_ROWS = 2
@@ -58,7 +58,7 @@ def measure(place: Workplace) -> Part:
             taken[name].speed.median,
             "",
             f"≥ {least} − {room:.3f}",
-            taken[name].speed.median >= least - room,
+            judged(taken[name].speed.median >= least - room, room),
         )
         for name, least in TARGETS.items()
     ]

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from bench.report import Skipped
 from salience_export import Destination, export_torch
 from salience_export.zoo import efficientnet_lite0
 from salience_service.bundle.manifest import Manifest
 from salience_service.bundle.reader import open_bundle
-
-from bench.report import Skipped
 
 MODEL = "efficientnet-lite0"
 LAST_TAP = "_swish#1"
@@ -73,7 +73,7 @@ def quick_photographs(count: int) -> list[Photograph]:
     return [
         Photograph(
             row["file"],
-            (SHARED_PHOTOGRAPHS / f"{row['file']}.jpg").read_bytes(),
+            (SHARED_PHOTOGRAPHS / row["file"]).read_bytes(),
             int(row["class_index"]),
         )
         for row in chosen
@@ -100,4 +100,3 @@ def encoded(pixels: np.ndarray, file_format: str) -> bytes:
     file = BytesIO()
     Image.fromarray(pixels).save(file, file_format)
     return file.getvalue()
-

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from rich.console import Console
+
 from salience_client import Client, Explanation, SaliencyMap, overlay
 from salience_client.commands.progress import shown
 from salience_client.commands.report import print_table

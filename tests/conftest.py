@@ -1,23 +1,13 @@
 """Bundles that tests share, each exported once a session: real graphs, real sessions."""
 
-import os
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # small networks: more threads only get in the way
-
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from salience_service.bundle.manifest import (
-    ColourOrder,
-    InputContract,
-    Interpolation,
-    OutputKind,
-    Resize,
-    ResizeRule,
-)
+from salience_service.bundle.manifest import OutputKind
 from salience_service.bundle.reader import Bundle, open_bundle
+from tests.support.contracts import image_contract
 
 BundleOf = Callable[[str], Bundle]
 
@@ -28,20 +18,6 @@ softmax, grey: residual net, 10 classes, 3 and 1 channels. sigmoid: multi-label,
 with labels and thresholds. binary: a sigmoid [N, 1]. regression: [N, 2]. vgg: 10 classes
 by softmax. smooth: 5 classes by softmax, differentiable everywhere.
 """
-
-
-def image_contract(channels: int = 3, side: int = 32) -> InputContract:
-    """The input of the small networks: intensities, mean and std by channel, stretched."""
-    return InputContract(
-        channels=channels,
-        height=side,
-        width=side,
-        colour_order=ColourOrder.RGB if channels == 3 else ColourOrder.GREY,
-        white=1.0,
-        mean=(0.485, 0.456, 0.406)[:channels],
-        std=(0.229, 0.224, 0.225)[:channels],
-        resize=Resize(ResizeRule.STRETCH, Interpolation.BILINEAR),
-    )
 
 
 @pytest.fixture(scope="session")
@@ -85,7 +61,7 @@ def lite0_bundle(models_directory: Path) -> Bundle:
 def _export(kind: str, models: Path) -> Path:
     # torch takes seconds to import, and most tests need none of it.
     from salience_export import Destination, ModelContract, export_torch
-    from tests import networks
+    from tests.support import networks
 
     labels = tuple(f"class {number}" for number in range(10))
     grey = image_contract(channels=1)

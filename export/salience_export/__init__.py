@@ -15,9 +15,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from salience_export.bundle import Destination, ExportReport, export_bundle
-from salience_export.contract import Layout, ModelContract, read_contract
+from salience_export.bundle import export_bundle
+from salience_export.contract import Layout, ModelContract
+from salience_export.contract_toml import read_contract
+from salience_export.destination import Destination
 from salience_export.errors import ExportError
+from salience_export.report import ExportReport
 
 if TYPE_CHECKING:
     from torch import nn

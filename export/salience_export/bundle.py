@@ -7,12 +7,20 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
-import onnx
+from salience_export.contract import ModelContract
+from salience_export.destination import Destination
+from salience_export.errors import ExportError
+from salience_export.golden import TOLERANCE, write_golden
+from salience_export.graphs.build import BuiltGraphs, build_graphs
+from salience_export.graphs.normal import opset_of
+from salience_export.graphs.weights import WEIGHTS, share_weights
+from salience_export.parity import Parity, measure_parity
+from salience_export.report import ExportReport
+from salience_export.source import SourceModel
+from salience_export.trial import Trial
 from salience_service.bundle.manifest import (
-    NAME,
     BundleFile,
     Golden,
     Graph,
@@ -26,63 +34,9 @@ from salience_service.bundle.program import check_program
 from salience_service.bundle.reader import open_bundle, read_golden
 from salience_service.errors import BundleRefused
 
-from salience_export.contract import ModelContract
-from salience_export.errors import ExportError
-from salience_export.golden import TOLERANCE, write_golden
-from salience_export.graphs.build import BuiltGraphs, build_graphs
-from salience_export.graphs.weights import WEIGHTS, share_weights
-from salience_export.parity import Parity, measure_parity
-from salience_export.sources.source import LOGITS, SourceModel
-from salience_export.trial import Trial
-
 MANIFEST, GOLDEN, PROGRAM = "manifest.json", "golden.npz", "gradient.pt2"
 
 _WRITERS = ("salience", "onnx", "onnxruntime", "numpy", "torch", "onnxscript")
-
-
-@dataclass(frozen=True)
-class Destination:
-    """Where a bundle goes: `models`/NAME/VERSION, which must not exist yet.
-
-    Raises:
-        ExportError: a name or version outside the alphabet of names.
-    """
-
-    models: Path
-    name: str
-    version: str = "1"
-
-    def __post_init__(self) -> None:
-        for what, word in (("name", self.name), ("version", self.version)):
-            if not NAME.fullmatch(word):
-                raise ExportError(
-                    f"{what} {word!r}: use a-z, 0-9, '.', '_', '-', at most 64, "
-                    "beginning with a letter or digit"
-                )
-
-    @property
-    def directory(self) -> Path:
-        """The bundle's directory."""
-        return self.models / self.name / self.version
-
-
-@dataclass(frozen=True)
-class ExportReport:
-    """What an export did.
-
-    Attributes:
-        directory: the bundle.
-        manifest: what it says of itself.
-        digest: SHA-256 of its manifest in hex.
-        parity: how far its graphs are from the source.
-        seconds: how long it took, tracing included.
-    """
-
-    directory: Path
-    manifest: Manifest
-    digest: str
-    parity: Parity
-    seconds: float
 
 
 def export_bundle(
@@ -124,7 +78,7 @@ def _write(
     draft: Path, source: SourceModel, contract: ModelContract, destination: Destination
 ) -> tuple[Manifest, Parity]:
     """Every file of the bundle; the manifest last, since it holds the others' digests."""
-    head = contract.head(source.output, _classes(source.model))
+    head = contract.head(source.output, source.classes)
     built = build_graphs(source.model, source.taps)
     taps = _taps(source, built)
     graphs = _write_graphs(draft, built, taps)
@@ -150,11 +104,6 @@ def _write(
     return manifest, parity
 
 
-def _classes(model: onnx.ModelProto) -> int:
-    output = next(value for value in model.graph.output if value.name == LOGITS)
-    return int(output.type.tensor_type.shape.dim[1].dim_value)
-
-
 def _taps(source: SourceModel, built: BuiltGraphs) -> tuple[Tap, ...]:
     return tuple(
         Tap(tap.name, tap.channels, tap.height, tap.width, output)
@@ -171,18 +120,14 @@ def _write_graphs(draft: Path, built: BuiltGraphs, taps: tuple[Tap, ...]) -> tup
     for path, model in shared.graphs.items():
         (draft / path).write_bytes(model.SerializeToString(deterministic=True))
     tails = [
-        Graph(GraphRole.TAIL, f"tail_{number}.onnx", _opset(tail), tap.name, live)
+        Graph(GraphRole.TAIL, f"tail_{number}.onnx", opset_of(tail), tap.name, live)
         for number, (tap, tail, live) in enumerate(zip(taps, built.tails, built.live, strict=True))
     ]
     return (
-        Graph(GraphRole.FORWARD, "forward.onnx", _opset(built.forward)),
-        Graph(GraphRole.MASKED, "masked.onnx", _opset(built.masked)),
+        Graph(GraphRole.FORWARD, "forward.onnx", opset_of(built.forward)),
+        Graph(GraphRole.MASKED, "masked.onnx", opset_of(built.masked)),
         *tails,
     )
-
-
-def _opset(model: onnx.ModelProto) -> int:
-    return next(each.version for each in model.opset_import if each.domain in ("", "ai.onnx"))
 
 
 def _files(draft: Path) -> tuple[BundleFile, ...]:

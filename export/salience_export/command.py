@@ -6,11 +6,13 @@ from typing import Annotated
 
 import typer
 
-from salience_export import Destination, ExportReport, export_onnx, export_torch
-from salience_export.contract import ModelContract, read_contract
+from salience_export import export_onnx, export_torch
+from salience_export.contract import ModelContract
+from salience_export.contract_toml import read_contract
+from salience_export.destination import Destination
 from salience_export.errors import ExportError
 from salience_export.factory import made_by
-from salience_export.report import as_json, as_text
+from salience_export.report import ExportReport, as_json, as_text
 
 app = typer.Typer(no_args_is_help=True, help="Turn a classifier into a bundle to serve.")
 

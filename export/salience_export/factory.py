@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,7 +40,7 @@ def made_by(name: str) -> "tuple[nn.Module, ModelContract | None]":
     return network, contract
 
 
-def _factory(package: str, attribute: str):  # type: ignore[no-untyped-def]
+def _factory(package: str, attribute: str) -> Callable[[], object]:
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
@@ -47,7 +48,7 @@ def _factory(package: str, attribute: str):  # type: ignore[no-untyped-def]
         module = importlib.import_module(package)
     except ModuleNotFoundError as error:
         raise ExportError(f"{package!r} cannot be imported: no module {error.name!r}") from error
-    factory = getattr(module, attribute, None)
+    factory: Callable[[], object] | None = getattr(module, attribute, None)
     if not callable(factory):
         raise ExportError(f"{package!r} has no function {attribute!r}")
     return factory

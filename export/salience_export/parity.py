@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 
 import numpy as np
-from salience_service.bundle.manifest import InputContract
-from salience_service.interpolation import unit_range, upsample
 
 from salience_export.errors import ExportError
-from salience_export.golden import mask_rows, smooth_images
-from salience_export.sources.source import LOGITS, FloatArray, Reference, SourceModel
-from salience_export.trial import MaskRows, Trial
+from salience_export.source import LOGITS, FloatArray, Reference, SourceModel
+from salience_export.specimens import MaskRows, mask_rows, noise_images, smooth_images
+from salience_export.trial import Trial
+from salience_service.bundle.manifest import InputContract
+from salience_service.drift import relative_difference
+from salience_service.interpolation import unit_range, upsample
 
 LIMIT = 1e-4
 """Largest difference allowed, relative to the largest absolute expected value. Folding and
@@ -39,6 +40,12 @@ class Parity:
         """The largest of them."""
         return max(self.logits, self.features, self.masked, self.tails)
 
+    def __str__(self) -> str:
+        return (
+            f"logits {self.logits:.1e}, taps {self.features:.1e}, "
+            f"masked {self.masked:.1e}, tails {self.tails:.1e}"
+        )
+
 
 def measure_parity(trial: Trial, source: SourceModel, contract: InputContract) -> Parity:
     """Runs source and graphs on the same images, in batches of 1 and 3.
@@ -56,25 +63,10 @@ def measure_parity(trial: Trial, source: SourceModel, contract: InputContract) -
     )
     if not parity.worst <= LIMIT:
         raise ExportError(
-            f"the exported graphs differ from the source by {parity.worst:.1e} "
-            f"(logits {parity.logits:.1e}, taps {parity.features:.1e}, masked "
-            f"{parity.masked:.1e}, tails {parity.tails:.1e}); at most {LIMIT:.0e} is allowed"
+            f"the exported graphs differ from the source by {parity.worst:.1e} ({parity}); "
+            f"at most {LIMIT:.0e} is allowed"
         )
     return parity
-
-
-def noise_images(contract: InputContract, count: int) -> FloatArray:
-    """Images [count, C, H, W] of independent uniform intensities, from a fixed seed."""
-    shape = (contract.channels, count, contract.height, contract.width)
-    noise = np.random.default_rng(1).uniform(0, 1, shape)
-    return np.ascontiguousarray(contract.normalise(noise).swapaxes(0, 1))
-
-
-def relative_difference(actual: FloatArray, expected: FloatArray) -> float:
-    """Largest |actual − expected| over the largest |expected|; infinite for NaN or other shapes."""
-    if actual.shape != expected.shape or not np.isfinite(actual).all():
-        return float("inf")
-    return float(np.abs(actual - expected).max() / (np.abs(expected).max() or 1))
 
 
 def _forward(trial: Trial, source: SourceModel, images: FloatArray) -> tuple[float, float]:

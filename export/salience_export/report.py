@@ -1,11 +1,33 @@
-"""What an export did, in words for people and as one JSON object for programs."""
+"""What an export did: as a value, in words for people, as one JSON object for programs."""
 
 import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
-from salience_export.bundle import ExportReport
-from salience_export.parity import LIMIT
+from salience_export.parity import LIMIT, Parity
+from salience_service.bundle.manifest import Manifest
 
 _MIB = 1 << 20
+_TAP_KEYS = ("name", "channels", "height", "width")
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What an export did.
+
+    Attributes:
+        directory: the bundle.
+        manifest: what it says of itself.
+        digest: SHA-256 of its manifest in hex.
+        parity: how far its graphs are from the source.
+        seconds: how long it took, tracing included.
+    """
+
+    directory: Path
+    manifest: Manifest
+    digest: str
+    parity: Parity
+    seconds: float
 
 
 def as_text(report: ExportReport) -> str:
@@ -16,8 +38,7 @@ def as_text(report: ExportReport) -> str:
         f"{manifest.head.classes} classes, from {manifest.source.kind}",
         "taps:",
         *(f"  {t.name}  {t.channels}×{t.height}×{t.width}" for t in manifest.taps),
-        f"parity: {parity.worst:.1e} of at most {LIMIT:.0e} (logits {parity.logits:.1e}, "
-        f"taps {parity.features:.1e}, masked {parity.masked:.1e}, tails {parity.tails:.1e})",
+        f"parity: {parity.worst:.1e} of at most {LIMIT:.0e} ({parity})",
         *(f"changed: {change}" for change in manifest.source.changes),
         "files:",
         *(f"  {file.path}  {_size(file.size)}" for file in manifest.files),
@@ -38,22 +59,8 @@ def as_json(report: ExportReport) -> str:
             "source": manifest.source.kind,
             "output": manifest.head.kind.value,
             "classes": manifest.head.classes,
-            "taps": [
-                {
-                    "name": tap.name,
-                    "channels": tap.channels,
-                    "height": tap.height,
-                    "width": tap.width,
-                }
-                for tap in manifest.taps
-            ],
-            "parity": {
-                "worst": parity.worst,
-                "logits": parity.logits,
-                "features": parity.features,
-                "masked": parity.masked,
-                "tails": parity.tails,
-            },
+            "taps": [{key: getattr(tap, key) for key in _TAP_KEYS} for tap in manifest.taps],
+            "parity": {"worst": parity.worst, **asdict(parity)},
             "changes": list(manifest.source.changes),
             "files": [{"path": file.path, "bytes": file.size} for file in manifest.files],
             "seconds": round(report.seconds, 3),

@@ -1,33 +1,16 @@
 """The graphs of a bundle in the making, run on ONNX Runtime's CPU."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from salience_export.source import IMAGES, LOGITS, FloatArray
+from salience_export.specimens import MaskRows
 from salience_service.bundle.manifest import Graph, GraphRole, Tap
 from salience_service.interpolation import interpolation_matrix
 from salience_service.session import Device, Session, Stop
-
-from salience_export.sources.source import IMAGES, LOGITS, FloatArray
-
-
-@dataclass(frozen=True)
-class MaskRows:
-    """Masks of rows of one image: scale · n(up(map)) + shift, with n min–max where `normalise`.
-
-    Attributes:
-        maps: float32 [n, h, w].
-        normalise: bool [n].
-        scale: float32 [n].
-        shift: float32 [n].
-    """
-
-    maps: FloatArray
-    normalise: NDArray[np.bool_]
-    scale: FloatArray
-    shift: FloatArray
 
 
 class Trial:

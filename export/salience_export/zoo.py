@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from salience_export.contract import ModelContract
+from salience_export.errors import ExportError
 from salience_service.bundle.manifest import (
     ColourOrder,
     InputContract,
@@ -10,9 +12,6 @@ from salience_service.bundle.manifest import (
     Resize,
     ResizeRule,
 )
-
-from salience_export.contract import ModelContract
-from salience_export.errors import ExportError
 
 if TYPE_CHECKING:
     from torch import nn

@@ -45,7 +45,6 @@ class Classes:
 
         Raises:
             InvalidRequest: the number is out of range; the label unknown or ambiguous.
-
         """
         if isinstance(ref.name, str):
             if len(ref.name) > LONGEST_LABEL:

@@ -128,7 +128,6 @@ class EncodedMap:
         degenerate: the map was flat.
         validity: bool [height, width], True where the model saw the pixel; None = all seen.
         seen: the rectangle of the original image that the model saw.
-
     """
 
     data: bytes

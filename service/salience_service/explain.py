@@ -2,45 +2,24 @@
 
 import time
 from collections.abc import Generator, Iterator
-from importlib.metadata import version as installed_version
 
-import numpy as np
-from numpy.typing import NDArray
-
-from salience_service.bundle.manifest import GraphRole, OutputKind
 from salience_service.control import Control
 from salience_service.driver import HEARTBEAT_SECONDS, Driver, Pace, Tally
-from salience_service.events import (
-    ClassScore,
-    Event,
-    Finished,
-    FinishedMap,
-    MapFlag,
-    MapScores,
-    Prediction,
-    Provenance,
-    Started,
-    TargetScore,
-)
+from salience_service.events import Event, Finished
+from salience_service.findings import Findings
 from salience_service.image.fill import fill_tensor
 from salience_service.image.pixels import ImageLimits
 from salience_service.image.prepare import Prepared, prepare
 from salience_service.masked_graph import MaskedImage
-from salience_service.methods.options import as_scalars
-from salience_service.methods.probe import Base, Outcome
+from salience_service.methods.probe import Base
 from salience_service.model import Forward, ServedModel
 from salience_service.plan import PlannedMethod, plan
-from salience_service.render import render
 from salience_service.request import ExplainOrder, Fill
 from salience_service.resolve import resolve_targets
 from salience_service.scheduler import Scheduler
-from salience_service.scores.faithfulness import faithfulness, masked_row
-from salience_service.target import Target, TargetKind
+from salience_service.scores.faithfulness import masked_row
+from salience_service.target import Target
 from salience_service.ticket import Account
-
-FloatArray = NDArray[np.float32]
-SOFTWARE_VERSION = installed_version("salience")
-TOP_CLASSES = 5
 
 
 class Explanation:
@@ -64,7 +43,7 @@ class Explanation:
         self._plan = plan(order, model)
         self._account = Account()
         self._head = model.manifest.head
-        self._score_fill = order.score_fill or order.fill
+        self._findings = Findings(model, order)
 
     def events(self, limits: ImageLimits, beside: int) -> Iterator[Event]:
         """Runs the explanation in the calling thread.
@@ -76,13 +55,13 @@ class Explanation:
         contract = self._model.manifest.input
         prepared = prepare(self._order.image, contract, limits)
         image = self._masked_image(prepared, self._order.fill)
-        score_image = image
-        if self._order.scores and self._score_fill != self._order.fill:
-            score_image = self._masked_image(prepared, self._score_fill)
-        yield self._started(prepared, beside)
+        score_image, score_fill = image, self._findings.score_fill
+        if self._order.scores and score_fill != self._order.fill:
+            score_image = self._masked_image(prepared, score_fill)
+        yield self._findings.started(prepared, beside)
         clean = self._clean_run(prepared)
         targets = resolve_targets(self._order.targets, clean.logits, self._head)
-        yield self._prediction(clean, targets)
+        yield self._findings.prediction(clean, targets)
         tally = Tally(self._expected_rows(len(targets)), done=1)
         seconds, rows = [], []
         pairs = [(planned, target) for planned in self._plan for target in targets]
@@ -107,10 +86,10 @@ class Explanation:
         base = self._base(planned, clean, driver.target)
         outcome = yield from driver.run(planned.method.run(base, planned.options))
         driver.tally.expected += driver.tally.done - before - planned.expected_rows
-        yield self._finished_map(driver, planned, outcome, clean, prepared)
+        yield self._findings.finished_map(driver, planned, outcome, clean, prepared)
         if self._order.scores:
             answers = yield from driver.score(masked_row(outcome), score_image)
-            yield self._scores(driver, clean, answers.logits[0])
+            yield self._findings.scores(driver, clean, answers.logits[0])
 
     def _clean_run(self, prepared: Prepared) -> Forward:
         taps = {tap.name: tap for planned in self._plan for tap in planned.taps}
@@ -137,97 +116,23 @@ class Explanation:
         self, map_id: int, planned: PlannedMethod, target: Target, image: MaskedImage, tally: Tally
     ) -> Driver:
         return Driver(
-            map_id,
-            planned.method.name,
-            self._model,
-            self._scheduler,
-            self._control,
-            self._account,
-            image,
-            target,
-            tally,
-            self._pace,
-            self._order.partial_maps,
+            map_id=map_id,
+            method=planned.method.name,
+            model=self._model,
+            scheduler=self._scheduler,
+            control=self._control,
+            account=self._account,
+            image=image,
+            target=target,
+            tally=tally,
+            pace=self._pace,
+            wants_partial_maps=self._order.partial_maps,
         )
 
     def _expected_rows(self, targets: int) -> int:
         """The clean run, every method's rows, and a row a map for its scores."""
         each = sum(p.expected_rows + bool(self._order.scores) for p in self._plan)
         return 1 + targets * each
-
-    def _started(self, prepared: Prepared, beside: int) -> Started:
-        model, placement = self._model, prepared.placement
-        return Started(
-            model.name,
-            model.version,
-            model.digest,
-            model.provider,
-            placement.original_height,
-            placement.original_width,
-            beside,
-        )
-
-    def _prediction(self, clean: Forward, targets: tuple[Target, ...]) -> Prediction:
-        best = np.argsort(-clean.logits, kind="stable")[:TOP_CLASSES]
-        top = tuple(self._class_score(clean, int(index)) for index in best)
-        return Prediction(top, tuple(_target_score(target, clean) for target in targets))
-
-    def _class_score(self, clean: Forward, index: int) -> ClassScore:
-        label = self._head.labels[index] if self._head.labels else ""
-        score = _target_score(Target(label, TargetKind.CLASS, index, self._head.kind), clean)
-        return ClassScore(index, label, score.value, score.probability)
-
-    def _finished_map(
-        self,
-        driver: Driver,
-        planned: PlannedMethod,
-        outcome: Outcome,
-        clean: Forward,
-        prepared: Prepared,
-    ) -> FinishedMap:
-        contract, form = self._model.manifest.input, self._order.format
-        encoded = render(outcome.map, outcome.signed, prepared, contract, driver.image.fill, form)
-        flags = {
-            MapFlag.DEGENERATE: encoded.degenerate,
-            MapFlag.CLASS_AGNOSTIC: planned.method.class_agnostic,
-            MapFlag.NOT_CONVERGED: not outcome.converged,
-        }
-        return FinishedMap(
-            driver.map_id,
-            self._provenance(driver, planned),
-            _target_score(driver.target, clean),
-            encoded,
-            outcome.signed,
-            tuple(flag for flag, raised in flags.items() if raised),
-            outcome.iterations,
-        )
-
-    def _provenance(self, driver: Driver, planned: PlannedMethod) -> Provenance:
-        model = self._model
-        masked = (model.graph_use(GraphRole.MASKED, shape) for shape in sorted(driver.shapes))
-        return Provenance(
-            model.name,
-            model.version,
-            model.digest,
-            (model.graph_use(GraphRole.FORWARD), *masked),
-            model.provider,
-            planned.method.name,
-            as_scalars(planned.options),
-            tuple(tap.name for tap in planned.taps),
-            self._order.fill,
-            driver.gradient_side,
-            SOFTWARE_VERSION,
-        )
-
-    def _scores(self, driver: Driver, clean: Forward, masked: FloatArray) -> MapScores:
-        result = faithfulness(self._order.scores, driver.target, clean.logits, masked)
-        return MapScores(
-            driver.map_id,
-            result.scores,
-            self._score_fill,
-            result.clean_probability,
-            result.masked_probability,
-        )
 
     def _finished(self, map_seconds: tuple[float, ...], map_rows: tuple[int, ...]) -> Finished:
         account = self._account
@@ -239,10 +144,3 @@ class Explanation:
             map_seconds,
             map_rows,
         )
-
-
-def _target_score(target: Target, clean: Forward) -> TargetScore:
-    value = float(target.value(clean.logits))
-    if target.output is OutputKind.REGRESSION:
-        return TargetScore(target, value, None)
-    return TargetScore(target, value, float(target.probability(clean.logits)))

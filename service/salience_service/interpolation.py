@@ -15,7 +15,6 @@ def interpolation_matrix(out_size: int, in_size: int) -> NDArray[np.float32]:
 
     Returns:
         float32 [out_size, in_size], rows summing to 1, read-only.
-
     """
     positions = (np.arange(out_size, dtype=np.float64) + 0.5) * (in_size / out_size) - 0.5
     return sampling_matrix(positions, in_size)
@@ -30,7 +29,6 @@ def sampling_matrix(positions: NDArray[np.floating], in_size: int) -> NDArray[np
 
     Returns:
         float32 [n, in_size], rows summing to 1, read-only.
-
     """
     held = np.clip(positions, 0, in_size - 1)
     low = np.floor(held).astype(np.int64)

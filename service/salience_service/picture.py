@@ -48,7 +48,13 @@ def masked(
 def striped(
     result: NDArray[np.uint8], picture: NDArray[np.uint8], validity: NDArray[np.bool_] | None
 ) -> NDArray[np.uint8]:
-    """Dims and stripes what the model never saw, so that none reads it as no evidence."""
+    """Dims and stripes what the model never saw, so that none reads it as no evidence.
+
+    Args:
+        result: grey or colour drawn over the picture, uint8 [h, w, 3].
+        picture: uint8 [h, w, 3].
+        validity: bool [h, w], True where the model saw; None = everywhere.
+    """
     if validity is None:
         return result
     light = np.asarray(Image.fromarray(picture).convert("L"))

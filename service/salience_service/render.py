@@ -61,31 +61,13 @@ def render(
     Raises:
         ComputeFailed: the map holds NaN or infinity, or spans more than float32 can scale.
         InvalidRequest: as `check_format`; or raw values that float16 cannot hold.
-
     """
     check_format(wanted)
     if not float(raw_map.max()) - float(raw_map.min()) <= WIDEST:  # NaN compares false.
         raise ComputeFailed("the map holds NaN, infinity or numbers near it: the model ran over")
     grid = _on_grid(raw_map, prepared, wanted.geometry)
-    unit = grid.unit(signed)
-    match wanted.encoding:
-        case Encoding.FLOAT32:
-            data = _values(grid, unit, wanted.scale).astype("<f4").tobytes()
-        case Encoding.FLOAT16:
-            data = _half(_values(grid, unit, wanted.scale))
-        case Encoding.PNG_GREY:
-            data = png(grey(unit, signed))
-        case Encoding.PNG_OVERLAY:
-            picture = _picture(prepared, contract, wanted.geometry)
-            mixed = overlay(unit, signed, picture, wanted.overlay_alpha)
-            data = png(striped(mixed, picture, grid.validity))
-        case Encoding.PNG_MASKED:
-            picture = _picture(prepared, contract, wanted.geometry)
-            fill = _on_picture(to_pixels(fill_tensor, contract), prepared, wanted.geometry)
-            composed = masked(grid.unit(signed=False), picture, fill)
-            data = png(striped(composed, picture, grid.validity))
     return EncodedMap(
-        data=data,
+        data=_encoded(grid, signed, prepared, contract, fill_tensor, wanted),
         encoding=wanted.encoding,
         geometry=wanted.geometry,
         scale=wanted.scale,
@@ -97,6 +79,32 @@ def render(
         validity=grid.validity,
         seen=prepared.placement.seen(),
     )
+
+
+def _encoded(
+    grid: "_Grid",
+    signed: bool,
+    prepared: Prepared,
+    contract: InputContract,
+    fill_tensor: NDArray[np.float32],
+    wanted: MapFormat,
+) -> bytes:
+    """The map's pixels in the encoding asked for."""
+    unit = grid.unit(signed)
+    match wanted.encoding:
+        case Encoding.FLOAT32:
+            return _values(grid, unit, wanted.scale).astype("<f4").tobytes()
+        case Encoding.FLOAT16:
+            return _half(_values(grid, unit, wanted.scale))
+        case Encoding.PNG_GREY:
+            return png(grey(unit, signed))
+    picture = _picture(prepared, contract, wanted.geometry)
+    if wanted.encoding is Encoding.PNG_OVERLAY:
+        drawn = overlay(unit, signed, picture, wanted.overlay_alpha)
+    else:
+        fill = _on_picture(to_pixels(fill_tensor, contract), prepared, wanted.geometry)
+        drawn = masked(grid.unit(signed=False), picture, fill)
+    return png(striped(drawn, picture, grid.validity))
 
 
 @dataclass(frozen=True)

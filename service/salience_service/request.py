@@ -24,7 +24,6 @@ class PixelImage:
     Attributes:
         pixels: [H, W] or [H, W, C] with C 1 or 3 (red, green, blue); uint8, uint16 or float32.
         full_scale: the value that means full intensity, > 0.
-
     """
 
     pixels: NDArray[np.generic]

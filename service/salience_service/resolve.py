@@ -32,7 +32,6 @@ def check_targets(specs: tuple[TargetSpec, ...], head: Head) -> None:
     Raises:
         InvalidRequest: an unknown or ambiguous label, an index or k out of range, the
             difference of a class with itself, thresholds of a head that has none, too many.
-
     """
     _plain(specs, head)
 
@@ -55,7 +54,6 @@ def resolve_targets(
     Raises:
         InvalidRequest: as `check_targets`; more than 64 targets; no class above its threshold.
         ComputeFailed: the logits hold NaN.
-
     """
     if np.isnan(logits).any():
         raise ComputeFailed("the model answered this image with NaN")

@@ -78,6 +78,11 @@ class Session:
     ) -> list[NDArray[np.float32]]:
         """Runs the graph for the named outputs only.
 
+        Args:
+            feeds: the graph's inputs by name, with the shapes that its role states.
+            outputs: which outputs to compute; their order is the answer's.
+            stop: ends this run early.
+
         Raises:
             Cancelled: `stop` ended the run.
             ComputeFailed: the runtime failed.

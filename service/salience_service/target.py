@@ -28,7 +28,6 @@ class Target:
         index: the class, in [0, K).
         against: for a difference, the class it is compared with.
         output: what the logits mean.
-
     """
 
     name: str
@@ -63,7 +62,6 @@ class Target:
 
         Raises:
             InvalidRequest: the model is a regression.
-
         """
         if self.output is OutputKind.REGRESSION:
             raise InvalidRequest("a regression has no probability: leave probability scores out")

@@ -29,7 +29,6 @@ def read_words(text: str, classes: Classes) -> Plain:
 
     Raises:
         InvalidRequest: too long, or no class has that name, or more than one may be meant.
-
     """
     if len(text) > LONGEST_TEXT:
         raise InvalidRequest(f"a target of {len(text)} characters; use at most {LONGEST_TEXT}")

@@ -1,10 +1,10 @@
 """Before a model serves: its golden example is met on the real provider, every shape is run."""
 
 import numpy as np
-from numpy.typing import NDArray
 
 from salience_service.bundle.golden import GoldenExample
 from salience_service.bundle.reader import read_golden
+from salience_service.drift import relative_difference
 from salience_service.errors import BundleRefused
 from salience_service.masked_graph import MaskedImage
 from salience_service.model import ServedModel
@@ -31,13 +31,6 @@ def warm_up(model: ServedModel) -> float:
         )
     _run_every_shape(model, golden)
     return drift
-
-
-def relative_difference(actual: NDArray[np.floating], expected: NDArray[np.floating]) -> float:
-    """Largest absolute difference over the largest absolute expected value; NaN counts as inf."""
-    largest = float(np.abs(expected).max()) or 1.0
-    difference = float(np.abs(actual - expected).max()) / largest
-    return difference if np.isfinite(difference) else float("inf")
 
 
 def _forward_drift(model: ServedModel, golden: GoldenExample) -> float:

@@ -56,11 +56,11 @@ from salience_service.request import (
 )
 from salience_service.session import Device, Stop
 from salience_service.ticket import RowSpan
-from tests import networks
-from tests.bundles import tiny_bundle as write_tiny_bundle
 from tests.conftest import BundleOf
 from tests.oracle.poly_cam import poly_cam
 from tests.oracle.score_cam import score_cam
+from tests.support import networks
+from tests.support.bundles import tiny_bundle as write_tiny_bundle
 
 LIMITS = ImageLimits(1 << 20, 1 << 20)
 RAW = MapFormat(geometry=Geometry.FEATURE, scale=Scale.RAW)

@@ -10,13 +10,13 @@ import pytest
 
 from salience_export import Destination, ExportError, ModelContract, export_torch
 from salience_export.bundle import export_bundle
-from salience_export.sources.source import FloatArray, Reference, SourceModel
+from salience_export.source import FloatArray, Reference, SourceModel
 from salience_export.sources.torch_module import open_torch
 from salience_service.bundle.manifest import OutputKind
 from salience_service.bundle.program import check_program
 from salience_service.bundle.reader import Bundle, open_bundle
-from tests import networks
-from tests.conftest import image_contract
+from tests.support import networks
+from tests.support.contracts import image_contract
 
 CONTRACT = ModelContract(image_contract(), OutputKind.SOFTMAX)
 

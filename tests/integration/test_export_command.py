@@ -13,9 +13,10 @@ from salience_export.command import app
 from salience_export.sources.torch_module import open_torch
 from salience_service.bundle.manifest import OutputKind
 from salience_service.bundle.reader import open_bundle
-from tests import networks
-from tests.conftest import image_contract
+from tests.support import networks
+from tests.support.contracts import image_contract
 
+NETWORKS = networks.__name__
 CONTRACT = """
 [input]
 channels = 3
@@ -52,7 +53,7 @@ def test_a_torch_export_prints_taps_parity_files_and_seconds(contract: str, tmp_
     out = tmp_path / "models"
     result = CliRunner().invoke(
         app,
-        f"torch tests.networks:vgg_net --input {contract} --name vgg --version 2 --out {out} "
+        f"torch {NETWORKS}:vgg_net --input {contract} --name vgg --version 2 --out {out} "
         "--tap features.4 --tap features.7",
     )
     assert result.exit_code == 0, result.output
@@ -94,12 +95,15 @@ def test_an_onnx_export_prints_one_json_object(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["tests.networks"], "name the factory as PACKAGE.MODULE:FACTORY"),
+        ([NETWORKS], "name the factory as PACKAGE.MODULE:FACTORY"),
         (["tests.nowhere:net"], "'tests.nowhere' cannot be imported: no module 'tests.nowhere'"),
-        (["tests.networks:nothing"], "'tests.networks' has no function 'nothing'"),
-        (["tests.networks:residual_net"], "give one with --input FILE.toml"),
+        ([f"{NETWORKS}:nothing"], f"'{NETWORKS}' has no function 'nothing'"),
+        ([f"{NETWORKS}:residual_net"], "give one with --input FILE.toml"),
         (["builtins:dict"], "returned a dict; it must return a torch module"),
-        (["tests.networks:residual_net", "--input", "none.toml"], "none.toml cannot be read"),
+        (
+            [f"{NETWORKS}:residual_net", "--input", "none.toml"],
+            "none.toml cannot be read",
+        ),
     ],
 )
 def test_an_export_that_fails_says_why_and_exits_with_one(

@@ -13,8 +13,8 @@ from torch.nn import functional
 
 from salience_service.bundle.manifest import GraphRole, Tap
 from salience_service.bundle.reader import Bundle, read_golden
-from tests import networks
 from tests.conftest import BundleOf
+from tests.support import networks
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "softmax": networks.residual_net,

@@ -16,10 +16,10 @@ from salience.v1 import explanation_service_pb2_grpc as pb_grpc
 from salience.v1 import image_pb2, map_pb2
 from salience_service.config import ServeConfig
 from salience_service.engine import Engine
-from salience_service.rpc.inprocess import InProcessTransport
+from salience_service.rpc.in_process import InProcessTransport
 from tests.conftest import BundleOf
-from tests.image_files import blank_png
-from tests.serving import calling, serving
+from tests.support.image_files import blank_png
+from tests.support.serving import calling, serving
 
 ALL_METHODS = [{"name": name} for name in ("fake-cam", "score-cam", "poly-cam", "opti-cam")]
 SCORES = [

@@ -13,7 +13,7 @@ from salience_service import errors
 from salience_service.control import Control
 from salience_service.events import Event
 from salience_service.request import ExplainOrder
-from tests.serving import STARTED, FakeEngine, Script, calling, request, serving
+from tests.support.serving import STARTED, FakeEngine, Script, calling, request, serving
 
 INSIDE = ("/", "Traceback", "0x", ".py", "secret")
 """What no error text may hold."""

@@ -13,7 +13,7 @@ from salience_service.control import Control
 from salience_service.errors import ComputeFailed
 from salience_service.events import Event, Progress
 from salience_service.request import ExplainOrder
-from tests.serving import (
+from tests.support.serving import (
     FINISHED,
     STARTED,
     FakeEngine,

@@ -22,7 +22,16 @@ from salience_service.control import Control
 from salience_service.errors import ConfigRefused
 from salience_service.events import Event
 from salience_service.request import ExplainOrder
-from tests.serving import FINISHED, STARTED, FakeEngine, calling, patient, plain, request, serving
+from tests.support.serving import (
+    FINISHED,
+    STARTED,
+    FakeEngine,
+    calling,
+    patient,
+    plain,
+    request,
+    serving,
+)
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 SOON_SECONDS = 5.0
@@ -157,7 +166,7 @@ def test_a_signal_stops_a_serving_process_cleanly(number: signal.Signals) -> Non
         "import asyncio\n"
         "from salience_service.config import ServeConfig\n"
         "from salience_service.rpc.server import run_until_told\n"
-        "from tests.serving import FakeEngine\n"
+        "from tests.support.serving import FakeEngine\n"
         "config = ServeConfig(address='127.0.0.1:0', drain_seconds=1)\n"
         "announce = lambda address, models: print(address, models[0].name, flush=True)\n"
         "asyncio.run(run_until_told(FakeEngine(), config, announce))\n"

@@ -12,7 +12,7 @@ from salience.v1 import explanation_service_pb2 as pb
 from salience_service.control import Control
 from salience_service.events import Event
 from salience_service.request import ExplainOrder
-from tests.serving import (
+from tests.support.serving import (
     FINISHED,
     STARTED,
     FakeEngine,

@@ -18,7 +18,7 @@ from salience_service.bundle.golden import MAX_GOLDEN_BYTES
 from salience_service.bundle.manifest import GraphRole, Tap, TokenLayout
 from salience_service.bundle.reader import MAX_MANIFEST_BYTES, open_bundle, read_golden
 from salience_service.errors import BundleRefused
-from tests.bundles import (
+from tests.support.bundles import (
     CHANNELS,
     CLASSES,
     SIDE,

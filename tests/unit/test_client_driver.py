@@ -18,7 +18,7 @@ from salience_client import (
     Unavailable,
     explain_request,
 )
-from tests import fake_answers as fake
+from tests.support import fake_answers as fake
 
 ASK = {"model": "lite0", "methods": "score-cam"}
 

@@ -25,7 +25,7 @@ from salience_client import (
 )
 from salience_client.errors import ERROR_OF_STATUS
 from salience_client.grpc_transport import CHANNEL_OPTIONS
-from tests import fake_answers as fake
+from tests.support import fake_answers as fake
 
 LARGE = fake.ramp(1500, 1200)  # 7.2 MB: more than gRPC lets one message hold
 

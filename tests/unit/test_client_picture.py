@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from salience_client import AnswerReader, InvalidRequest, SaliencyMap, letterboxed, overlay
-from tests import fake_answers as fake
+from tests.support import fake_answers as fake
 
 PIL = pytest.importorskip("PIL.Image")
 pytest.importorskip("cmap")

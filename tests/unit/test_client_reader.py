@@ -19,7 +19,7 @@ from salience_client import (
     Started,
 )
 from salience_client.reader import LARGEST_MAP_BYTES
-from tests import fake_answers as fake
+from tests.support import fake_answers as fake
 
 
 def read(messages):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from salience.v1 import explanation_service_pb2_grpc as pb_grpc
-from tests import fake_answers as fake
+from tests.support import fake_answers as fake
 
 Image = pytest.importorskip("PIL.Image")
 typer = pytest.importorskip("typer")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from salience_client import AnswerReader
-from tests import fake_answers as fake
+from tests.support import fake_answers as fake
 
 pytest.importorskip("PIL.Image")
 pytest.importorskip("rich")

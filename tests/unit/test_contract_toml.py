@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from salience_export import contract as contract_module
-from salience_export.contract import Layout, read_contract
+from salience_export import contract_toml
+from salience_export.contract import Layout
+from salience_export.contract_toml import read_contract
 from salience_export.errors import ExportError
 from salience_service.bundle.manifest import (
     ColourOrder,
@@ -72,7 +73,7 @@ def test_one_number_stands_for_every_channel(tmp_path: Path) -> None:
 
 
 def test_the_example_of_the_documentation_is_a_contract(tmp_path: Path) -> None:
-    documented = contract_module.__doc__ or ""
+    documented = contract_toml.__doc__ or ""
     example = documented.split("```toml")[1].split("```")[0]
     contract = read_contract(written(tmp_path, example))
     assert contract.labels == ("cat", "dog")

@@ -6,7 +6,7 @@ import onnx
 from salience_export.graphs.flow import rename
 from salience_export.graphs.forward import build_forward, output_names
 from salience_export.graphs.taps import tap_of
-from tests.onnx_networks import evaluate, images, mobile_net, run
+from tests.support.onnx_networks import evaluate, images, mobile_net, run
 
 
 def forward(model: onnx.ModelProto, *tensors: str, live: tuple[str, ...] = ()) -> onnx.ModelProto:

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from salience_export.graphs.flow import rename
 from salience_export.graphs.masked import INPUTS, build_masked
 from salience_service.interpolation import interpolation_matrix
-from tests.onnx_networks import evaluate, images, mobile_net, run
 from tests.oracle.masked_rows import masked_rows
+from tests.support.onnx_networks import evaluate, images, mobile_net, run
 
 Feeds = dict[str, NDArray[np.generic]]
 
@@ -89,6 +89,13 @@ def test_a_flat_map_gives_zeros_and_never_nan(value: float) -> None:
     found = run(build_masked(mobile_net()), **feeds)["logits"]
     wanted = evaluate(mobile_net(), np.asarray(feeds["fills"]), "logits")[0]
     assert np.abs(found - wanted).max() <= 1e-4 * np.abs(wanted).max()
+
+
+@pytest.mark.parametrize("value", [100.0, -1e30])
+def test_a_map_that_varies_less_than_rounding_counts_as_flat(value: float) -> None:
+    maps = np.full((2, 4, 4), value, np.float32)
+    maps[:, 1, 2] = np.nextafter(np.float32(value), np.float32(np.inf))
+    check(request(maps))
 
 
 def test_a_flat_map_inverted_shows_the_image() -> None:

@@ -14,8 +14,8 @@ from salience_export.graphs.flow import rename
 from salience_export.graphs.tail import build_tail, live_tensors
 from salience_export.graphs.taps import choose_taps, tap_of
 from salience_export.sources.torch_trace import quiet, to_onnx
-from tests.networks import residual_net
-from tests.onnx_networks import Drawing, evaluate, fire_net, images, mobile_net, run
+from tests.support.networks import residual_net
+from tests.support.onnx_networks import Drawing, evaluate, fire_net, images, mobile_net, run
 
 
 def graphs(model: onnx.ModelProto, tensors: Sequence[str]) -> BuiltGraphs:

@@ -10,7 +10,7 @@ from salience_export.errors import ExportError
 from salience_export.graphs.flow import Flow, rename
 from salience_export.graphs.normal import normal_form, take_images
 from salience_export.graphs.taps import choose_taps, gates, tap_of
-from tests.onnx_networks import Drawing, fire_net, mobile_net
+from tests.support.onnx_networks import Drawing, fire_net, mobile_net
 
 LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
 

@@ -9,7 +9,7 @@ import onnxruntime as ort
 from salience_export.graphs.build import build_graphs
 from salience_export.graphs.taps import choose_taps
 from salience_export.graphs.weights import ALIGNMENT, LEAST, WEIGHTS, share_weights, without_notes
-from tests.onnx_networks import Drawing, evaluate, images, mobile_net
+from tests.support.onnx_networks import Drawing, evaluate, images, mobile_net
 
 SECRET = "/home/someone/secret/model.py"
 

@@ -13,7 +13,7 @@ from PIL import Image
 from salience_service.errors import InvalidRequest, Unsupported
 from salience_service.image.decode import decode
 from salience_service.image.pixels import ImageLimits, Pixels
-from tests.image_files import (
+from tests.support.image_files import (
     COLOUR,
     COLOUR_ALPHA,
     GREY,

@@ -10,8 +10,8 @@ from salience_service.image.fill import blur_matrix, check_fill, fill_tensor
 from salience_service.image.pixels import ImageLimits
 from salience_service.image.prepare import prepare
 from salience_service.request import BlackFill, BlurFill, ColourFill, Fill, MeanFill, PixelImage
-from tests.contracts import MEAN, STD, contract
 from tests.oracle.fills import gaussian_blur
+from tests.support.contracts import MEAN, STD, contract
 
 RNG = np.random.default_rng(5)
 TENSOR = RNG.normal(size=(3, 64, 48)).astype(np.float32)

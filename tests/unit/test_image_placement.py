@@ -15,8 +15,8 @@ from salience_service.image.pixels import ImageLimits
 from salience_service.image.placement import Placement
 from salience_service.image.prepare import prepare
 from salience_service.request import EncodedImage, PixelImage
-from tests.contracts import contract
 from tests.oracle.geometry import axis_to_original, seen_pixels, seen_span
+from tests.support.contracts import contract
 
 LIMITS = ImageLimits()
 

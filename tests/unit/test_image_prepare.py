@@ -22,9 +22,9 @@ from salience_service.errors import InvalidRequest, Unsupported
 from salience_service.image.pixels import ImageLimits
 from salience_service.image.prepare import prepare, to_pixels
 from salience_service.request import DicomImage, EncodedImage, PixelImage, PreparedImage
-from tests.contracts import MEAN, STD, contract
-from tests.image_files import GREY, png16
 from tests.oracle.preprocessing import normalised, resized_and_cropped
+from tests.support.contracts import MEAN, STD, contract
+from tests.support.image_files import GREY, png16
 
 LIMITS = ImageLimits()
 RNG = np.random.default_rng(3)

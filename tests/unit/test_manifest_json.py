@@ -20,7 +20,7 @@ from salience_service.bundle.manifest import (
 )
 from salience_service.bundle.manifest_json import from_json, to_json
 from salience_service.errors import BundleRefused
-from tests.bundles import tiny_bundle
+from tests.support.bundles import tiny_bundle
 
 
 @pytest.fixture(scope="module")

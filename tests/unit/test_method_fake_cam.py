@@ -5,8 +5,8 @@ import pytest
 
 from salience_service.methods import METHODS
 from salience_service.methods.probe import Base
-from tests.answering import class_target
 from tests.oracle.fake_cam import fake_cam
+from tests.support.answering import class_target
 
 
 @pytest.mark.parametrize(("height", "width"), [(4, 7), (224, 224)])

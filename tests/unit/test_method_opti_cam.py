@@ -20,9 +20,9 @@ from salience_service.methods.opti_cam import (
     still,
 )
 from salience_service.methods.probe import MapGradientAnswer, Outcome, Partial
-from tests.answering import Heard, Scene, class_target, hear, pyramid, with_another_head
 from tests.oracle.opti_cam import objective
 from tests.oracle.opti_cam import opti_cam as oracle
+from tests.support.answering import Heard, Scene, class_target, hear, pyramid, with_another_head
 
 CLASS = 2
 SMOOTH = Scene.of(pyramid(nn.Softplus())).double()

@@ -12,8 +12,8 @@ from salience_service.interpolation import unit_range
 from salience_service.methods.probe import RowAnswers
 from salience_service.methods.score_cam import ScoreCamOptions, score_cam
 from salience_service.target import Target, TargetKind
-from tests.answering import Scene, class_target, hear, pyramid, with_another_head
 from tests.oracle.score_cam import score_cam as oracle
+from tests.support.answering import Scene, class_target, hear, pyramid, with_another_head
 
 
 def explained(scene: Scene, target: Target, **options: str) -> np.ndarray:

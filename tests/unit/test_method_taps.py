@@ -21,7 +21,7 @@ from salience_service.bundle.manifest import (
 )
 from salience_service.errors import InvalidRequest, NotPossible
 from salience_service.methods import METHODS, taps_for
-from tests.answering import Scene, class_target, hear, pyramid
+from tests.support.answering import Scene, class_target, hear, pyramid
 
 TAPS = (
     Tap("stem", 16, 56, 56, "a"),

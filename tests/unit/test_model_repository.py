@@ -6,7 +6,7 @@ import pytest
 
 from salience_service.bundle.repository import find_bundles, version_key
 from salience_service.errors import BundleRefused
-from tests.bundles import tiny_bundle
+from tests.support.bundles import tiny_bundle
 
 
 def places(found) -> list[str]:

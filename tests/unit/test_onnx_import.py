@@ -8,11 +8,11 @@ import onnx
 import pytest
 
 from salience_export.contract import Layout
+from salience_export.source import SourceModel
 from salience_export.sources.onnx_file import open_onnx
-from salience_export.sources.source import SourceModel
 from salience_service.bundle.manifest import OutputKind
-from tests.conftest import image_contract
-from tests.onnx_networks import Drawing, evaluate, fire_net, images, mobile_net, run
+from tests.support.contracts import image_contract
+from tests.support.onnx_networks import Drawing, evaluate, fire_net, images, mobile_net, run
 
 Import = Callable[..., SourceModel]
 

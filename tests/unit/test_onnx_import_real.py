@@ -11,13 +11,13 @@ import torch
 from numpy.typing import NDArray
 
 from salience_export.graphs.build import BuiltGraphs, build_graphs
+from salience_export.source import SourceModel
 from salience_export.sources.onnx_file import open_onnx
-from salience_export.sources.source import SourceModel
 from salience_service.bundle.manifest import ColourOrder, InputContract, OutputKind
 from salience_service.interpolation import interpolation_matrix
-from tests.contracts import contract
-from tests.onnx_networks import run
 from tests.oracle.masked_rows import masked_rows
+from tests.support.contracts import contract
+from tests.support.onnx_networks import run
 
 MODELS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "models"
 

@@ -13,8 +13,8 @@ from salience_export.errors import ExportError
 from salience_export.graphs.normal import raise_opset
 from salience_export.sources.onnx_file import open_onnx
 from salience_service.bundle.manifest import OutputKind
-from tests.conftest import image_contract
-from tests.onnx_networks import Drawing, mobile_net
+from tests.support.contracts import image_contract
+from tests.support.onnx_networks import Drawing, mobile_net
 
 
 def refuse(

@@ -24,7 +24,7 @@ from salience_service.request import (
     PixelImage,
     Scale,
 )
-from tests.contracts import contract
+from tests.support.contracts import contract
 
 RNG = np.random.default_rng(11)
 RULE = contract(size=(48, 48), short_side=56)

@@ -13,9 +13,9 @@ from salience_service.methods.probe import Outcome
 from salience_service.request import ScoreKind
 from salience_service.scores.faithfulness import faithfulness, masked_row, refuse_unscorable
 from salience_service.target import Target, TargetKind
-from tests.answering import class_target
 from tests.oracle.faithfulness import faithfulness as oracle
 from tests.oracle.faithfulness import sigmoid_probability
+from tests.support.answering import class_target
 
 KINDS = (ScoreKind.AVERAGE_DROP, ScoreKind.AVERAGE_INCREASE, ScoreKind.AVERAGE_GAIN)
 

@@ -13,7 +13,7 @@ from torch import nn
 from salience_service.errors import BundleRefused, ComputeFailed
 from salience_service.torch_fallback import TorchGradient, torch_is_installed
 from tests.oracle.masked_gradient import masked_gradient, masked_value
-from tests.torch_programs import (
+from tests.support.torch_programs import (
     CLASSES,
     SIDE,
     edited,

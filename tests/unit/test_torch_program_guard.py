@@ -19,7 +19,7 @@ import torch
 
 from salience_service.bundle.program import MAX_ENTRIES, check_program, read_program
 from salience_service.errors import BundleRefused
-from tests.torch_programs import (
+from tests.support.torch_programs import (
     Entries,
     edited,
     packed,

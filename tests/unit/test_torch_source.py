@@ -12,12 +12,12 @@ import torch
 from torch import nn
 
 from salience_export.errors import ExportError
+from salience_export.source import IMAGES, LOGITS, SourceModel
 from salience_export.sources.runtime import Run
-from salience_export.sources.source import IMAGES, LOGITS, SourceModel
 from salience_export.sources.torch_module import open_torch
 from salience_service.bundle.manifest import OutputKind
-from tests import networks
-from tests.conftest import image_contract
+from tests.support import networks
+from tests.support.contracts import image_contract
 
 
 def opened(

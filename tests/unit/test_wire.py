@@ -25,8 +25,15 @@ from salience_service.rpc.requests import order_of
 from salience_service.rpc.response_map import fill_message, packed_validity
 from salience_service.rpc.responses import responses_of
 from salience_service.target import Target, TargetKind
-from tests.serving import FINISHED, PROVENANCE, STARTED, TARGET_SCORE, finished_map, partial_map
-from tests.serving import request as good_request
+from tests.support.serving import (
+    FINISHED,
+    PROVENANCE,
+    STARTED,
+    TARGET_SCORE,
+    finished_map,
+    partial_map,
+)
+from tests.support.serving import request as good_request
 
 PIXELS, PREPARED = image_pb2.TENSOR_MEANING_PIXELS, image_pb2.TENSOR_MEANING_PREPROCESSED
 U8, U16 = image_pb2.DATA_TYPE_UINT8, image_pb2.DATA_TYPE_UINT16

@@ -49,7 +49,7 @@ class InProcess:
     """
 
     def __init__(self, engine: Any) -> None:
-        from salience_service.rpc.inprocess import InProcessTransport
+        from salience_service.rpc.in_process import InProcessTransport
 
         self._engine = engine
         self._answers = InProcessTransport(engine)

@@ -1,4 +1,8 @@
-"""Pictures of maps: a map in colour over its image, as the model saw it."""
+"""Pictures of maps: a map in colour over its image, as the model saw it.
+
+The server has a `picture` of its own, for overlays that it encodes. The two share no code,
+since neither package needs the other; `tests/contract` holds their colours together.
+"""
 
 import os
 from io import BytesIO
@@ -12,10 +16,9 @@ from salience_client.errors import InvalidRequest
 from salience_client.extras import require
 from salience_client.saliency_map import Rectangle, SaliencyMap
 
-# The colours of the server's own overlays.
 UNSIGNED_COLOURS = "bids:inferno"
 """Perceptually uniform, dark to bright."""
-SIGNED_COLOURS = "crameri:vik"
+SIGNED_COLOURS = "colorcet:cet_d1"
 """Diverging: blue is evidence against, white is nothing, red is evidence for."""
 _COLOURS = 256
 

@@ -34,7 +34,6 @@ def free_batch(model: onnx.ModelProto, batch: int) -> tuple[onnx.ModelProto, tup
     Args:
         model: its input's first dimension was stated as `batch`.
         batch: the size that was stated, ≥ 1.
-
     """
     result = onnx.ModelProto()
     result.CopyFrom(model)

@@ -9,7 +9,7 @@ from salience_export.graphs.batch import settle_shapes
 from salience_export.graphs.forward import build_forward, output_names
 from salience_export.graphs.masked import build_masked
 from salience_export.graphs.tail import build_tail, live_tensors
-from salience_export.sources.source import SourceTap
+from salience_export.source import SourceTap
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,6 @@ class BuiltGraphs:
         tails: one per tap, in the order of the taps.
         outputs: per tap, its output of the forward graph.
         live: per tap, the outputs of the forward graph that its tail takes besides.
-
     """
 
     forward: onnx.ModelProto
@@ -41,7 +40,6 @@ def build_graphs(model: onnx.ModelProto, taps: Sequence[SourceTap]) -> BuiltGrap
 
     Raises:
         ExportError: a tap has no tail.
-
     """
     settled = settle_shapes(model)
     live = [live_tensors(settled, tap) for tap in taps]

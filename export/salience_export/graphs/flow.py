@@ -18,7 +18,6 @@ class Flow:
         nodes: in the order they are computed.
         producers: tensor name → the node that makes it.
         consumers: tensor name → the nodes that use it, subgraphs included.
-
     """
 
     def __init__(self, model: onnx.ModelProto) -> None:

@@ -6,7 +6,7 @@ import onnx
 
 from salience_export.graphs.flow import Flow, assemble, stand_aside
 from salience_export.graphs.shapes import Shape
-from salience_export.sources.source import IMAGES, LOGITS, SourceTap
+from salience_export.source import IMAGES, LOGITS, SourceTap
 
 
 def output_names(taps: Sequence[SourceTap], live: Iterable[str]) -> dict[str, str]:
@@ -15,7 +15,6 @@ def output_names(taps: Sequence[SourceTap], live: Iterable[str]) -> dict[str, st
     Args:
         taps: become `tap_0`, `tap_1`, …; taps that are one tensor share the first's name.
         live: tensors that tails need besides; those that are no taps become `live_0`, ….
-
     """
     names: dict[str, str] = {}
     for position, tap in enumerate(taps):
@@ -36,7 +35,6 @@ def build_forward(model: onnx.ModelProto, names: Mapping[str, str]) -> onnx.Mode
 
     Returns:
         `images` → `logits`, and each tensor [N, …] under its name.
-
     """
     shapes = Flow(model).shapes
     shared, moved = stand_aside(model, set(names.values()))

@@ -9,7 +9,7 @@ from onnx import TensorProto, helper
 from salience_export.errors import ExportError
 from salience_export.graphs.flow import Flow, assemble, names_of, stand_aside, unused
 from salience_export.graphs.shapes import Shape
-from salience_export.sources.source import LOGITS
+from salience_export.source import LOGITS
 from salience_service.bundle.manifest import OutputKind
 
 _SOFTMAX = frozenset({"Softmax", "LogSoftmax"})
@@ -33,7 +33,6 @@ class End:
         classes: K.
         output: the file's own output.
         cut: the operator between the two, "" where there is none.
-
     """
 
     tensor: str
@@ -48,7 +47,6 @@ def find_end(model: onnx.ModelProto, declared: OutputKind) -> End:
     Raises:
         ExportError: not one row of numbers an image, several outputs that could be it, or
             a last operator that contradicts what is declared.
-
     """
     flow = Flow(model)
     output = _only_output(flow)
@@ -80,7 +78,6 @@ def put_out_logits(model: onnx.ModelProto, end: End, from_probabilities: bool) -
         end: where its logits are.
         from_probabilities: whether they are probabilities; then log(max(p, tiny)) is put out,
             tiny being float32's least normal number.
-
     """
     shape = Flow(model).shapes[end.tensor]
     if end.tensor == LOGITS and len(shape.dimensions) == 2 and not from_probabilities:
@@ -95,6 +92,13 @@ def put_out_logits(model: onnx.ModelProto, end: End, from_probabilities: bool) -
         nodes.append(helper.make_node("Flatten", [last], [LOGITS], axis=1))
     outputs = [helper.make_tensor_value_info(LOGITS, TensorProto.FLOAT, ["N", end.classes])]
     return assemble(result, "network", result.graph.input, outputs, nodes)
+
+
+def hidden_sigmoid(model: onnx.ModelProto, end: End) -> bool:
+    """Whether the last operator is one that sigmoids are written with, other than Sigmoid."""
+    flow = Flow(model)
+    node = flow.producers.get(_behind(flow, end.tensor))
+    return node is not None and node.op_type in {"Div", "Reciprocal", "HardSigmoid", "Clip", "Exp"}
 
 
 def _logarithm(model: onnx.ModelProto, tensor: str) -> list[onnx.NodeProto]:
@@ -164,10 +168,3 @@ def _classes(shape: Shape | None) -> int | None:
     if shape is None or not shape.is_row or len(shape.dimensions) < 2:
         return None
     return shape.per_image[0] if set(shape.per_image[1:]) <= {1} else None
-
-
-def hidden_sigmoid(model: onnx.ModelProto, end: End) -> bool:
-    """Whether the last operator is one that sigmoids are written with, other than Sigmoid."""
-    flow = Flow(model)
-    node = flow.producers.get(_behind(flow, end.tensor))
-    return node is not None and node.op_type in {"Div", "Reciprocal", "HardSigmoid", "Clip", "Exp"}

@@ -11,14 +11,14 @@ from onnx import TensorProto, helper
 
 from salience_export.graphs.flow import Flow, assemble, stand_aside
 from salience_export.graphs.forward import declared
+from salience_export.graphs.normal import opset_of
 from salience_export.graphs.shapes import Shape
-from salience_export.sources.source import IMAGES, LOGITS
+from salience_export.source import IMAGES, LOGITS
 from salience_service.interpolation import FLAT
 
 INPUTS = (
     "differences", "fills", "image_of", "maps", "rows", "columns", "normalise", "scale", "shift"
 )  # fmt: skip
-
 
 _AXES_AS_INPUT = 18
 """The opset from which on ReduceMin and ReduceMax take their axes as an input."""
@@ -42,7 +42,6 @@ def build_masked(model: onnx.ModelProto) -> onnx.ModelProto:
         `differences` (image − fill) [R, C, H, W], `fills` [R, C, H, W], `image_of` int64 [N],
         `maps` [N, h, w], `rows` [H, h], `columns` [W, w], `normalise` bool [N],
         `scale` [N], `shift` [N] → `logits` [N, K].
-
     """
     shapes = Flow(model).shapes
     made = {name for node in _composition() for name in node.output} - {IMAGES}
@@ -51,8 +50,7 @@ def build_masked(model: onnx.ModelProto) -> onnx.ModelProto:
         onnx.numpy_helper.from_array(value, name) for name, value in _constants().items()
     )
     outputs = [declared(LOGITS, shapes[LOGITS], "N")]
-    opset = next(each.version for each in model.opset_import if each.domain in ("", "ai.onnx"))
-    nodes = [*_for_opset(_composition(), opset), *shared.graph.node]
+    nodes = [*_for_opset(_composition(), opset_of(model)), *shared.graph.node]
     return assemble(shared, "masked", _inputs(shapes[IMAGES]), outputs, nodes)
 
 

@@ -7,7 +7,7 @@ from onnx import inliner, version_converter
 
 from salience_export.errors import ExportError
 from salience_export.graphs.flow import rename, stand_aside
-from salience_export.sources.source import IMAGES
+from salience_export.source import IMAGES
 
 OPSET = 17
 """The least opset of a bundle's graphs: the first with LayerNormalization."""
@@ -50,7 +50,6 @@ def take_images(model: onnx.ModelProto, sizes: Sequence[int], nhwc: bool) -> onn
         model: of one input.
         sizes: C, H, W.
         nhwc: whether the model itself reads [N, H, W, C]; a Transpose is put in front.
-
     """
     own = model.graph.input[0].name
     result, moved = stand_aside(model, set() if own == IMAGES and not nhwc else {IMAGES})
@@ -80,7 +79,6 @@ def raise_opset(model: onnx.ModelProto) -> onnx.ModelProto:
 
     Raises:
         ExportError: an operator has no translation.
-
     """
     if opset_of(model) >= OPSET:
         return model

@@ -23,7 +23,6 @@ class Shape:
     Attributes:
         element: of onnx.TensorProto.DataType.
         dimensions: sizes; None where the size counts images.
-
     """
 
     element: int
@@ -55,7 +54,6 @@ def shapes_of(model: onnx.ModelProto) -> dict[str, Shape]:
 
     Args:
         model: its input's first dimension is the batch.
-
     """
     first, second = (_infer(model, batch) for batch in _BATCHES)
     return {

@@ -9,7 +9,7 @@ from onnx import TensorProto, helper
 from salience_export.errors import ExportError
 from salience_export.graphs.flow import Flow, assemble, reads, stand_aside
 from salience_export.graphs.forward import declared
-from salience_export.sources.source import LOGITS, SourceTap
+from salience_export.source import LOGITS, SourceTap
 
 _OWN = ("tap", "image_of", "keep", "keep_", "whole", "map_axes")
 """Names of the tail's inputs and of what it adds."""
@@ -20,7 +20,6 @@ def live_tensors(model: onnx.ModelProto, tap: SourceTap) -> tuple[str, ...]:
 
     Raises:
         ExportError: the logits do not depend on the tap, or a skip is not one row an image.
-
     """
     flow = Flow(model)
     changed = flow.after([tap.tensor])
@@ -51,7 +50,6 @@ def build_tail(model: onnx.ModelProto, tap: SourceTap, names: Mapping[str, str])
         `tap` [R, C, h, w], each live tensor [R, …] under its forward name, `image_of`
         int64 [N], `keep` float32 [N, C] → `logits` [N, K]. Channel c of row n is
         keep[n, c] · tap[image_of[n], c].
-
     """
     flow = Flow(model)
     entries = {tensor: names[tensor] for tensor in live_tensors(model, tap)}

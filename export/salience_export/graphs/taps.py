@@ -7,7 +7,7 @@ import onnx
 from salience_export.errors import ExportError
 from salience_export.graphs.flow import Flow
 from salience_export.graphs.shapes import Shape
-from salience_export.sources.source import LOGITS, SourceTap
+from salience_export.source import LOGITS, SourceTap
 
 ACTIVATIONS = frozenset(
     {"Relu", "LeakyRelu", "PRelu", "Clip", "Elu", "Selu", "Celu", "ThresholdedRelu"}
@@ -25,7 +25,6 @@ def tap_of(model: onnx.ModelProto, tensor: str) -> SourceTap:
 
     Raises:
         ExportError: no such tensor, or not float32 [N, C, H, W] with more than one pixel.
-
     """
     flow = Flow(model)
     if tensor not in flow.producers:
@@ -54,7 +53,6 @@ def choose_taps(model: onnx.ModelProto, classes: int) -> tuple[SourceTap, ...]:
 
     Raises:
         ExportError: the graph has no spatial tensor.
-
     """
     flow = Flow(model)
     shapes = flow.shapes

@@ -36,7 +36,6 @@ def share_weights(graphs: Mapping[str, onnx.ModelProto]) -> SharedWeights:
 
     Args:
         graphs: by name; left as they are.
-
     """
     content = bytearray()
     places: dict[bytes, int] = {}

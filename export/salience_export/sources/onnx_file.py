@@ -1,13 +1,12 @@
 """An ONNX file as a source: read, checked, brought to the exporter's one form, and proved."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import TensorProto, external_data_helper
+from onnx import TensorProto
 
 from salience_export.contract import Layout
 from salience_export.errors import ExportError
@@ -22,22 +21,12 @@ from salience_export.graphs.normal import (
     take_images,
 )
 from salience_export.graphs.taps import choose_taps, tap_of
-from salience_export.sources.own_run import OwnRun
-from salience_export.sources.proof import are_probabilities, are_shares, probes, prove
+from salience_export.source import IMAGES, LOGITS, FloatArray, SourceModel, SourceTap
+from salience_export.sources.onnx_own_run import OwnRun
+from salience_export.sources.onnx_proof import are_probabilities, are_shares, probes, prove
+from salience_export.sources.onnx_reading import read_onnx
 from salience_export.sources.runtime import Run
-from salience_export.sources.source import IMAGES, LOGITS, FloatArray, SourceModel, SourceTap
 from salience_service.bundle.manifest import InputContract, OutputKind
-
-_LARGEST = 2**31 - 1
-"""Bytes that a protobuf message may have; larger models cannot be run from memory."""
-
-
-@dataclass(frozen=True)
-class _File:
-    """The model as it lies in the file, weights inside, and the SHA-256 of what was read."""
-
-    model: onnx.ModelProto
-    digest: str
 
 
 @dataclass(frozen=True)
@@ -76,9 +65,8 @@ def open_onnx(
 
     Raises:
         ExportError: what cannot be exported, and what would help.
-
     """
-    file, nhwc = _read(path), layout is Layout.NHWC
+    file, nhwc = read_onnx(path), layout is Layout.NHWC
     step = _with_images(normal_form(file.model), contract, nhwc)
     Run(file.model, ())  # what the runtime cannot load is refused in its own words
     end = find_end(step.model, declared)
@@ -90,42 +78,6 @@ def open_onnx(
     prove(step.model, own, end, contract)
     meaning = _meaning(declared, end, as_log)
     return SourceModel(step.model, found, meaning, own, "onnx", file.digest, step.changes)
-
-
-def _read(path: Path) -> _File:
-    """The file and its external weights, which must lie in its directory."""
-    digest = hashlib.sha256()
-    try:
-        content = path.read_bytes()
-        digest.update(content)
-        model = onnx.load_model_from_string(content)
-    except OSError as error:
-        raise ExportError(f"{path.name} cannot be read") from error
-    except Exception as error:  # protobuf's errors share no public base but Exception
-        raise ExportError(f"{path.name} is no ONNX file") from error
-    try:
-        places = sorted(_places(model))
-        external_data_helper.load_external_data_for_model(model, str(path.parent))
-        for place in places:
-            digest.update((path.parent / place).read_bytes())
-    except Exception as error:  # onnx's checker, OSError and ValueError
-        raise ExportError(
-            f"external weights of {path.name} are missing, damaged or outside its directory"
-        ) from error
-    if model.ByteSize() > _LARGEST:
-        raise ExportError(f"{path.name} holds more than 2 GiB; larger models are not exported")
-    return _File(model, digest.hexdigest())
-
-
-def _places(model: onnx.ModelProto) -> set[str]:
-    """Locations of external weights, as the file states them."""
-    return {
-        entry.value
-        for tensor in model.graph.initializer
-        if tensor.data_location == TensorProto.EXTERNAL
-        for entry in tensor.external_data
-        if entry.key == "location"
-    }
 
 
 def _with_images(model: onnx.ModelProto, contract: InputContract, nhwc: bool) -> _Step:

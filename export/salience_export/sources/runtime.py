@@ -1,4 +1,4 @@
-"""A model in ONNX Runtime while it is being exported: to see what it really computes."""
+"""ONNX Runtime while a model is being exported: to see what it really computes."""
 
 from collections.abc import Sequence
 
@@ -19,7 +19,6 @@ class Run:
 
     Raises:
         ExportError: ONNX Runtime cannot load the model.
-
     """
 
     def __init__(self, model: onnx.ModelProto, outputs: Sequence[str]) -> None:
@@ -43,7 +42,6 @@ class Run:
 
         Raises:
             ExportError: the model does not run on this batch.
-
         """
         try:
             results: list[NDArray[np.float32]] = self._session.run(

@@ -5,7 +5,7 @@ NAME#1 …, in the order of the calls, since a hook alone would keep only the la
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -30,16 +30,14 @@ def recorded_calls(network: nn.Module, names: Sequence[str]) -> Iterator[Calls]:
     def recorder(calls: list[object]) -> Callable[[nn.Module, Any, object], None]:
         return lambda _module, _inputs, output: calls.append(_clone(output))
 
-    handles = [modules[name].register_forward_hook(recorder(outputs[name])) for name in names]
-    try:
+    with ExitStack() as hooks:
+        for name in names:
+            hooks.enter_context(modules[name].register_forward_hook(recorder(outputs[name])))
         yield outputs
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _clone(value: object) -> object:
-    return value
+    return value.clone() if isinstance(value, Tensor) else value
 
 
 def named_calls(outputs: Calls) -> dict[str, object]:
@@ -64,15 +62,14 @@ def map_makers(network: nn.Module, images: Tensor) -> dict[str, Tensor]:
     def recorder(calls: list[object]) -> Callable[[nn.Module, Any, object], None]:
         return lambda _module, _inputs, output: calls.append(_new_map(given.pop(), output))
 
-    handles = [
-        part.register_forward_pre_hook(lambda _module, inputs: given.append([*map(_clone, inputs)]))
-        for part in modules.values()
-    ] + [part.register_forward_hook(recorder(maps[name])) for name, part in modules.items()]
-    try:
+    def arriving(_module: nn.Module, inputs: Sequence[object]) -> None:
+        given.append([*map(_clone, inputs)])
+
+    with ExitStack() as hooks:
+        for name, part in modules.items():
+            hooks.enter_context(part.register_forward_pre_hook(arriving))
+            hooks.enter_context(part.register_forward_hook(recorder(maps[name])))
         network(images)
-    finally:
-        for handle in handles:
-            handle.remove()
     made = named_calls(maps).items()
     return {name: output for name, output in made if isinstance(output, Tensor)}
 
@@ -95,7 +92,6 @@ def check_calls(network: nn.Module, images: Tensor, wanted: Sequence[str]) -> No
     Raises:
         ExportError: an unknown module; one that is called several times, or never; an
             output that is not [N, C, h, w]; a tap named twice.
-
     """
     modules = dict(network.named_modules(remove_duplicate=False))
     for name in wanted:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from salience_export.errors import ExportError
-from salience_export.sources.source import LOGITS, FloatArray, Reference, SourceModel
+from salience_export.source import LOGITS, FloatArray, Reference, SourceModel
 from salience_export.sources.torch_calls import (
     check_calls,
     module_of,
@@ -21,6 +21,7 @@ from salience_export.sources.torch_calls import (
 from salience_export.sources.torch_program import torch_program
 from salience_export.sources.torch_taps import chosen_taps, named_taps
 from salience_export.sources.torch_trace import quiet, to_onnx
+from salience_export.specimens import noise_images
 from salience_service.bundle.manifest import InputContract, OutputKind
 
 _VOLUMES = (nn.Conv3d, nn.ConvTranspose3d, nn.BatchNorm3d, nn.MaxPool3d, nn.AvgPool3d)
@@ -47,11 +48,10 @@ def open_torch(
     Raises:
         ExportError: several inputs, volumes, an output other than [N, K], probabilities
             instead of logits, a tap that is none, or a network torch cannot trace.
-
     """
     _check_inputs(module)
     network = _inference_copy(module)
-    images = _random_images(contract)
+    images = torch.from_numpy(noise_images(contract, 2))
     _check_answer(network, images, output)
     check_calls(network, images, taps)
     with quiet():
@@ -101,13 +101,6 @@ def _inference_copy(module: nn.Module) -> nn.Module:
         raise ExportError(
             "the module cannot be copied: give one without pending gradients"
         ) from error
-
-
-def _random_images(contract: InputContract) -> Tensor:
-    """Two images of noise around intensity ½, in the model's numbers; from a fixed seed."""
-    shape = (contract.channels, 2, contract.height, contract.width)
-    intensity = np.random.default_rng(0).uniform(0, 1, shape)
-    return torch.from_numpy(np.ascontiguousarray(contract.normalise(intensity).swapaxes(0, 1)))
 
 
 @torch.no_grad()

@@ -35,7 +35,6 @@ def torch_program(network: nn.Module, image: Tensor) -> bytes:
 
     Raises:
         ExportError: the archive, loaded again, does not answer as the network does.
-
     """
     program = torch.export.export(network, (image,))
     folded = fold_batch_norms(program.module(check_guards=False))

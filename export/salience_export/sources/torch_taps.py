@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from salience_export.errors import ExportError
 from salience_export.graphs.taps import choose_taps, tap_of
+from salience_export.source import FloatArray, SourceTap
 from salience_export.sources.runtime import Run
-from salience_export.sources.source import FloatArray, SourceTap
 from salience_export.sources.torch_calls import map_makers
 from salience_export.sources.torch_trace import output_of
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from salience_export.errors import ExportError
-from salience_export.sources.source import IMAGES, LOGITS
+from salience_export.source import IMAGES, LOGITS
 from salience_export.sources.torch_calls import module_of, named_calls, recorded_calls
 
 
@@ -32,7 +32,11 @@ class _Tapped(nn.Module):
 
 
 def to_onnx(network: nn.Module, images: Tensor, wanted: Sequence[str]) -> onnx.ModelProto:
-    """The network's graph: `images` → `logits`, then one output a wanted call, the batch free."""
+    """The network's graph: `images` → `logits`, then one output a wanted call, the batch free.
+
+    Raises:
+        ExportError: torch cannot trace the network, or writes no ONNX of it.
+    """
     batch = torch.export.Dim("batch")
     try:
         program = torch.export.export(

@@ -29,7 +29,6 @@ def check_manifest(manifest: Manifest) -> None:
 
     Raises:
         BundleRefused: the first rule broken, with the value, the limit and no path.
-
     """
     _check_input(manifest.input)
     _check_head(manifest.head)

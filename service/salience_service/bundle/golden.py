@@ -29,7 +29,6 @@ class GoldenExample:
         scale: float32 [n].
         shift: float32 [n].
         masked_logits: float32 [n, classes].
-
     """
 
     image: NDArray[np.float32]
@@ -48,7 +47,6 @@ def load_golden(path: Path, manifest: Manifest) -> GoldenExample:
     Raises:
         BundleRefused: not an .npz, larger than it says or than the limit, an array of
             Python objects, or arrays missing or of the wrong shape or type.
-
     """
     try:
         _check_sizes(path)

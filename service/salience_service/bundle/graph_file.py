@@ -44,7 +44,6 @@ def check_graph(path: Path, graph: Graph, manifest: Manifest, sizes: Mapping[str
     Raises:
         BundleRefused: not an ONNX file; an operator domain beyond ONNX's own; external
             data outside the listed files; another opset, or inputs and outputs missing.
-
     """
     try:
         model = onnx.load(path, format="protobuf", load_external_data=False)

@@ -58,7 +58,6 @@ class InputContract:
         white: value of a pixel of full intensity before normalisation (1 or 255, say).
         mean: per channel in the model's channel order, in units of `white`.
         std: per channel in the model's channel order, in units of `white`, > 0.
-
     """
 
     channels: int

@@ -47,7 +47,6 @@ def to_json(manifest: Manifest) -> str:
 
     Raises:
         BundleRefused: the manifest contradicts itself.
-
     """
     check_manifest(manifest)
     message = _to_message(manifest)
@@ -60,7 +59,6 @@ def from_json(text: str | bytes) -> Manifest:
     Raises:
         BundleRefused: not JSON, not a manifest, another schema version, an enum left
             unstated, or a manifest that contradicts itself.
-
     """
     try:
         message = json_format.Parse(text, pb.Manifest(), ignore_unknown_fields=True)

@@ -43,7 +43,6 @@ def check_program(path: Path) -> None:
 
     Raises:
         BundleRefused: what was found; nothing of the file was loaded or run.
-
     """
     read_program(path)
 
@@ -53,7 +52,6 @@ def read_program(path: Path) -> bytes:
 
     Raises:
         BundleRefused: as `check_program`.
-
     """
     try:
         with zipfile.ZipFile(path) as archive:

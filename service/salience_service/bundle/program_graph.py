@@ -73,7 +73,6 @@ def checked_graph(tree: Any) -> Any:
 
     Raises:
         BundleRefused: the first thing that is not.
-
     """
     clean = _checked(tree, "model.json")
     try:
@@ -98,7 +97,6 @@ def checked_payloads(tree: Any, folder: str, sizes: Mapping[str, int]) -> Any:
 
     Raises:
         BundleRefused: a pickled, missing or overlong tensor.
-
     """
     clean = _checked(tree, "a weights config")
     try:

@@ -25,7 +25,6 @@ class Bundle:
         manifest: what it says of itself.
         digest: SHA-256 of manifest.json in hex; it names every other file's digest, so
             it stands for the whole bundle.
-
     """
 
     directory: Path
@@ -37,7 +36,6 @@ class Bundle:
 
         Raises:
             BundleRefused: the manifest lists no such file.
-
         """
         return self.directory / self._file(name).path
 
@@ -59,7 +57,6 @@ def open_bundle(directory: Path) -> Bundle:
         BundleRefused: the manifest is missing, too large or not valid; a file is missing,
             not a plain file, or differs in size or SHA-256; a graph has code or weights
             from elsewhere, or lacks the inputs and outputs of its role.
-
     """
     text = _manifest_text(directory)
     manifest = from_json(text)
@@ -76,7 +73,6 @@ def read_golden(bundle: Bundle) -> GoldenExample:
 
     Raises:
         BundleRefused: not an .npz without pickles, too large, or arrays that do not fit.
-
     """
     return load_golden(bundle.path(bundle.manifest.golden.path), bundle.manifest)
 

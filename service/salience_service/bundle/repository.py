@@ -35,7 +35,6 @@ def find_bundles(models: Path) -> Found:
 
     Raises:
         BundleRefused: `models` is not a directory that can be read.
-
     """
     accepted: list[Bundle] = []
     refused: list[RefusedBundle] = []

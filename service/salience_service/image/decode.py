@@ -40,7 +40,6 @@ def decode(data: bytes, limits: ImageLimits) -> Pixels:
     Raises:
         InvalidRequest: too large, damaged, truncated, or not a form that is decoded without loss.
         Unsupported: a DICOM file.
-
     """
     if len(data) > limits.max_bytes:
         raise InvalidRequest(

@@ -41,7 +41,6 @@ def fill_tensor(
 
     Raises:
         InvalidRequest: as `check_fill`.
-
     """
     check_fill(fill, contract)
     match fill:

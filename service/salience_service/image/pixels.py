@@ -19,7 +19,6 @@ class ImageLimits:
         max_bytes: bytes of an encoded file.
         max_pixels: height × width, at most 89,478,485.
         max_side: height or width; the way back to the original takes memory by the side.
-
     """
 
     max_bytes: int = 32 * 2**20
@@ -59,7 +58,6 @@ class Pixels:
 
     Raises:
         InvalidRequest: another shape or type, NaN, infinity, or a value out of range.
-
     """
 
     values: NDArray[np.generic]

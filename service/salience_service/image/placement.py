@@ -27,7 +27,6 @@ class Placement:
         height, width: size of the model's input.
         top, left: where the input's first edge lies, in original pixels.
         row_step, column_step: original pixels per input pixel, > 0.
-
     """
 
     original_height: int

@@ -41,7 +41,6 @@ class Prepared:
         placement: where that lies in the image as sent.
         original: the image as sent, for the eye: uint8 [H0, W0, 1 or 3], red, green, blue.
             Eight bits, because it is kept as long as the request lives.
-
     """
 
     tensor: NDArray[np.float32]
@@ -60,7 +59,6 @@ def prepare(image: ImageInput, contract: InputContract, limits: ImageLimits) -> 
     Raises:
         InvalidRequest: the image is damaged, too large, of a wrong shape, type or range.
         Unsupported: a DICOM file.
-
     """
     match image:
         case DicomImage():

@@ -33,7 +33,6 @@ def scored(
 
     Raises:
         ComputeFailed: a row's score is NaN or infinite.
-
     """
     answer = yield rows
     if not isinstance(answer, RowAnswers):
@@ -46,7 +45,6 @@ def finite(scores: Scores) -> Scores:
 
     Raises:
         ComputeFailed: one is NaN or infinite.
-
     """
     lost = int(np.count_nonzero(~np.isfinite(scores)))
     if lost:
@@ -65,7 +63,6 @@ def climbed(image_map: FloatMap) -> Generator[Probe, Answer, MapGradientAnswer]:
 
     Raises:
         ComputeFailed: the value or the gradient is NaN or infinite.
-
     """
     answer = yield MapGradient(image_map)
     if not isinstance(answer, MapGradientAnswer):

@@ -27,7 +27,6 @@ class Confidence:
         masks: float32 [K, h, w]. normalise: whether they are min–maxed after upsampling.
         change: which equation.
         draw: the map from weights [K] and the rows behind them; None draws nothing.
-
     """
 
     base: Base

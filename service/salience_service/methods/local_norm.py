@@ -21,7 +21,6 @@ def local_norm(fine: Map64, shape: tuple[int, int], coarsen: Callable[[int, int]
         shape: the coarser size that M is brought down to.
         coarsen: (out size, in size) to the matrix [out, in] that brings an axis down:
             `pooling_matrix` in the paper, `interpolation_matrix` in the authors' code.
-
     """
     rows = coarsen(shape[0], fine.shape[0])
     columns = coarsen(shape[1], fine.shape[1])
@@ -48,7 +47,6 @@ def pooling_matrix(out_size: int, in_size: int) -> NDArray[np.float64]:
 
     Returns:
         float64 [out_size, in_size], rows summing to 1.
-
     """
     first = np.arange(out_size) * in_size // out_size
     behind = -(-(np.arange(1, out_size + 1) * in_size) // out_size)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Generic
 
-from salience_service.methods.options import O
+from salience_service.methods.options import OptionsT
 from salience_service.methods.probe import Base, MethodRun
 
 
@@ -20,7 +20,7 @@ class TapRule(Enum):
 
 
 @dataclass(frozen=True)
-class Method(Generic[O]):
+class Method(Generic[OptionsT]):
     """One method.
 
     Attributes:
@@ -33,15 +33,14 @@ class Method(Generic[O]):
             each tap used and the options.
         needs_gradient: it asks for gradients.
         class_agnostic: its maps do not depend on the target.
-
     """
 
     name: str
     summary: str
     source: str
-    options: type[O]
-    run: Callable[[Base, O], MethodRun]
+    options: type[OptionsT]
+    run: Callable[[Base, OptionsT], MethodRun]
     taps: TapRule
-    rows: Callable[[tuple[int, ...], O], int]
+    rows: Callable[[tuple[int, ...], OptionsT], int]
     needs_gradient: bool = False
     class_agnostic: bool = False

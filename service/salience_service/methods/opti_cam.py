@@ -69,7 +69,6 @@ def logit_gradient(weights: Weights, features: FloatMap, map_gradient: FloatMap)
         weights: softmax(u), [K].
         features: A, [K, h, w].
         map_gradient: dF/dS, [h, w].
-
     """
     per_weight = np.tensordot(features, np.asarray(map_gradient, np.float64), axes=2)
     gradient: NDArray[np.float64] = weights * (per_weight - weights @ per_weight)

@@ -22,7 +22,7 @@ class Options(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
-O = TypeVar("O", bound=Options)  # noqa: E741
+OptionsT = TypeVar("OptionsT", bound=Options)
 
 
 class OptionKind(Enum):
@@ -43,7 +43,6 @@ class OptionDescription:
         kind: its type. default: what holds where it is not named.
         minimum: least value allowed, or None. maximum: greatest, or None.
         choices: the words allowed, for a choice.
-
     """
 
     name: str
@@ -66,12 +65,11 @@ class OptionDescription:
         return noun + least + greatest
 
 
-def resolve(model: type[O], given: Mapping[str, OptionScalar]) -> O:
+def resolve(model: type[OptionsT], given: Mapping[str, OptionScalar]) -> OptionsT:
     """The options in full: what was given, and defaults for the rest.
 
     Raises:
         InvalidRequest: an unknown option, a wrong type, a value outside its limits.
-
     """
     try:
         return model.model_validate(dict(given))

@@ -88,7 +88,6 @@ class _Variant:
         normalise: whether masks are min–maxed after upsampling.
         coarsen: how LNorm comes down to the coarser size, as `local_norm` takes it.
         finished: P_l, float64, to the map that is handed out, float32.
-
     """
 
     masks: Callable[[FloatMap], FloatMap]

@@ -25,7 +25,6 @@ class Base:
         logits: float32 [classes].
         target: what is explained.
         height: rows of the model's input. width: columns.
-
     """
 
     features: Mapping[str, FloatMap]
@@ -51,7 +50,6 @@ class Rows:
         maps: float32 [N, h, w], N ≥ 1.
         preview: draws the map in the making from the logits [n, classes] of the first
             n rows; None where nothing can be drawn yet.
-
     """
 
     maps: FloatMap
@@ -74,7 +72,6 @@ class MapGradient:
 
     Attributes:
         map: float32 [h, w]; the mask is n(up(map)).
-
     """
 
     map: FloatMap
@@ -106,7 +103,6 @@ class Outcome:
         signed: True where negative values mean evidence against.
         iterations: steps taken, for iterative methods.
         converged: False where iteration ended at its limit.
-
     """
 
     map: FloatMap

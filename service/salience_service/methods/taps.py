@@ -19,7 +19,6 @@ def taps_for(method: Method[Any], manifest: Manifest, named: Sequence[str]) -> t
     Raises:
         InvalidRequest: an unknown, repeated or unfit tap, or too many.
         NotPossible: none was named, and the model has none that the method can read.
-
     """
     if method.taps is TapRule.NONE:
         if named:

@@ -33,7 +33,6 @@ def refuse_unscorable(kinds: Collection[ScoreKind], output: OutputKind) -> None:
 
     Raises:
         InvalidRequest: scores are asked of a regression, which has no probability.
-
     """
     if kinds and output is OutputKind.REGRESSION:
         named = ", ".join(kind.value for kind in kinds)
@@ -66,7 +65,6 @@ def faithfulness(
     Raises:
         InvalidRequest: the model is a regression.
         ComputeFailed: a probability is not a number.
-
     """
     refuse_unscorable(kinds, target.output)
     p, o = float(target.probability(clean)), float(target.probability(masked))

@@ -5,7 +5,7 @@ from typing import Annotated
 import grpc
 import typer
 
-from salience_client.errors import Unavailable, error_of_call
+from salience_client.errors import NotFound, Unavailable, error_of_call
 from salience_client.extras import require
 
 
@@ -26,6 +26,8 @@ def health(
         try:
             answer = stubs.HealthStub(channel).Check(request, timeout=timeout)
         except grpc.RpcError as error:
+            if error.code() is grpc.StatusCode.NOT_FOUND:  # gRPC's own health service says no more
+                raise NotFound(f"no model {name!r} here; `salience models` lists them") from error
             raise error_of_call(error) from error
     status = messages.HealthCheckResponse.ServingStatus.Name(answer.status)
     if answer.status != messages.HealthCheckResponse.SERVING:

@@ -28,7 +28,6 @@ class SourceTap:
         channels: ≥ 1.
         height: rows, > 1 or width > 1.
         width: columns.
-
     """
 
     name: str
@@ -45,7 +44,6 @@ class Reference:
     Attributes:
         logits: float32 [N, K]; logits as the bundle means them (before a softmax or sigmoid).
         features: per tap name, float32 [N, C, h, w]; empty where the source cannot tell.
-
     """
 
     logits: FloatArray
@@ -66,7 +64,6 @@ class SourceModel:
         digest: SHA-256 in hex of what was read.
         changes: what was changed on the way, in words.
         torch_program: bytes of the torch program for gradients, or None.
-
     """
 
     model: onnx.ModelProto
@@ -77,3 +74,8 @@ class SourceModel:
     digest: str
     changes: tuple[str, ...] = ()
     torch_program: bytes | None = None
+
+    @property
+    def classes(self) -> int:
+        """K of `logits` [N, K]."""
+        return int(self.model.graph.output[0].type.tensor_type.shape.dim[1].dim_value)

@@ -17,7 +17,7 @@ from salience_service.methods.probe import (
     Rows,
 )
 from salience_service.target import Target, TargetKind
-from tests.networks import seeded
+from tests.support.networks import seeded
 
 
 class Pyramid(nn.Module):

@@ -1,4 +1,4 @@
-"""Input contracts for tests of images."""
+"""Input contracts for tests: of images in general, and of the small networks."""
 
 from salience_service.bundle.manifest import (
     ColourOrder,
@@ -29,4 +29,12 @@ def contract(
         mean=(0.449,) if grey else MEAN,
         std=(0.226,) if grey else STD,
         resize=Resize(rule, interpolation, short_side if rule is ResizeRule.SHORT_SIDE else 0),
+    )
+
+
+def image_contract(channels: int = 3, side: int = 32) -> InputContract:
+    """The input of the small networks: any image, stretched to a small square."""
+    order = ColourOrder.RGB if channels == 3 else ColourOrder.GREY
+    return contract(
+        ResizeRule.STRETCH, (side, side), order=order, interpolation=Interpolation.BILINEAR
     )

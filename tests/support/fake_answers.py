@@ -137,9 +137,7 @@ def scores(map_id: int = 0) -> pb.ExplainResponse:
     )
 
 
-def finished(
-    rows: int, *map_seconds: float, map_rows: tuple[int, ...] = ()
-) -> pb.ExplainResponse:
+def finished(rows: int, *map_seconds: float, map_rows: tuple[int, ...] = ()) -> pb.ExplainResponse:
     return pb.ExplainResponse(
         finished=pb.Finished(
             rows=rows,

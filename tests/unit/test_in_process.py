@@ -4,8 +4,8 @@ import pytest
 
 from salience.v1 import explanation_service_pb2 as pb
 from salience_service.errors import DeadlineExceeded, InvalidRequest, NotFound
-from salience_service.rpc.inprocess import InProcessTransport
-from tests.serving import FakeEngine, patient, request
+from salience_service.rpc.in_process import InProcessTransport
+from tests.support.serving import FakeEngine, patient, request
 
 
 def test_an_answer_has_the_messages_of_the_wire_in_their_order() -> None:

@@ -8,8 +8,8 @@ import onnx
 from salience_export.graphs.flow import names_of
 from salience_export.graphs.head import End
 from salience_export.graphs.normal import fixed_batch
+from salience_export.source import FloatArray, Reference
 from salience_export.sources.runtime import Run
-from salience_export.sources.source import FloatArray, Reference
 
 
 class OwnRun:
@@ -21,7 +21,6 @@ class OwnRun:
         taps: tap name → tensor; those that the file does not know are left out.
         nhwc: whether it reads [N, H, W, C].
         as_log: whether what stands at the end are probabilities, and log p is the answer.
-
     """
 
     def __init__(

@@ -4,13 +4,13 @@ import numpy as np
 import onnx
 
 from salience_export.errors import ExportError
-from salience_export.golden import smooth_images
 from salience_export.graphs.head import End
-from salience_export.parity import noise_images, relative_difference
-from salience_export.sources.own_run import OwnRun
+from salience_export.source import LOGITS, FloatArray
+from salience_export.sources.onnx_own_run import OwnRun
 from salience_export.sources.runtime import Run
-from salience_export.sources.source import LOGITS, FloatArray
+from salience_export.specimens import noise_images, smooth_images
 from salience_service.bundle.manifest import InputContract
+from salience_service.drift import relative_difference
 
 LIMIT = 1e-4
 """Largest difference allowed, relative to the largest value; see `parity.LIMIT`."""
@@ -25,7 +25,6 @@ def prove(model: onnx.ModelProto, own: OwnRun, end: End, contract: InputContract
     Raises:
         ExportError: a batch of two gives other numbers than its images one by one, our
             logits are not the file's, or the operator cut off does not make its output of them.
-
     """
     images = probes(contract)[:2]
     ours = _free_logits(model, images)

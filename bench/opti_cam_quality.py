@@ -1,0 +1,243 @@
+"""AD, AI and AG of Opti-CAM, Score-CAM and Fake-CAM over real photographs, and a torch loop's.
+
+The first 20 `quick` photographs of the shared ImageNet folder, true class, EfficientNet-Lite0,
+taps 320×7×7 (`_blocks.15._bn2`) and 1280×7×7 (`_swish#1`), fills mean and black. Maps come
+from the engine with each method's own options; scores with the fill of the map are the
+engine's. `other fill` scores the same maps with the other fill (cross-fill), which shows how
+much of a gain is the fill's: the same graph and formula on the raw map; the same path over the
+map's own fill must give the engine's scores, or the part fails.
+
+The torch loop (bench/plain_opti_cam.py, independent of the service, eager module) does the
+100 steps of the paper at tap 320×7×7 with fill mean, scored by torch; ours beside it has
+`stop=none`. Means over photographs, in percent; AD ↓, AI ↑, AG ↑.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from bench.plain_opti_cam import clean_run, climb, mask_of, tuned
+from bench.report import Figure, Part, Table
+from bench.workplace import (
+    LAST_TAP,
+    LINEAR_TAP,
+    MODEL,
+    Photograph,
+    Workplace,
+    quick_photographs,
+)
+from salience_service.bundle.manifest import InputContract
+from salience_service.config import ServeConfig
+from salience_service.control import Control
+from salience_service.engine import Engine
+from salience_service.events import FinishedMap, MapScores
+from salience_service.image.fill import fill_tensor
+from salience_service.image.pixels import ImageLimits
+from salience_service.image.prepare import prepare
+from salience_service.masked_graph import MaskedImage
+from salience_service.request import (
+    BlackFill,
+    ClassRef,
+    EncodedImage,
+    ExplainOrder,
+    Fill,
+    Geometry,
+    MapFormat,
+    MeanFill,
+    MethodCall,
+    PresentTarget,
+    Scale,
+    ScoreKind,
+)
+from salience_service.scores.faithfulness import faithfulness
+from salience_service.session import Stop
+from salience_service.target import Target, TargetKind
+from salience_service.ticket import RowSpan
+
+Triple = tuple[float, float, float]
+"""AD, AI, AG of one map."""
+KINDS = tuple(ScoreKind)
+FILLS: Mapping[str, Fill] = {"mean": MeanFill(), "black": BlackFill()}
+TAPS = {LINEAR_TAP: "320×7×7", LAST_TAP: "1280×7×7"}
+METHODS = (
+    MethodCall("fake-cam"),
+    *(MethodCall(name, taps=(tap,)) for name in ("score-cam", "opti-cam") for tap in TAPS),
+)
+EXACT = (MethodCall("opti-cam", {"iterations": 100, "stop": "none"}, (LINEAR_TAP,)),)
+SUBJECT = ("opti-cam", "320×7×7", "mean")
+PHOTOGRAPHS, STEPS = 20, 100
+
+
+@dataclass
+class Scored:
+    """Scores of one method's maps, photograph by photograph, by own and by other fill."""
+
+    own: list[Triple] = field(default_factory=list)
+    other: list[Triple] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+
+
+def measure(place: Workplace) -> Part:
+    """The table of all methods, the comparison with the torch loop, and the targets."""
+    photographs = quick_photographs(2 if place.quick else PHOTOGRAPHS)
+    engine = Engine.open(place.models, ServeConfig(load_torch_at_start=True))
+    found: dict[tuple[str, str, str], Scored] = {}
+    try:
+        for photograph in photographs:
+            for fill in FILLS:
+                _explain(engine, photograph, METHODS, fill, "", found)
+            _explain(engine, photograph, EXACT, "mean", ", stop=none", found)
+    finally:
+        engine.close()
+    loop = _loop(place.manifest.input, photographs)
+    rows = [_row(*name, scored) for name, scored in found.items()]
+    rows += [_row(name, "320×7×7", "mean", scored) for name, scored in loop.items()]
+    columns = (
+        "method",
+        "tap",
+        "fill",
+        *(f"{word}, {fill} fill" for fill in ("own", "other") for word in ("AD", "AI", "AG")),
+        "s/photograph",
+    )
+    title = f"Means over {len(photographs)} photographs, true class"
+    return Part(
+        "opti_cam_quality",
+        __doc__ or "",
+        tuple(_figures(found, loop)),
+        (Table(title, columns, tuple(rows)),),
+    )
+
+
+def _explain(
+    engine: Engine,
+    photograph: Photograph,
+    methods: tuple[MethodCall, ...],
+    fill: str,
+    note: str,
+    found: dict[tuple[str, str, str], Scored],
+) -> None:
+    """Explains one photograph with one fill, and adds the scores to what was found."""
+    order = ExplainOrder(
+        MODEL,
+        EncodedImage(photograph.data),
+        methods,
+        targets=(PresentTarget(ClassRef(photograph.true_class)),),
+        fill=FILLS[fill],
+        scores=KINDS,
+        format=MapFormat(geometry=Geometry.FEATURE, scale=Scale.RAW),
+        partial_maps=False,
+    )
+    events = list(engine.explain(order, Control()))
+    maps = [event for event in events if isinstance(event, FinishedMap)]
+    scores = [_triple(event.scores) for event in events if isinstance(event, MapScores)]
+    (other,) = FILLS.keys() - {fill}
+    again = _scored(engine, photograph, maps, fill)
+    if not np.allclose(again, scores, atol=1e-3):
+        raise RuntimeError(f"scored again, {photograph.name} differs: {again} from {scores}")
+    crossed = _scored(engine, photograph, maps, other)
+    for map_, own, cross, seconds in zip(
+        maps, scores, crossed, events[-1].map_seconds, strict=True
+    ):
+        tap = TAPS[map_.provenance.taps[0]] if map_.provenance.taps else ""
+        scored = found.setdefault((map_.provenance.method + note, tap, fill), Scored())
+        scored.own.append(own)
+        scored.other.append(cross)
+        scored.seconds.append(seconds)
+
+
+def _scored(
+    engine: Engine, photograph: Photograph, maps: Sequence[FinishedMap], fill: str
+) -> list[Triple]:
+    """Scores of raw maps over a photograph with a fill, on the engine's masked graph."""
+    model = engine.model(MODEL)
+    contract, head = model.manifest.input, model.manifest.head
+    image = _prepared(photograph, contract)
+    behind = fill_tensor(FILLS[fill], image, contract)
+    masked = MaskedImage(image - behind, behind)
+    clean = model.forward(image, (), Stop()).logits
+    target = Target("", TargetKind.CLASS, photograph.true_class, head.kind)
+    found = []
+    for map_ in maps:
+        encoded = map_.encoded
+        raw = np.frombuffer(encoded.data, "<f4").reshape(1, encoded.height, encoded.width)
+        logits = model.masked.score([RowSpan(masked, raw)], Stop())[0]
+        found.append(_triple(faithfulness(KINDS, target, clean, logits).scores))
+    return found
+
+
+def _loop(contract: InputContract, photographs: Sequence[Photograph]) -> dict[str, Scored]:
+    """The independent loop: maps by `climb`, scores by torch in float64."""
+    from salience_export.zoo import efficientnet_lite0
+
+    network = tuned(efficientnet_lite0()[0])
+    layer = {LINEAR_TAP: network.get_submodule(LINEAR_TAP)}
+    fill = torch.zeros(contract.channels, 1, 1)
+    rules = {
+        "torch loop, 100 steps, last map": "last",
+        "torch loop, 100 steps, best map": "best",
+    }
+    found = {name: Scored() for name in rules}
+    for photograph in photographs:
+        image = torch.tensor(_prepared(photograph, contract))
+        features = clean_run(network, image, layer)[LINEAR_TAP]
+        climbed = climb(network, image, features, photograph.true_class, fill, STEPS)
+        for name, which in rules.items():
+            masked = image * mask_of(getattr(climbed, which), image.shape[1:])
+            found[name].own.append(_by_torch(network, image, masked, photograph.true_class))
+    return found
+
+
+def _by_torch(
+    network: torch.nn.Module, image: torch.Tensor, masked: torch.Tensor, target: int
+) -> Triple:
+    """AD, AI, AG from the definitions."""
+    with torch.no_grad():
+        p, o = torch.softmax(network(torch.stack((image, masked))).double(), 1)[:, target].tolist()
+    return 100 * max(0.0, p - o) / p, 100.0 * (o > p), 100 * max(0.0, o - p) / (1 - p)
+
+
+def _prepared(photograph: Photograph, contract: InputContract) -> np.ndarray:
+    return prepare(EncodedImage(photograph.data), contract, ImageLimits(2**22, 10**7)).tensor
+
+
+def _triple(scores: Mapping[ScoreKind, float]) -> Triple:
+    drop, increase, gain = (
+        scores[kind]
+        for kind in (ScoreKind.AVERAGE_DROP, ScoreKind.AVERAGE_INCREASE, ScoreKind.AVERAGE_GAIN)
+    )
+    return drop, increase, gain
+
+
+def _mean(triples: Sequence[Triple]) -> Triple:
+    drop, increase, gain = np.mean(triples, axis=0)
+    return float(drop), float(increase), float(gain)
+
+
+def _row(method: str, tap: str, fill: str, scored: Scored) -> tuple[str, ...]:
+    own = [f"{value:.2f}" for value in _mean(scored.own)]
+    other = [f"{value:.2f}" for value in _mean(scored.other)] if scored.other else ["", "", ""]
+    seconds = f"{np.mean(scored.seconds):.2f}" if scored.seconds else ""
+    return (method, tap, fill, *own, *other, seconds)
+
+
+def _figures(
+    found: Mapping[tuple[str, str, str], Scored], loop: Mapping[str, Scored]
+) -> list[Figure]:
+    drop, increase, gain = _mean(found[SUBJECT].own)
+    what = "Opti-CAM, 320×7×7, mean fill"
+    ours = _mean(found["opti-cam, stop=none", "320×7×7", "mean"].own)
+    theirs = _mean(loop["torch loop, 100 steps, best map"].own)
+    apart = max(abs(mine - other) for mine, other in zip(ours, theirs, strict=True))
+    return [
+        Figure(f"AD of {what}", drop, "%", "≤ 1", drop <= 1),
+        Figure(f"AI of {what}", increase, "%", "≥ 95", increase >= 95),
+        Figure(f"AG of {what}", gain, "%", "≥ 50", gain >= 50),
+        Figure(
+            "AG of Score-CAM, same tap and fill",
+            _mean(found["score-cam", *SUBJECT[1:]].own)[2],
+            "%",
+        ),
+        Figure("widest of AD, AI, AG from the torch loop's", apart, "points", "≤ 1", apart <= 1),
+    ]

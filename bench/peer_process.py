@@ -1,0 +1,171 @@
+"""One Score-CAM library in a process of its own, which runs a Score-CAM for each line it reads.
+
+python -m bench.peer_process LIBRARY MODELS
+
+Reads one JSON object a line: `image` (.npy, float32 [C, H, W], the network's own numbers),
+`target` (a class), `batch_size` (null = the library's default), `map` (where to save the map
+as .npy, or ""). Answers each with one line, {"seconds": …}: from the image to the finished map,
+the clean run included.
+"""
+
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ScoreCam = Callable[[np.ndarray, int, int | None], np.ndarray]
+"""Image, target and batch size to the map, float32 [h, w]."""
+
+
+def salience(models: Path) -> ScoreCam:
+    """Ours: the engine in process; its batch size is the server's own."""
+    from bench.workplace import LAST_TAP, MODEL
+    from salience_service.config import ServeConfig
+    from salience_service.control import Control
+    from salience_service.engine import Engine
+    from salience_service.events import FinishedMap
+    from salience_service.request import (
+        ClassRef,
+        ExplainOrder,
+        Geometry,
+        MapFormat,
+        MethodCall,
+        PreparedImage,
+        PresentTarget,
+        Scale,
+    )
+
+    engine = Engine.open(models, ServeConfig())
+    method = MethodCall("score-cam", {"score": "logit", "weights": "softmax"}, (LAST_TAP,))
+    raw = MapFormat(geometry=Geometry.FEATURE, scale=Scale.RAW)
+
+    def run(image: np.ndarray, target: int, _batch_size: int | None) -> np.ndarray:
+        order = ExplainOrder(
+            MODEL,
+            PreparedImage(image),
+            (method,),
+            targets=(PresentTarget(ClassRef(target)),),
+            format=raw,
+        )
+        events = engine.explain(order, Control())
+        (found,) = [event for event in events if isinstance(event, FinishedMap)]
+        encoded = found.encoded
+        return np.frombuffer(encoded.data, "<f4").reshape(encoded.height, encoded.width)
+
+    return run
+
+
+def grad_cam(_models: Path) -> ScoreCam:
+    """pytorch-grad-cam's ScoreCAM as it comes; its map has the image's size."""
+    import torch
+
+    from bench import torchvision_shim
+
+    torchvision_shim.install()
+    from pytorch_grad_cam import ScoreCAM
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+    network, layer = _network()
+
+    def run(image: np.ndarray, target: int, batch_size: int | None) -> np.ndarray:
+        with ScoreCAM(model=network, target_layers=[layer]) as method:
+            if batch_size is not None:
+                method.batch_size = batch_size
+            given = torch.from_numpy(image)[None]
+            return np.asarray(method(given, [ClassifierOutputTarget(target)])[0])
+
+    return run
+
+
+def grad_cam_matched(models: Path) -> ScoreCam:
+    """pytorch-grad-cam's ScoreCAM with align_corners off, as ours; everything else as it comes."""
+    import torch
+
+    # It names torch.nn.UpsamplingBilinear2d, which is bilinear with align_corners on.
+    torch.nn.UpsamplingBilinear2d = lambda size: torch.nn.Upsample(  # type: ignore[assignment,misc]
+        size=size, mode="bilinear", align_corners=False
+    )
+    return grad_cam(models)
+
+
+def torch_cam(_models: Path) -> ScoreCam:
+    """torch-cam's ScoreCAM as it comes; its map has the layer's size."""
+    from torchcam.methods import ScoreCAM
+
+    return _torch_cam(ScoreCAM)
+
+
+def torch_cam_matched(_models: Path) -> ScoreCam:
+    """torch-cam's ScoreCAM with masks scaled to [0, 1] after they are upsampled, as ours."""
+    from torchcam.methods import ScoreCAM
+
+    class Matched(ScoreCAM):
+        def _upsample(self, activation):  # type: ignore[no-untyped-def]
+            up = super()._upsample(activation)
+            low, high = up.amin((2, 3), keepdim=True), up.amax((2, 3), keepdim=True)
+            return (up - low) / (high - low).clamp_min(1e-8)
+
+    return _torch_cam(Matched)
+
+
+def _torch_cam(method: Any) -> ScoreCam:
+    import torch
+
+    network, layer = _network()
+
+    def run(image: np.ndarray, target: int, batch_size: int | None) -> np.ndarray:
+        size = {} if batch_size is None else {"batch_size": batch_size}
+        with method(network, layer, **size) as extractor, torch.no_grad():
+            logits = network(torch.from_numpy(image)[None])
+            return np.asarray(extractor(target, logits)[0][0])
+
+    return run
+
+
+def _network() -> tuple[Any, Any]:
+    """EfficientNet-Lite0 from torch, and the module that puts out the tap 1280×7×7.
+
+    The network calls one ReLU6 module twice, and hooks see both calls. So a second ReLU6 is put
+    behind the last BatchNorm, to be hooked; the one that follows it changes nothing more.
+    """
+    from torch import nn
+
+    from salience_export.zoo import efficientnet_lite0
+
+    network, _ = efficientnet_lite0()
+    network._bn1 = nn.Sequential(network._bn1, nn.ReLU6())
+    return network, network._bn1
+
+
+LIBRARIES: dict[str, Callable[[Path], ScoreCam]] = {
+    "salience": salience,
+    "pytorch-grad-cam": grad_cam,
+    "pytorch-grad-cam, matched": grad_cam_matched,
+    "torch-cam": torch_cam,
+    "torch-cam, matched": torch_cam_matched,
+}
+
+
+def main() -> None:
+    """Answers line by line until its input ends."""
+    answers = sys.stdout
+    with contextlib.redirect_stdout(sys.stderr):
+        run = LIBRARIES[sys.argv[1]](Path(sys.argv[2]))
+        for line in sys.stdin:
+            asked = json.loads(line)
+            image = np.load(asked["image"])
+            began = time.perf_counter()
+            found = run(image, asked["target"], asked["batch_size"])
+            seconds = time.perf_counter() - began
+            if asked["map"]:
+                np.save(asked["map"], found)
+            print(json.dumps({"seconds": seconds}), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,21 @@
+"""Drift: how far numbers are from those expected, as a share of the largest expected."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def relative_difference(actual: NDArray[np.floating[Any]], expected: NDArray[Any]) -> float:
+    """Largest |actual − expected| over the largest |expected|, or over 1 where all are zero.
+
+    Args:
+        actual: floats of any shape.
+        expected: finite floats, at least one.
+
+    Returns:
+        ≥ 0; infinite where `actual` has another shape, NaN or infinity.
+    """
+    if actual.shape != expected.shape or not np.isfinite(actual).all():
+        return float("inf")
+    return float(np.abs(actual - expected).max() / (np.abs(expected).max() or 1))

@@ -1,0 +1,132 @@
+"""Findings: what an explanation has found, told as the events of the contract."""
+
+from dataclasses import dataclass
+from importlib.metadata import version as installed_version
+
+import numpy as np
+from numpy.typing import NDArray
+
+from salience_service.bundle.manifest import GraphRole, OutputKind
+from salience_service.driver import Driver
+from salience_service.events import (
+    ClassScore,
+    FinishedMap,
+    MapFlag,
+    MapScores,
+    Prediction,
+    Provenance,
+    Started,
+    TargetScore,
+)
+from salience_service.image.prepare import Prepared
+from salience_service.methods.options import as_scalars
+from salience_service.methods.probe import Outcome
+from salience_service.model import Forward, ServedModel
+from salience_service.plan import PlannedMethod
+from salience_service.render import render
+from salience_service.request import ExplainOrder, Fill
+from salience_service.scores.faithfulness import faithfulness
+from salience_service.target import Target, TargetKind
+
+SOFTWARE_VERSION = installed_version("salience")
+TOP_CLASSES = 5
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Tells what was found for one order on one model; runs nothing."""
+
+    model: ServedModel
+    order: ExplainOrder
+
+    @property
+    def score_fill(self) -> Fill:
+        """What stands behind the masks that scores are taken of."""
+        return self.order.score_fill or self.order.fill
+
+    def started(self, prepared: Prepared, beside: int) -> Started:
+        """The model that answers, before any device work."""
+        model, placement = self.model, prepared.placement
+        return Started(
+            model.name,
+            model.version,
+            model.digest,
+            model.provider,
+            placement.original_height,
+            placement.original_width,
+            beside,
+        )
+
+    def prediction(self, clean: Forward, targets: tuple[Target, ...]) -> Prediction:
+        """The best classes of the clean run, and what the targets came to."""
+        best = np.argsort(-clean.logits, kind="stable")[:TOP_CLASSES]
+        top = tuple(self._class_score(clean, int(index)) for index in best)
+        return Prediction(top, tuple(_target_score(target, clean) for target in targets))
+
+    def finished_map(
+        self,
+        driver: Driver,
+        planned: PlannedMethod,
+        outcome: Outcome,
+        clean: Forward,
+        prepared: Prepared,
+    ) -> FinishedMap:
+        """The map as it was asked for, with its cautions and all that it was made of."""
+        contract, form = self.model.manifest.input, self.order.format
+        encoded = render(outcome.map, outcome.signed, prepared, contract, driver.image.fill, form)
+        flags = {
+            MapFlag.DEGENERATE: encoded.degenerate,
+            MapFlag.CLASS_AGNOSTIC: planned.method.class_agnostic,
+            MapFlag.NOT_CONVERGED: not outcome.converged,
+        }
+        return FinishedMap(
+            map_id=driver.map_id,
+            provenance=self._provenance(driver, planned),
+            target=_target_score(driver.target, clean),
+            encoded=encoded,
+            signed=outcome.signed,
+            flags=tuple(flag for flag, raised in flags.items() if raised),
+            iterations=outcome.iterations,
+        )
+
+    def scores(self, driver: Driver, clean: Forward, masked: NDArray[np.float32]) -> MapScores:
+        """Scores of a map; `masked`: float32 [K], the logits of the image it masks."""
+        result = faithfulness(self.order.scores, driver.target, clean.logits, masked)
+        return MapScores(
+            driver.map_id,
+            result.scores,
+            self.score_fill,
+            result.clean_probability,
+            result.masked_probability,
+        )
+
+    def _class_score(self, clean: Forward, index: int) -> ClassScore:
+        head = self.model.manifest.head
+        label = head.labels[index] if head.labels else ""
+        score = _target_score(Target(label, TargetKind.CLASS, index, head.kind), clean)
+        return ClassScore(index, label, score.value, score.probability)
+
+    def _provenance(self, driver: Driver, planned: PlannedMethod) -> Provenance:
+        model = self.model
+        masked = (model.graph_use(GraphRole.MASKED, shape) for shape in sorted(driver.shapes))
+        return Provenance(
+            model=model.name,
+            version=model.version,
+            bundle_digest=model.digest,
+            graphs=(model.graph_use(GraphRole.FORWARD), *masked),
+            provider=model.provider,
+            method=planned.method.name,
+            options=as_scalars(planned.options),
+            taps=tuple(tap.name for tap in planned.taps),
+            fill=self.order.fill,
+            gradient_side=driver.gradient_side,
+            software_version=SOFTWARE_VERSION,
+        )
+
+
+def _target_score(target: Target, clean: Forward) -> TargetScore:
+    """The target's value in the clean run, and its probability where the head has any."""
+    value = float(target.value(clean.logits))
+    if target.output is OutputKind.REGRESSION:
+        return TargetScore(target, value, None)
+    return TargetScore(target, value, float(target.probability(clean.logits)))

@@ -1,0 +1,357 @@
+"""Every refusal that can be provoked, in one sweep: our own error, in words fit for a stranger."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from salience.v1 import explanation_service_pb2 as pb
+from salience.v1 import image_pb2
+from salience_service.bundle.manifest_json import from_json
+from salience_service.bundle.reader import open_bundle, read_golden
+from salience_service.bundle.repository import find_bundles
+from salience_service.config import ServeConfig, read_config
+from salience_service.engine import Engine
+from salience_service.errors import BundleRefused, ConfigRefused, SalienceError
+from salience_service.methods import METHODS
+from salience_service.methods.options import OptionDescription, OptionKind, describe
+from salience_service.rpc.in_process import InProcessTransport
+from salience_service.rpc.status import code_of
+from tests.conftest import BundleOf
+from tests.support.bundles import tiny_bundle as write_tiny_bundle
+from tests.support.bundles import tiny_manifest, write_manifest
+from tests.support.engines import engine_over
+from tests.support.image_files import COLOUR, blank_png, png16, png_header, tiff
+
+INSIDE = re.compile(
+    r"Traceback|0x[0-9a-f]{4}| object at |<class|\.py\b|site-packages|\bself\b|\bNoneType\b"
+    r"|(?<![\w.])/(?:tmp|root|home|usr|work|etc|var|srv|opt|proc)\b"
+    r"|numpy|pydantic|onnxruntime|\bORT\b|google\.protobuf|\bPIL\b|(?:Error|Exception)\b"
+)
+"""What no error text may hold: paths, stacks, and the words of the libraries behind."""
+
+Fields = dict[str, Any]
+
+
+def assert_fit_for_a_stranger(words: str) -> None:
+    assert words.strip()
+    assert len(words) > 10, words
+    assert "\n" not in words, words
+    assert len(words.encode()) <= 1024, words
+    assert not INSIDE.search(words), words
+
+
+@pytest.fixture(scope="module")
+def engine(bundle_of: BundleOf, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    directory = tmp_path_factory.mktemp("refusing")
+    write_tiny_bundle(directory)
+    kinds = [bundle_of(kind) for kind in ("softmax", "sigmoid", "regression", "grey")]
+    with engine_over(*kinds, open_bundle(directory)) as made:
+        yield made
+
+
+def refusal(engine: Engine, fields: Fields) -> SalienceError:
+    stated: Fields = {
+        "model": "softmax",
+        "image": tensor(np.zeros((3, 32, 32), "<f4")),
+        "methods": [{"name": "fake-cam"}],
+    }
+    with pytest.raises(SalienceError) as refused:
+        list(InProcessTransport(engine).explain(pb.ExplainRequest(**(stated | fields))))
+    return refused.value
+
+
+def tensor(values: np.ndarray, axes: str = "CHW", **fields: Any) -> Fields:
+    prepared = image_pb2.TENSOR_MEANING_PREPROCESSED
+    kind = image_pb2.DATA_TYPE_FLOAT32
+    stated = {"meaning": prepared, "data_type": kind, "axes": axes, "shape": values.shape}
+    return {"tensor": stated | {"data": values.tobytes()} | fields}
+
+
+def pixels(values: np.ndarray, axes: str = "HWC", **fields: Any) -> Fields:
+    kinds = {"uint8": 1, "uint16": 2, "float16": 3, "float32": 4}
+    stated = {"meaning": image_pb2.TENSOR_MEANING_PIXELS, "data_type": kinds[values.dtype.name]}
+    return tensor(values, axes, **(stated | fields))
+
+
+def encoded(data: bytes) -> Fields:
+    return {"image": {"encoded": data}}
+
+
+def method(name: str, **fields: Any) -> Fields:
+    return {"methods": [{"name": name} | fields]}
+
+
+def targets(*messages: Fields) -> Fields:
+    return {"targets": list(messages)}
+
+
+COLOURS = np.random.default_rng(0).integers(0, 65536, (4, 4, 3), dtype=np.uint16)
+TEN = np.zeros((4, 4, 3), np.float32)
+
+REQUESTS: dict[str, Fields] = {
+    "no model": {"model": ""},
+    "unknown model": {"model": "resnet"},
+    "model outside": {"model": "../softmax"},
+    "long model": {"model": "m" * 129},
+    "unknown version": {"version": "9"},
+    "long version": {"version": "9" * 129},
+    "no image": {"image": {}},
+    "no bytes": encoded(b""),
+    "not an image": encoded(b"not an image at all"),
+    "truncated png": encoded(png16(COLOURS[:, :, :1], 0)[:-30]),
+    "png without a header": encoded(b"\x89PNG\r\n\x1a\n" + bytes(40)),
+    "header alone": encoded(png_header(9, 9, 8, 2)),
+    "16 bits of colour": encoded(png16(COLOURS, COLOUR)),
+    "huge image": encoded(blank_png(30_000, 30_000)),
+    "long image": encoded(blank_png(1, 40_000)),
+    "integers without scale": encoded(tiff(np.ones((4, 4), np.int32))),
+    "not a number in a tiff": encoded(tiff(np.full((4, 4), np.nan, np.float32))),
+    "dicom": {"image": {"dicom": bytes(128) + b"DICM"}},
+    "no dicom": {"image": {"dicom": b""}},
+    "hidden dicom": encoded(bytes(128) + b"DICM" + bytes(99)),
+    "nan": {"image": tensor(np.full((3, 32, 32), np.nan, "<f4"))},
+    "infinity": {"image": tensor(np.full((3, 32, 32), -np.inf, "<f4"))},
+    "wrong size": {"image": tensor(np.zeros((3, 31, 32), "<f4"))},
+    "wrong channels": {"image": tensor(np.zeros((1, 32, 32), "<f4"))},
+    "colour for grey": {"model": "grey", "image": tensor(np.zeros((3, 32, 32), "<f4"))},
+    "volume": {"image": tensor(np.zeros((2, 4, 4), "<f4"), "DHW")},
+    "five axes": {"image": tensor(np.zeros((1, 1, 2, 4, 4), "<f4"), "NCDHW")},
+    "odd axes": {"image": tensor(np.zeros((4, 4), "<f4"), "WH")},
+    "two images": {"image": tensor(np.zeros((2, 3, 32, 32), "<f4"), "NCHW")},
+    "shape too long": {"image": tensor(TEN, shape=[4, 4, 3, 1])},
+    "shape of nothing": {"image": tensor(TEN, shape=[0, 4, 3])},
+    "shape of too much": {"image": tensor(TEN, shape=[1, 2**32, 2**32])},
+    "five channels": {"image": pixels(np.zeros((4, 4, 5), np.uint8))},
+    "no meaning": {"image": tensor(TEN, meaning=0)},
+    "no data type": {"image": tensor(TEN, data_type=0)},
+    "prepared in 8 bits": {"image": tensor(np.zeros((3, 32, 32), np.uint8), data_type=1)},
+    "scale of a prepared tensor": {"image": tensor(np.zeros((3, 32, 32), "<f4"), full_scale=2.0)},
+    "negative full scale": {"image": pixels(COLOURS, full_scale=-1.0)},
+    "pixels over full scale": {"image": pixels(COLOURS, full_scale=10.0)},
+    "pixels of nan": {"image": pixels(TEN + np.nan)},
+    "negative pixels": {"image": pixels(TEN - 1)},
+    "no method": {"methods": []},
+    "unknown method": method("no-cam"),
+    "unnamed method": method(""),
+    "65 methods": {"methods": [{"name": "fake-cam"}] * 65},
+    "long method": method("m" * 129),
+    "unknown option": method("score-cam", options={"colour": {"flag": True}}),
+    "option of a method without": method("fake-cam", options={"x": {"integer": 1}}),
+    "option without a value": method("score-cam", options={"score": {}}),
+    "option of nan": method("opti-cam", options={"learning_rate": {"number": float("nan")}}),
+    "65 options": method("score-cam", options={str(n): {"flag": True} for n in range(65)}),
+    "unknown tap": method("score-cam", taps=["layer9"]),
+    "two taps for one": method("score-cam", taps=["layer2", "layer3"]),
+    "taps for none": method("fake-cam", taps=["layer3"]),
+    "one tap twice": method("poly-cam", taps=["layer3", "layer3"]),
+    "65 taps": method("poly-cam", taps=["layer3"] * 65),
+    "unnamed tap": method("poly-cam", taps=[""]),
+    "index out of range": targets({"present": {"index": 10}}),
+    "absent out of range": targets({"absent": {"index": 10}}),
+    "difference out of range": targets(
+        {"difference": {"this_class": {"index": 1}, "that_class": {"index": 99}}}
+    ),
+    "difference with itself": targets({"text": "3-3"}),
+    "unknown label": targets({"present": {"label": "unicorn"}}),
+    "long label": targets({"present": {"label": "u" * 1025}}),
+    "long words": targets({"text": "u" * 1025}),
+    "words": targets({"text": "not:unicorn"}),
+    "no words": targets({"text": ""}),
+    "no class": targets({"present": {}}),
+    "no target": targets({}),
+    "top none": targets({"top_k": {"k": 0}}),
+    "top 33": targets({"top_k": {"k": 33}}),
+    "top 11 of 10": targets({"text": "top:11"}),
+    "thresholds of a softmax": targets({"above_threshold": {}}),
+    "65 targets": targets(*[{"text": "1"}] * 65),
+    "thresholds of a regression": {"model": "regression", "targets": [{"above_threshold": {}}]},
+    "scores of a regression": {"model": "regression", "scores": [1]},
+    "score twice": {"scores": [1, 1]},
+    "unknown score": {"scores": [77]},
+    "unknown encoding": {"format": {"encoding": 77}},
+    "unknown geometry": {"format": {"geometry": 77}},
+    "unknown scale": {"format": {"scale": 77}},
+    "alpha above one": {"format": {"overlay_alpha": 1.5}},
+    "raw values in a png": {"format": {"encoding": 3, "scale": 2}},
+    "a picture on features": {"format": {"encoding": 4, "geometry": 1}},
+    "even blur": {"fill": {"blur": {"kernel": 4}}},
+    "narrow blur": {"fill": {"blur": {"kernel": 1}}},
+    "wide blur": {"fill": {"blur": {"kernel": 257}}},
+    "blur wider than the input": {"fill": {"blur": {"kernel": 101}}},
+    "soft blur": {"fill": {"blur": {"kernel": 3, "sigma": 129.0}}},
+    "two colours": {"fill": {"colour": {"intensity": [0.1, 0.2]}}},
+    "bright colour": {"fill": {"colour": {"intensity": [1.1]}}},
+    "colour for a grey model": {
+        "model": "grey",
+        "image": tensor(np.zeros((1, 32, 32), "<f4")),
+        "fill": {"colour": {"intensity": [0.1, 0.2, 0.3]}},
+    },
+    "fill of the scores": {"scores": [1], "score_fill": {"blur": {"kernel": 4}}},
+    "no gradient side": {
+        "model": "tiny",
+        "image": tensor(np.zeros((3, 8, 8), "<f4")),
+        "methods": [{"name": "opti-cam"}],
+    },
+}
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_a_refused_request_tells_what_and_nothing_from_inside(engine: Engine, name: str) -> None:
+    told = refusal(engine, REQUESTS[name])
+    assert_fit_for_a_stranger(str(told))
+    # INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION or UNIMPLEMENTED: never the server's fault.
+    assert code_of(told) in (3, 5, 9, 12)
+
+
+def beyond(option: OptionDescription) -> list[Fields]:
+    """Values that this option must not take."""
+    if option.kind is OptionKind.CHOICE:
+        return [{"text": "neither"}, {"flag": True}, {"integer": 1}]
+    if option.kind is OptionKind.FLAG:
+        return [{"integer": 1}, {"text": "true"}]
+    form, step = ("integer", 1) if option.kind is OptionKind.INTEGER else ("number", 1e-9)
+    values: list[Fields] = [{"text": "many"}, {"flag": True}]
+    if option.minimum is not None:
+        values.append({form: type(step)(option.minimum - step)})
+    if option.maximum is not None:
+        values.append({form: type(step)(option.maximum * (1 + 1e-9) + step)})
+    return values
+
+
+OPTIONS = [
+    (name, option.name, value)
+    for name, each in METHODS.items()
+    for option in describe(each.options)
+    for value in beyond(option)
+]
+
+
+@pytest.mark.parametrize(("name", "option", "value"), OPTIONS)
+def test_an_option_beyond_its_described_limits_is_refused(
+    engine: Engine, name: str, option: str, value: Fields
+) -> None:
+    told = refusal(engine, method(name, options={option: value}))
+    assert f"option {option}" in str(told)
+    assert_fit_for_a_stranger(str(told))
+
+
+def test_every_numeric_option_has_both_limits() -> None:
+    described = chain.from_iterable(describe(each.options) for each in METHODS.values())
+    numeric = [o for o in described if o.kind in (OptionKind.NUMBER, OptionKind.INTEGER)]
+    assert numeric
+    assert not [o.name for o in numeric if o.minimum is None or o.maximum is None]
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    write_tiny_bundle(tmp_path / "models" / "tiny" / "1")
+    return tmp_path / "models" / "tiny" / "1"
+
+
+def edited(*place: str | int, to: object) -> Callable[[Path], None]:
+    """Changes one value of the manifest."""
+
+    def spoil(directory: Path) -> None:
+        tree = inner = json.loads((directory / "manifest.json").read_text())
+        for step in place[:-1]:
+            inner = inner[step]
+        inner[place[-1]] = to
+        (directory / "manifest.json").write_text(json.dumps(tree))
+
+    return spoil
+
+
+def replaced(name: str, data: bytes, *, signed: bool = False) -> Callable[[Path], None]:
+    """Another file in the place of one; `signed` with a manifest that is true to it."""
+
+    def spoil(directory: Path) -> None:
+        (directory / name).write_bytes(data)
+        if signed:
+            write_manifest(directory, tiny_manifest(directory))
+
+    return spoil
+
+
+def linked(name: str) -> Callable[[Path], None]:
+    def spoil(directory: Path) -> None:
+        shutil.move(directory / name, directory.parent / "elsewhere")
+        (directory / name).symlink_to(directory.parent / "elsewhere")
+
+    return spoil
+
+
+SPOILT: dict[str, Callable[[Path], None]] = {
+    "no manifest": lambda directory: (directory / "manifest.json").unlink(),
+    "no weights": lambda directory: (directory / "weights.bin").unlink(),
+    "no bundle": lambda directory: shutil.rmtree(directory),
+    "manifest of nonsense": replaced("manifest.json", b"\xff\xfe{"),
+    "manifest of a list": replaced("manifest.json", b"[]"),
+    "another schema": edited("schemaVersion", to=99),
+    "odd name": edited("name", to="../tiny"),
+    "no graphs": edited("graphs", to=[]),
+    "wrong digest": edited("files", 0, "sha256", to="0" * 64),
+    "wrong size": edited("files", 0, "size", to="1"),
+    "path outside": edited("files", 0, "path", to="../forward.onnx"),
+    "no classes": edited("head", "classes", to=0),
+    "odd side": edited("input", "height", to=99_999),
+    "changed weights": replaced("weights.bin", bytes(24)),
+    "graph of nonsense": replaced("forward.onnx", b"not onnx", signed=True),
+    "golden of nonsense": replaced("golden.npz", b"not a zip", signed=True),
+    "linked weights": linked("weights.bin"),
+    "linked manifest": linked("manifest.json"),
+}
+
+
+@pytest.mark.parametrize("name", SPOILT)
+def test_a_refused_bundle_tells_what_and_nothing_from_inside(directory: Path, name: str) -> None:
+    SPOILT[name](directory)
+    with pytest.raises(BundleRefused) as refused:
+        read_golden(open_bundle(directory))
+    assert_fit_for_a_stranger(str(refused.value))
+    assert str(directory.parent.parent.parent) not in str(refused.value)
+
+
+def test_a_refused_directory_of_models_is_told_without_its_path(tmp_path: Path) -> None:
+    with pytest.raises(BundleRefused) as refused:
+        find_bundles(tmp_path / "nowhere")
+    assert_fit_for_a_stranger(str(refused.value))
+
+
+def test_a_manifest_cut_short_anywhere_is_refused_in_clean_words(directory: Path) -> None:
+    text = (directory / "manifest.json").read_text()
+    for length in range(0, len(text) - 1, 97):
+        with pytest.raises(BundleRefused) as refused:
+            from_json(text[:length])
+        assert_fit_for_a_stranger(str(refused.value))
+
+
+def limits_of_the_configuration() -> Iterator[tuple[str, float]]:
+    """Each number of the configuration, one step beyond each of its limits."""
+    for name, key in ServeConfig.model_fields.items():
+        step = 1 if key.annotation is int else 1e-9
+        for limit in key.metadata:
+            for bound, sign in (("ge", -1), ("le", 1)):
+                if hasattr(limit, bound):
+                    yield name, getattr(limit, bound) + sign * step
+            if hasattr(limit, "gt"):
+                yield name, limit.gt
+
+
+@pytest.mark.parametrize(("key", "value"), [*limits_of_the_configuration()])
+def test_a_configuration_beyond_a_limit_is_refused_in_clean_words(key: str, value: float) -> None:
+    with pytest.raises(ConfigRefused, match=f"{key} = ") as refused:
+        read_config(**{key: value})
+    assert_fit_for_a_stranger(str(refused.value))
+
+
+def test_every_number_of_the_configuration_has_both_limits() -> None:
+    beyond_limits = [name for name, _ in limits_of_the_configuration()]
+    numbers = [n for n, key in ServeConfig.model_fields.items() if key.annotation in (int, float)]
+    assert {name: beyond_limits.count(name) for name in numbers} == dict.fromkeys(numbers, 2)
