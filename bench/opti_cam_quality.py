@@ -239,5 +239,11 @@ def _figures(
             _mean(found["score-cam", *SUBJECT[1:]].own)[2],
             "%",
         ),
-        Figure("widest of AD, AI, AG from the torch loop's", apart, "points", "≤ 1", apart <= 1),
+        Figure(
+            "widest of AD, AI, AG from the torch loop's",
+            apart,
+            "points",
+            f"≤ 1 over {PHOTOGRAPHS}",
+            apart <= 1 if len(found[SUBJECT].own) == PHOTOGRAPHS else None,
+        ),
     ]

@@ -25,7 +25,7 @@ class Figure:
     @property
     def row(self) -> tuple[str, ...]:
         """Its line in the table of figures."""
-        unjudged = "no verdict: too noisy" if self.target else ""
+        unjudged = "no verdict: too noisy, or too few" if self.target else ""
         verdict = {True: "met", False: "**missed**", None: unjudged}[self.met]
         return (self.name, f"{self.value:.4g} {self.unit}".strip(), self.target, verdict)
 

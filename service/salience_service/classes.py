@@ -76,6 +76,10 @@ class Classes:
                 f"no class is named {word!r}: this model has no labels, "
                 f"use an index from 0 to {self._head.classes - 1}"
             )
+        if word.isascii() and word.isdigit():
+            return InvalidRequest(
+                f"class {word} is out of range: use 0 to {self._head.classes - 1}, or a label"
+            )
         close = difflib.get_close_matches(word.casefold(), self._folded, SUGGESTIONS)
         names = ", ".join(repr(self.name(self._folded[label][0])) for label in close)
         hint = f"did you mean {names}?" if names else "DescribeModel lists the labels"

@@ -60,7 +60,7 @@ class ServeConfig(BaseModel):
     partial_map_interval_seconds: float = Field(0.25, ge=0, le=60)
     """Least time between two partial maps of one explanation."""
 
-    progress_interval_seconds: float = Field(0.1, gt=0, le=0.5)
+    progress_interval_seconds: float = Field(0.1, gt=0, le=0.4)
     """Time between two progress events of one explanation; at least two a second."""
 
     drain_seconds: float = Field(30, ge=0, le=3600)

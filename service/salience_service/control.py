@@ -18,7 +18,7 @@ class Control:
         self.deadline = deadline
         self._cancelled = threading.Event()
         self._lock = threading.Lock()
-        self._listeners: list[Callable[[], None]] = []
+        self._listeners: dict[Callable[[], None], None] = {}
 
     def cancel(self) -> None:
         """Stops the work: rows not yet run are dropped. Calling it again does nothing."""
@@ -26,15 +26,18 @@ class Control:
             if self._cancelled.is_set():
                 return
             self._cancelled.set()
-            listeners, self._listeners = self._listeners, []
+            listeners, self._listeners = self._listeners, {}
         for listener in listeners:
             listener()
 
     def on_cancel(self, listener: Callable[[], None]) -> None:
-        """Calls `listener` once when the work is cancelled; at once if it already is."""
+        """Calls `listener` once when the work is cancelled; at once if it already is.
+
+        A listener that is known already is not kept again.
+        """
         with self._lock:
             if not self._cancelled.is_set():
-                self._listeners.append(listener)
+                self._listeners[listener] = None
                 return
         listener()
 

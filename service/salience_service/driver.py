@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Callable, Generator
+from concurrent.futures import wait
+from contextlib import closing
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -25,10 +27,11 @@ from salience_service.model import ServedModel
 from salience_service.scheduler import Scheduler
 from salience_service.target import Target
 from salience_service.ticket import Account, RowSpan, Ticket
+from salience_service.torch_fallback import TorchGradient
 
 Preview = Callable[[NDArray[np.float32]], Partial]
 HEARTBEAT_SECONDS = 0.4
-"""Progress is told at least this often, even where no row was completed since."""
+"""Progress is told at least this often, even where no row was completed since, at any pace."""
 
 
 @dataclass(frozen=True)
@@ -75,13 +78,14 @@ class Driver:
     def run(self, run: MethodRun) -> Generator[Progress | PartialMap, None, Outcome]:
         """Runs a method to its outcome, yielding events on the way."""
         answer: Answer = None
-        while True:
-            try:
-                probe = next(run) if answer is None else run.send(answer)
-            except StopIteration as end:
-                outcome: Outcome = end.value
-                return outcome
-            answer = yield from self._answer(probe)
+        with closing(run):
+            while True:
+                try:
+                    probe = next(run) if answer is None else run.send(answer)
+                except StopIteration as end:
+                    outcome: Outcome = end.value
+                    return outcome
+                answer = yield from self._answer(probe)
 
     def score(
         self, rows: Rows, image: MaskedImage
@@ -106,7 +110,7 @@ class Driver:
         return None
 
     def _gradient(self, probe: MapGradient) -> Generator[Progress | PartialMap, None, Answer]:
-        side = self.model.torch_gradient()
+        side = yield from self._torch_side()
         self.gradient_side = GradientSide.TORCH
         cotangent = self.target.cotangent(self.model.manifest.head.classes)
         image = self.image
@@ -121,11 +125,20 @@ class Driver:
         logits, gradient = ticket.result
         return MapGradientAnswer(float(self.target.value(logits)), gradient)
 
+    def _torch_side(self) -> Generator[Progress, None, TorchGradient]:
+        """Waits for the torch side, which loads for some seconds when it is first asked for."""
+        loading = self.model.torch_gradient()
+        while not wait([loading], self.control.remaining(HEARTBEAT_SECONDS)).done:
+            self.control.check()
+            yield from self._due_progress(last=False)
+        return loading.result()
+
     def _follow(self, ticket: Ticket) -> Generator[int, None, None]:
         """Yields the rows done each time some are, and at least every heartbeat."""
         done = 0
         while done < ticket.size:
-            now_done = ticket.wait(done, HEARTBEAT_SECONDS)
+            due = self._progress_at + HEARTBEAT_SECONDS - time.monotonic()
+            now_done = ticket.wait(done, max(due, 0))
             self.tally.done += now_done - done
             done = now_done
             yield done

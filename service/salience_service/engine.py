@@ -66,7 +66,7 @@ class Engine:
         if config.load_torch_at_start:
             for model in models:
                 if model.gradient_sides:
-                    model.torch_gradient()
+                    model.torch_gradient().result()
         return engine
 
     def models(self) -> tuple[ServedModel, ...]:

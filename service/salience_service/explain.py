@@ -52,6 +52,7 @@ class Explanation:
             limits: what the image may be.
             beside: explanations running at the same time, for the caller's information.
         """
+        self._control.check()  # Decoding may take seconds, and nothing can stop it.
         contract = self._model.manifest.input
         prepared = prepare(self._order.image, contract, limits)
         image = self._masked_image(prepared, self._order.fill)

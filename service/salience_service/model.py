@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from salience_service.session import Device, Session, Stop
 from salience_service.torch_fallback import TorchGradient, torch_is_installed
 
 FloatArray = NDArray[np.float32]
+_LOADER = ThreadPoolExecutor(1, thread_name_prefix="salience-torch")
+"""Loads torch programs one by one, while those who wait can still be told and cancelled."""
 
 
 @dataclass(frozen=True)
@@ -59,11 +62,12 @@ class ServedModel:
         self.digest = bundle.digest
         self.batch_size = batch_size
         self._device = device
-        self._forward = Session(self._path(GraphRole.FORWARD), device)
-        masked = Session(self._path(GraphRole.MASKED), device)
+        weights = bundle.weights()
+        self._forward = Session(self._path(GraphRole.FORWARD), device, weights)
+        masked = Session(self._path(GraphRole.MASKED), device, weights)
         self.masked = MaskedGraph(masked, self.manifest.input, batch_size)
         self.provider = self._forward.provider
-        self._torch: TorchGradient | None = None
+        self._torch: Future[TorchGradient] | None = None
         self._torch_lock = threading.Lock()
 
     def forward(self, image: FloatArray, taps: Sequence[Tap], stop: Stop) -> Forward:
@@ -96,14 +100,21 @@ class ServedModel:
         if not torch_is_installed():
             raise NotPossible("this server has no torch for gradients: install salience[torch]")
 
-    def torch_gradient(self) -> TorchGradient:
-        """The torch side, loaded when first asked for (some seconds)."""
+    def torch_gradient(self) -> Future[TorchGradient]:
+        """The torch side; loading begins when it is first asked for, and takes some seconds.
+
+        A load that failed is tried anew by the next who asks.
+        """
         self.require_gradient()
         with self._torch_lock:
-            if self._torch is None:
-                program = self.bundle.path(self.manifest.torch_program)
-                self._torch = TorchGradient(program, self._device.threads)
+            if self._torch is None or (self._torch.done() and self._torch.exception()):
+                self._torch = _LOADER.submit(self._load_torch)
             return self._torch
+
+    def _load_torch(self) -> TorchGradient:
+        program = self.manifest.torch_program
+        self.bundle.check(program)
+        return TorchGradient(self.bundle.path(program), self._device.threads)
 
     def methods(self) -> tuple[MethodListing, ...]:
         """Every method of this server, with whether this model can answer it."""

@@ -121,11 +121,10 @@ class Scheduler:
         began = time.monotonic()
         try:
             deliver = _execute(batch, stop)
-        except Exception as error:  # whatever failed, the device thread goes on
-            self._fail(batch, error)
-        else:
             _charge(batch, began, time.monotonic())
             deliver()
+        except Exception as error:  # whatever failed, the device thread goes on
+            self._fail(batch, error)
         finally:
             with self._state:
                 self._running = None

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import onnxruntime as ort
@@ -53,19 +54,29 @@ class Session:
     Args:
         path: the graph's file; its external weights lie beside it.
         device: where to run it.
+        weights: bytes of files beside it by name. What is not given is mapped into memory
+            as it lies on disk, and a change there while the session lives is a crash or,
+            worse, another model.
 
     Raises:
         BundleRefused: ONNX Runtime cannot load the graph.
         ComputeFailed: the provider asked for did not come up; the CPU never steps in silently.
     """
 
-    def __init__(self, path: Path, device: Device) -> None:
+    def __init__(
+        self, path: Path, device: Device, weights: Mapping[str, bytes] = MappingProxyType({})
+    ) -> None:
         wanted = PROVIDERS[device.provider]
         if wanted not in ort.get_available_providers():
             raise ComputeFailed(f"this installation of ONNX Runtime has no {wanted}")
+        options = _options(device)
+        if weights:
+            options.add_external_initializers_from_files_in_memory(
+                list(weights), list(weights.values()), list(map(len, weights.values()))
+            )
         try:
             self._session = ort.InferenceSession(
-                path, _options(device), providers=_providers(device.provider)
+                path, options, providers=_providers(device.provider)
             )
         except Exception as error:  # ONNX Runtime's errors share no base but Exception
             raise BundleRefused(f"ONNX Runtime refused {path.name}") from error

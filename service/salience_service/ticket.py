@@ -116,9 +116,11 @@ class Ticket:
 
 
 class RowTicket(Ticket):
-    """Rows of one explanation on one graph; `logits` [N, K] fills up from the front."""
+    """Rows of one explanation on one graph, N ≥ 1; `logits` [N, K] fills up from the front."""
 
     def __init__(self, graph: RowGraph, span: RowSpan, control: Control, account: Account) -> None:
+        if not len(span):  # It would never be taken, and its batch would hold nothing.
+            raise ValueError("rows to score: at least one")
         super().__init__(control, account, len(span))
         self.graph = graph
         self.span = span

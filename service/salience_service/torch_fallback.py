@@ -2,6 +2,7 @@
 
 import importlib.util
 import io
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FloatArray = NDArray[np.float32]
+
+
+_LOADING = threading.Lock()
+"""torch's loader keeps state of its own in a global: of two at a time, one fails."""
 
 
 def torch_is_installed() -> bool:
@@ -52,7 +57,8 @@ class TorchGradient:
         self._torch = torch
         self._layout = torch.channels_last
         try:
-            self._open(archive)
+            with _LOADING:
+                self._open(archive)
         except Exception as fault:  # torch's loader raises of every kind
             raise BundleRefused("torch cannot load the bundle's torch program") from fault
 

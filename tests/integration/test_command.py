@@ -176,3 +176,19 @@ def test_a_directory_without_a_bundle_is_not_served(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert "salience: the models directory holds no bundle" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("models", "--models", "nowhere"),
+        ("models", "--models", ".", "--address", "127.0.0.1:1"),
+        ("serve", "nowhere"),
+        ("explain", "nothing.png", "--model", "softmax", "--method", "score-cam"),
+        ("export", "onnx", "nothing.onnx"),
+    ],
+)
+def test_wrong_usage_is_told_with_exit_code_2(words: tuple[str, ...]) -> None:
+    done = run(*words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("Usage: ")

@@ -2,6 +2,7 @@
 
 import shutil
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from salience_service.engine import Engine
 from salience_service.errors import (
     BundleRefused,
     Cancelled,
+    DeadlineExceeded,
     InvalidRequest,
     NotFound,
     NotPossible,
@@ -44,6 +46,7 @@ from salience_service.request import (
     BlackFill,
     ClassRef,
     DifferenceTarget,
+    EncodedImage,
     ExplainOrder,
     Geometry,
     MapFormat,
@@ -74,12 +77,14 @@ class RecordingGraph:
         self._graph = model.masked
         self.batch_size = model.masked.batch_size
         self.calls: list[list[tuple[int, int]]] = []
+        self.began: list[float] = []
 
     def shape_key(self, maps: np.ndarray) -> object:
         return self._graph.shape_key(maps)
 
     def score(self, spans: Sequence[RowSpan], stop: Stop) -> np.ndarray:
         self.calls.append([(id(span.image), len(span)) for span in spans])
+        self.began.append(time.monotonic())
         return self._graph.score(spans, stop)
 
     def rows(self) -> int:
@@ -257,6 +262,27 @@ def test_cancelling_stops_device_work_within_one_batch_and_neighbours_are_unharm
     neighbours = alone[0].size and 24  # the neighbour's own rows: one a channel of layer3
     assert graph.rows() - rows_before <= engine.models()[0].batch_size + neighbours
     np.testing.assert_array_equal(maps_of(neighbour)[0], alone[0])
+
+
+def test_what_is_late_already_is_not_even_decoded(served: tuple[Engine, RecordingGraph]) -> None:
+    engine, _ = served
+    damaged = order(image=EncodedImage(b"damaged"))
+    with pytest.raises(DeadlineExceeded):
+        list(engine.explain(damaged, Control(time.monotonic())))
+
+
+def test_a_deadline_stops_device_work_within_one_batch(
+    served: tuple[Engine, RecordingGraph],
+) -> None:
+    engine, graph = served
+    long = order(methods=ALL[2:3] * 64)
+    deadline = time.monotonic() + 0.1
+    with pytest.raises(DeadlineExceeded):
+        list(engine.explain(long, Control(deadline)))
+    explained(engine, order(1))  # by now the rows of the first have run, or never will
+    late = [began for began in graph.began if began > deadline]
+    assert graph.rows() < 64 * 112
+    assert len(late) <= 1 + 24 / engine.models()[0].batch_size  # one batch, and all of the second
 
 
 def test_closing_the_answer_frees_its_place(tiny_bundle: Bundle) -> None:

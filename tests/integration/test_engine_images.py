@@ -21,11 +21,11 @@ from tests.conftest import BundleOf
 from tests.oracle.geometry import axis_to_original, seen_pixels
 from tests.oracle.preprocessing import normalised
 from tests.support import networks
+from tests.support.contracts import image_contract
 from tests.support.engines import client_over, engine_over, logits_of
 from tests.support.image_files import GREY, png16
 from tests.support.serving import serving
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CLASSES = 10
 ORIENTATION = 0x0112
 
@@ -61,16 +61,16 @@ def deep(intensity: NDArray[np.float64]) -> torch.Tensor:
     """Resized by torch in float64 and normalised, [C, 32, 32]."""
     planes = torch.from_numpy(intensity).permute(2, 0, 1)[None]
     small = torch.nn.functional.interpolate(planes, (32, 32), mode="bilinear", antialias=True)
-    count = intensity.shape[2]
-    mean, std = (torch.tensor(values[:count])[:, None, None] for values in (MEAN, STD))
+    taken = image_contract(intensity.shape[2])
+    mean, std = (torch.tensor(values)[:, None, None] for values in (taken.mean, taken.std))
     return (small[0] - mean) / std
 
 
 def eight_bit(pixels: NDArray[np.uint8]) -> torch.Tensor:
     """Resized by Pillow and normalised as torchvision does, [C, 32, 32]."""
     image = Image.fromarray(pixels.squeeze()).resize((32, 32), Image.Resampling.BILINEAR)
-    count = pixels.shape[2]
-    return normalised(image, list(MEAN[:count]), list(STD[:count]))
+    taken = image_contract(pixels.shape[2])
+    return normalised(image, list(taken.mean), list(taken.std))
 
 
 def png(pixels: NDArray[np.uint8], **options: object) -> bytes:

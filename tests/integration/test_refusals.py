@@ -1,5 +1,6 @@
 """Every refusal that can be provoked, in one sweep: our own error, in words fit for a stranger."""
 
+import io
 import json
 import re
 import shutil
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from salience.v1 import explanation_service_pb2 as pb
 from salience.v1 import image_pb2
@@ -92,6 +94,12 @@ def targets(*messages: Fields) -> Fields:
     return {"targets": list(messages)}
 
 
+def saved(image: Image.Image, form: str) -> bytes:
+    file = io.BytesIO()
+    image.save(file, form)
+    return file.getvalue()
+
+
 COLOURS = np.random.default_rng(0).integers(0, 65536, (4, 4, 3), dtype=np.uint16)
 TEN = np.zeros((4, 4, 3), np.float32)
 
@@ -111,6 +119,7 @@ REQUESTS: dict[str, Fields] = {
     "16 bits of colour": encoded(png16(COLOURS, COLOUR)),
     "huge image": encoded(blank_png(30_000, 30_000)),
     "long image": encoded(blank_png(1, 40_000)),
+    "another colour space": encoded(saved(Image.new("LAB", (4, 4)), "TIFF")),
     "integers without scale": encoded(tiff(np.ones((4, 4), np.int32))),
     "not a number in a tiff": encoded(tiff(np.full((4, 4), np.nan, np.float32))),
     "dicom": {"image": {"dicom": bytes(128) + b"DICM"}},

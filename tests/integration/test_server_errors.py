@@ -13,6 +13,7 @@ from salience_service import errors
 from salience_service.control import Control
 from salience_service.events import Event
 from salience_service.request import ExplainOrder
+from salience_service.rpc.server import SERVICE
 from tests.support.serving import STARTED, FakeEngine, Script, calling, request, serving
 
 INSIDE = ("/", "Traceback", "0x", ".py", "secret")
@@ -108,3 +109,22 @@ def test_a_very_long_message_is_cut_and_still_arrives() -> None:
     assert told.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert told.details().endswith("…")
     assert len(told.details().encode()) <= 1024
+
+
+NO_MESSAGES = {
+    "text that is not UTF-8": b"\x0a\x02\xff\xfe",
+    "a length beyond the end": b"\x0a\xff\xff\xff\x7f",
+    "groups nested too deep": b"\x7b" * 5000 + b"\x7c" * 5000,
+}
+
+
+@pytest.mark.parametrize("data", NO_MESSAGES.values(), ids=NO_MESSAGES.keys())
+@pytest.mark.parametrize("call", ["Explain", "DescribeModel"])
+def test_bytes_that_are_no_message_are_an_invalid_argument(call: str, data: bytes) -> None:
+    with serving(FakeEngine()) as server, grpc.insecure_channel(server.address) as channel:
+        send = channel.unary_stream(f"/{SERVICE}/{call}")
+        with pytest.raises(grpc.RpcError) as told:
+            list(send(data))
+    assert told.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "cannot be read" in told.value.details()
+    assert not [word for word in (*INSIDE, "class", "Decode") if word in told.value.details()]

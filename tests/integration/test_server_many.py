@@ -1,9 +1,11 @@
 """ExplainMany over a real loopback server: tags, backpressure, errors of one among others."""
 
+import asyncio
 import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from typing import NoReturn
 
 import grpc
 import pytest
@@ -12,6 +14,9 @@ from salience.v1 import explanation_service_pb2 as pb
 from salience_service.control import Control
 from salience_service.events import Event
 from salience_service.request import ExplainOrder
+from salience_service.rpc.explanations import Explanations
+from salience_service.rpc.server import SERVICE
+from salience_service.rpc.servicer import ExplanationServicer
 from tests.support.serving import (
     FINISHED,
     STARTED,
@@ -26,6 +31,7 @@ from tests.support.serving import (
 
 SOON_SECONDS = 5.0
 ALL = ["started", "progress", "map", "finished"]
+INVALID_ARGUMENT = grpc.StatusCode.INVALID_ARGUMENT.value[0]
 
 
 def _tagged(tag: str, model: str = "tiny") -> pb.ExplainManyRequest:
@@ -182,3 +188,45 @@ def test_requests_beyond_the_servers_limit_are_refused_under_their_tags() -> Non
         requests.put(None)
     assert refused.tag == "too many"
     assert refused.error.code == grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
+
+
+def test_bytes_that_are_no_message_are_told_and_the_others_go_on() -> None:
+    messages = [b"\xff\xff", _tagged("whole").SerializeToString(), b"\x0a\x01\xff"]
+    with serving(FakeEngine()) as server, grpc.insecure_channel(server.address) as channel:
+        send = channel.stream_stream(
+            f"/{SERVICE}/ExplainMany", response_deserializer=pb.ExplainManyResponse.FromString
+        )
+        responses = list(send(iter(messages)))
+    assert _by_tag(responses) == {"": ["error", "error"], "whole": ALL}
+    assert {each.error.code for each in responses if not each.tag} == {INVALID_ARGUMENT}
+
+
+def test_a_failure_of_the_call_itself_tells_nothing_from_inside() -> None:
+    class BrokenContext:
+        told: grpc.Status
+
+        def time_remaining(self) -> None:
+            return None
+
+        async def write(self, message: object) -> None:
+            raise RuntimeError("secret")
+
+        async def abort_with_status(self, status: grpc.Status) -> NoReturn:
+            self.told = status
+            raise grpc.aio.AbortError
+
+    async def requests() -> AsyncIterator[pb.ExplainManyRequest]:
+        yield _tagged("one")
+
+    async def call() -> grpc.Status:
+        context, explanations = BrokenContext(), Explanations(FakeEngine(), 1)
+        servicer = ExplanationServicer(FakeEngine(), explanations, 1)
+        with pytest.raises(grpc.aio.AbortError):
+            await servicer.ExplainMany(requests(), context)  # type: ignore[arg-type]
+        await explanations.close()
+        return context.told
+
+    told = asyncio.run(call())
+    assert told.code is grpc.StatusCode.INTERNAL
+    assert "secret" not in told.details
+    assert "Exception" not in told.details

@@ -58,7 +58,7 @@ def test_an_unknown_key_is_refused_with_the_known_ones(tmp_path: Path) -> None:
         ("max_encoded_bytes", 0),
         ("max_image_pixels", 0),
         ("max_image_pixels", 10**9),
-        ("progress_interval_seconds", 0.51),
+        ("progress_interval_seconds", 0.41),
         ("progress_interval_seconds", 0.0),
         ("partial_map_interval_seconds", -0.1),
         ("drain_seconds", float("nan")),

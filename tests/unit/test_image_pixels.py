@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from salience_service.errors import InvalidRequest
-from salience_service.image.pixels import Pixels
+from salience_service.image.pixels import GREATEST_FULL_SCALE, LEAST_FULL_SCALE, Pixels
 
 
 @pytest.mark.parametrize("shape", [(4,), (4, 5), (4, 5, 2), (4, 5, 4), (2, 4, 5, 3), (0, 5, 3)])
@@ -19,7 +19,7 @@ def test_pixels_of_another_type_are_refused(dtype: type) -> None:
         Pixels(np.zeros((4, 5, 3), dtype), 255)
 
 
-@pytest.mark.parametrize("full_scale", [0.0, -1.0, np.nan, np.inf])
+@pytest.mark.parametrize("full_scale", [0.0, -1.0, np.nan, np.inf, 1e-39, 1e-300, 1e39])
 def test_a_full_scale_that_is_no_positive_number_is_refused(full_scale: float) -> None:
     with pytest.raises(InvalidRequest, match="full scale"):
         Pixels(np.zeros((4, 5, 3), np.float32), full_scale)
@@ -55,3 +55,9 @@ def test_pixels_are_shown_with_8_bits() -> None:
 def test_8_bit_pixels_are_shown_without_a_copy() -> None:
     values = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
     assert np.shares_memory(Pixels(values, 255).shown(), values)
+
+
+@pytest.mark.parametrize("full_scale", [LEAST_FULL_SCALE, GREATEST_FULL_SCALE])
+def test_full_scales_at_the_limits_are_taken(full_scale: float) -> None:
+    values = np.array([0, full_scale], np.float32).reshape(1, 2, 1)
+    assert Pixels(values, full_scale).shown().ravel().tolist() == [0, 255]

@@ -198,3 +198,41 @@ def test_a_closed_scheduler_refuses_work_and_cancels_what_waits() -> None:
     closing.join(10)
     with pytest.raises(Cancelled):
         scheduler.rows(graph, span("b", 1), Control(), Account())
+
+
+def test_an_answer_of_the_wrong_shape_fails_its_request_and_the_device_goes_on(
+    scheduler: Scheduler,
+) -> None:
+    class ShrinkingGraph(CountingGraph):
+        """Forgets a class in its second batch."""
+
+        def score(self, spans: list[RowSpan], stop: Stop) -> np.ndarray:
+            logits = super().score(spans, stop)
+            return np.repeat(logits, 3 if len(self.calls) == 1 else 2, axis=1)
+
+    broken, whole = ShrinkingGraph(), CountingGraph()
+    ticket = scheduler.rows(broken, span("a", 2 * BATCH), Control(), Account())
+    with pytest.raises(ComputeFailed, match="failed on the device"):
+        finish(ticket, broken)
+    finish(scheduler.rows(whole, span("b", 2), Control(), Account()), whole)
+
+
+def test_no_rows_at_all_are_refused_and_the_device_goes_on(scheduler: Scheduler) -> None:
+    graph = CountingGraph()
+    with pytest.raises(ValueError, match="at least one"):
+        scheduler.rows(graph, span("a", 0), Control(), Account())
+    finish(scheduler.rows(graph, span("b", 2), Control(), Account()), graph)
+
+
+def test_a_listener_is_kept_and_told_once_however_often_it_asked() -> None:
+    told: list[str] = []
+
+    class Listener:
+        def hear(self) -> None:
+            told.append("cancelled")
+
+    control, listener = Control(), Listener()
+    for _ in range(1000):  # As the scheduler does for an explanation of a thousand gradients.
+        control.on_cancel(listener.hear)
+    control.cancel()
+    assert told == ["cancelled"]

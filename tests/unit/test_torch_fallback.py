@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 
 import numpy as np
@@ -228,3 +229,13 @@ def test_asking_whether_torch_is_there_does_not_load_it():
         "torch_is_installed(); assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_programs_that_are_asked_for_at_once_all_load(tmp_path):
+    paths = [tmp_path / f"{number}.pt2" for number in range(4)]
+    for path in paths:
+        write_program(path, small_network(), torch.zeros(1, 3, 8, 8))
+    with ThreadPoolExecutor(len(paths)) as threads:
+        sides = list(threads.map(lambda path: TorchGradient(path, 1), paths))
+    image, cotangent = numbers(1, 3, SIDE, SIDE), numbers(2, CLASSES)
+    assert len({side.gradient(image, cotangent)[1].tobytes() for side in sides}) == 1

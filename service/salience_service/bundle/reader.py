@@ -43,6 +43,32 @@ class Bundle:
         """SHA-256 of the graph's file in hex."""
         return self._file(graph.path).sha256
 
+    def check(self, name: str) -> None:
+        """Holds a file that is read late against its digest once more.
+
+        Raises:
+            BundleRefused: it is not what it was when the bundle was opened.
+        """
+        _check_file(self.directory, self._file(name))
+
+    def weights(self) -> dict[str, bytes]:
+        """The files that graphs take their weights from, by name.
+
+        Raises:
+            BundleRefused: one is not what it was when the bundle was opened.
+        """
+        told = {graph.path for graph in self.manifest.graphs}
+        told |= {self.manifest.golden.path, self.manifest.torch_program}
+        return {
+            file.path: self._bytes(file) for file in self.manifest.files if file.path not in told
+        }
+
+    def _bytes(self, file: BundleFile) -> bytes:
+        data = (self.directory / file.path).read_bytes()
+        if hashlib.sha256(data).hexdigest() != file.sha256:
+            raise _changed(file)
+        return data
+
     def _file(self, name: str) -> BundleFile:
         for file in self.manifest.files:
             if file.path == name:
@@ -55,9 +81,16 @@ def open_bundle(directory: Path) -> Bundle:
 
     Raises:
         BundleRefused: the manifest is missing, too large or not valid; a file is missing,
-            not a plain file, or differs in size or SHA-256; a graph has code or weights
+            unreadable, not a plain file, or differs in size or SHA-256; a graph has code or weights
             from elsewhere, or lacks the inputs and outputs of its role.
     """
+    try:
+        return _checked(directory)
+    except OSError as fault:
+        raise BundleRefused(f"a file of it cannot be read: {fault.strerror}") from fault
+
+
+def _checked(directory: Path) -> Bundle:
     text = _manifest_text(directory)
     manifest = from_json(text)
     for file in manifest.files:
@@ -93,7 +126,11 @@ def _check_file(directory: Path, file: BundleFile) -> None:
     with (directory / file.path).open("rb") as stream:
         found = hashlib.file_digest(stream, "sha256").hexdigest()
     if found != file.sha256:
-        raise BundleRefused(f"{file.path!r} does not match its SHA-256: copy or export it again")
+        raise _changed(file)
+
+
+def _changed(file: BundleFile) -> BundleRefused:
+    return BundleRefused(f"{file.path!r} does not match its SHA-256: copy or export it again")
 
 
 def _plain_file_size(directory: Path, name: str) -> int:

@@ -10,6 +10,10 @@ from salience_service.errors import InvalidRequest
 LARGEST_LIMIT = 89_478_485
 """Pixels above which Pillow itself warns of a decompression bomb."""
 
+LEAST_FULL_SCALE = float(np.finfo(np.float32).smallest_normal)
+GREATEST_FULL_SCALE = float(np.finfo(np.float32).max)
+"""Beyond these, float32 pixels over their full scale would be NaN or zero."""
+
 
 @dataclass(frozen=True)
 class ImageLimits:
@@ -69,8 +73,11 @@ class Pixels:
             raise InvalidRequest(f"pixels of shape {list(shape)}: use [H, W], [H, W, 1 or 3]")
         if dtype not in (np.uint8, np.uint16, np.float32):
             raise InvalidRequest(f"pixels of type {dtype}: use uint8, uint16 or float32")
-        if not (np.isfinite(self.full_scale) and self.full_scale > 0):
-            raise InvalidRequest(f"full scale {self.full_scale}: use a finite number above 0")
+        if not LEAST_FULL_SCALE <= self.full_scale <= GREATEST_FULL_SCALE:  # NaN compares false.
+            raise InvalidRequest(
+                f"full scale {self.full_scale}: use a number from "
+                f"{LEAST_FULL_SCALE:.2g} to {GREATEST_FULL_SCALE:.2g}"
+            )
         self._check_range()
 
     def _check_range(self) -> None:

@@ -7,6 +7,7 @@ from salience.v1 import explanation_service_pb2 as pb
 from salience_service.errors import InvalidRequest
 from salience_service.rpc.explanations import Explanations
 from salience_service.rpc.status import status_of
+from salience_service.rpc.unreadable import readable
 from salience_service.rpc.wording import MAX_NAME, stated
 
 Write = Callable[[pb.ExplainManyResponse], Awaitable[None]]
@@ -36,22 +37,24 @@ class ManyCall:
         """Answers every request; ending early (cancellation) ends all of them."""
         async with asyncio.TaskGroup() as group:
             await self._window.acquire()
-            async for message in requests:
+            async for received in requests:
                 try:
-                    self._enter(message)
+                    message = self._enter(received)
                 except InvalidRequest as error:
-                    await self._send_error(message.tag[:MAX_NAME], error)
+                    await self._send_error(_tag_of(received), error)
                     continue
                 group.create_task(self._answer_one(message))
                 await self._window.acquire()
 
-    def _enter(self, message: pb.ExplainManyRequest) -> None:
+    def _enter(self, received: pb.ExplainManyRequest | InvalidRequest) -> pb.ExplainManyRequest:
+        message = readable(received)
         tag = stated(message.tag, "the tag")
         if tag in self._tags:
             raise InvalidRequest(f"tag {tag!r} is in flight already: use another")
         if not message.HasField("request"):
             raise InvalidRequest("the message has a tag but no request")
         self._tags.add(tag)
+        return message
 
     async def _answer_one(self, message: pb.ExplainManyRequest) -> None:
         try:
@@ -79,3 +82,8 @@ class ManyCall:
     async def _send(self, message: pb.ExplainManyResponse) -> None:
         async with self._writing:
             await self._write(message)
+
+
+def _tag_of(received: pb.ExplainManyRequest | InvalidRequest) -> str:
+    """The tag as it may be told back; a message that could not be read has none."""
+    return "" if isinstance(received, InvalidRequest) else received.tag[:MAX_NAME]

@@ -18,6 +18,7 @@ from salience_service.rpc.answer import Explainer
 from salience_service.rpc.descriptions import DescribedModel
 from salience_service.rpc.explanations import Explanations
 from salience_service.rpc.servicer import ExplanationServicer
+from salience_service.rpc.unreadable import KeepUnreadable
 
 SERVICE = pb.DESCRIPTOR.services_by_name["ExplanationService"].full_name
 Announce = Callable[[str, Sequence[DescribedModel]], None]
@@ -45,6 +46,7 @@ class Server:
         self._explanations = Explanations(engine, config.max_explanations)
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
         self._server = grpc.aio.server(
+            interceptors=[KeepUnreadable(SERVICE)],
             options=_options(config),
             maximum_concurrent_rpcs=config.max_explanations + _SPARE_CALLS,
         )

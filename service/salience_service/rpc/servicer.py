@@ -16,6 +16,7 @@ from salience_service.rpc.answer import Explainer
 from salience_service.rpc.explanations import Explanations
 from salience_service.rpc.many import ManyCall
 from salience_service.rpc.status import grpc_status
+from salience_service.rpc.unreadable import readable
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -38,7 +39,8 @@ class ExplanationServicer(pb_grpc.ExplanationServiceServicer):
         """Explains one image; the answer streams."""
         # Writes instead of yields: gRPC closes no generator of a cancelled call.
         try:
-            async with self._explanations.run(request, _deadline(context)) as responses:
+            message = readable(request)
+            async with self._explanations.run(message, _deadline(context)) as responses:
                 async for response in responses:
                     await _write(context, response)
         except Exception as error:
@@ -54,6 +56,8 @@ class ExplanationServicer(pb_grpc.ExplanationServiceServicer):
             await call.answer(requests)
         except* Cancelled:
             pass  # Nobody is left to be told.
+        except* Exception as errors:
+            await _abort(context, errors)
 
     async def ListModels(  # noqa: N802
         self, _: pb.ListModelsRequest, context: Context
@@ -69,7 +73,7 @@ class ExplanationServicer(pb_grpc.ExplanationServiceServicer):
     ) -> pb.DescribeModelResponse:
         """Says all of one model; in a thread, for labels can be many."""
         try:
-            return await asyncio.to_thread(answer.describe_model, self._engine, request)
+            return await asyncio.to_thread(answer.describe_model, self._engine, readable(request))
         except Exception as error:
             await _abort(context, error)
 
