@@ -18,13 +18,14 @@ from typing import Any
 
 import numpy as np
 
+from bench.workplace import LINEAR_TAP, MODEL
+
 ScoreCam = Callable[[np.ndarray, int, int | None], np.ndarray]
 """Image, target and batch size to the map, float32 [h, w]."""
 
 
 def salience(models: Path) -> ScoreCam:
     """Ours: the engine in process; its batch size is the server's own."""
-    from bench.workplace import LAST_TAP, MODEL
     from salience_service.config import ServeConfig
     from salience_service.control import Control
     from salience_service.engine import Engine
@@ -41,7 +42,7 @@ def salience(models: Path) -> ScoreCam:
     )
 
     engine = Engine.open(models, ServeConfig())
-    method = MethodCall("score-cam", {"score": "logit", "weights": "softmax"}, (LAST_TAP,))
+    method = MethodCall("score-cam", {"score": "logit", "weights": "softmax"}, (LINEAR_TAP,))
     raw = MapFormat(geometry=Geometry.FEATURE, scale=Scale.RAW)
 
     def run(image: np.ndarray, target: int, _batch_size: int | None) -> np.ndarray:
@@ -128,18 +129,11 @@ def _torch_cam(method: Any) -> ScoreCam:
 
 
 def _network() -> tuple[Any, Any]:
-    """EfficientNet-Lite0 from torch, and the module that puts out the tap 1280×7×7.
-
-    The network calls one ReLU6 module twice, and hooks see both calls. So a second ReLU6 is put
-    behind the last BatchNorm, to be hooked; the one that follows it changes nothing more.
-    """
-    from torch import nn
-
+    """EfficientNet-Lite0 from torch, and the module that puts out the tap 320×7×7."""
     from salience_export.zoo import efficientnet_lite0
 
     network, _ = efficientnet_lite0()
-    network._bn1 = nn.Sequential(network._bn1, nn.ReLU6())
-    return network, network._bn1
+    return network, network.get_submodule(LINEAR_TAP)
 
 
 LIBRARIES: dict[str, Callable[[Path], ScoreCam]] = {

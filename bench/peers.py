@@ -1,4 +1,4 @@
-"""Whole Score-CAMs of EfficientNet-Lite0, tap 1280×7×7: ours, pytorch-grad-cam's, torch-cam's.
+"""Whole Score-CAMs of EfficientNet-Lite0, tap 320×7×7: ours, pytorch-grad-cam's, torch-cam's.
 
 Each library runs in a process of its own (bench/peer_process.py) on the same prepared image,
 class and torch weights, from the image to the finished map, the clean run included; only one is

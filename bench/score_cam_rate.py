@@ -1,13 +1,13 @@
 """Rows per second of Score-CAM, through the engine and through gRPC, beside the bare forward.
 
-One run is a whole Score-CAM of EfficientNet-Lite0 at its last tap, 1,280 rows: a PNG of
-451×300 in, partial maps on the way, the finished map and AD, AI, AG out. `engine` iterates
+One run is a whole Score-CAM of EfficientNet-Lite0 at tap 320×7×7, 320 rows: a PNG of 451×300
+in, partial maps on the way, the finished map out. `engine` iterates
 `Engine.explain` in this process. `grpc` is the Python client in this process and `salience
 serve` in another, over loopback. The bare forward is ONNX Runtime in this process on the
-forward graph without taps: 1,280 masked images of the same photograph, made beforehand, in
+forward graph without taps: 320 masked images of the same photograph, made beforehand, in
 batches of 8 (the service's batch size), with the service's session options and threads. The
-clean run and the scored row are work of the explainer: they are not counted as rows. Only
-one of the three is busy at a time. Speed is the subject's rows/s ÷ the bare forward's;
+clean run is work of the explainer and not counted as a row. Only one of the three is busy at
+a time. Speed is the subject's rows/s ÷ the bare forward's;
 `control` is the bare forward measured against itself in the same way.
 """
 
@@ -19,20 +19,20 @@ from bench.bare import BareForward
 from bench.pairs import COLUMNS, CONTROL, in_pairs, judged
 from bench.report import Figure, Part, Table
 from bench.serving import serving
-from bench.workplace import LAST_TAP, MODEL, Workplace, cat
-from salience_client import Client
+from bench.workplace import LINEAR_TAP, MODEL, Workplace, cat
+from salience_client import Client, Method
 from salience_service.config import ServeConfig
 from salience_service.control import Control
 from salience_service.engine import Engine
 from salience_service.events import Finished
 from salience_service.image.pixels import ImageLimits
 from salience_service.image.prepare import prepare
-from salience_service.request import EncodedImage, ExplainOrder, MethodCall, ScoreKind
+from salience_service.request import EncodedImage, ExplainOrder, MethodCall
 from salience_service.session import Stop
 
-ROWS = 1280
-EXTRA_ROWS = 2
-"""The clean run, and the row that the map is scored by."""
+ROWS = 320
+EXTRA_ROWS = 1
+"""The clean run."""
 TARGETS = {"engine": 0.95, "grpc": 0.93}
 
 
@@ -80,9 +80,9 @@ def _bare(engine: Engine, place: Workplace, picture: bytes) -> BareForward:
     """The bare forward, with masked images of the same photograph and tap."""
     manifest = place.manifest
     image = prepare(EncodedImage(picture), manifest.input, ImageLimits(2**20, 10**6)).tensor
-    tap = manifest.tap(LAST_TAP)
+    tap = manifest.tap(LINEAR_TAP)
     assert tap is not None
-    maps = engine.model(MODEL).forward(image, [tap], Stop()).features[LAST_TAP]
+    maps = engine.model(MODEL).forward(image, [tap], Stop()).features[LINEAR_TAP]
     return BareForward(place.models / MODEL / "1" / "forward.onnx", image, maps)
 
 
@@ -90,8 +90,7 @@ def _through_engine(engine: Engine, picture: bytes) -> Finished:
     order = ExplainOrder(
         MODEL,
         EncodedImage(picture),
-        (MethodCall("score-cam", taps=(LAST_TAP,)),),
-        scores=tuple(ScoreKind),
+        (MethodCall("score-cam", taps=(LINEAR_TAP,)),),
     )
     *_, finished = engine.explain(order, Control())
     assert isinstance(finished, Finished)
@@ -101,6 +100,6 @@ def _through_engine(engine: Engine, picture: bytes) -> Finished:
 
 def _through_grpc(client: Client, picture: bytes) -> None:
     explanation = client.explain(
-        picture, model=MODEL, methods="score-cam", scores=["ad", "ai", "ag"], partial_maps=True
+        picture, model=MODEL, methods=Method("score-cam", taps=[LINEAR_TAP]), partial_maps=True
     )
     assert explanation.finished.rows == ROWS + EXTRA_ROWS, explanation.finished

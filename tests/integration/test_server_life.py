@@ -152,12 +152,33 @@ def test_stopping_lets_a_running_explanation_end_and_takes_no_new_one() -> None:
 
 def test_stopping_cancels_what_outlives_the_drain_time() -> None:
     engine = FakeEngine({"tiny": patient})
-    with serving(engine, drain_seconds=0.2) as server, calling(server) as stub:
+    stopping = serving(engine, drain_seconds=0.2)
+    server = stopping.__enter__()
+    with calling(server) as stub:
         running = stub.Explain(request())
         next(running)
         stopped_from = time.monotonic()
-    assert engine.controls[0].dead
-    assert time.monotonic() - stopped_from < SOON_SECONDS
+        stopping.__exit__(None, None, None)  # Would raise what the stop raises.
+        assert engine.controls[0].dead
+        assert 0.2 <= time.monotonic() - stopped_from < SOON_SECONDS
+        with pytest.raises(grpc.RpcError) as told:
+            list(running)
+    assert told.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+@pytest.mark.parametrize("attempt", range(6))
+def test_stopping_ends_well_whatever_ends_first(attempt: int) -> None:
+    """The explanation may end before gRPC is done with all calls; which it is, is chance."""
+    stopping = serving(FakeEngine({"tiny": patient}), drain_seconds=0.2)
+    server = stopping.__enter__()
+    with calling(server) as stub, grpc.insecure_channel(server.address) as channel:
+        running = stub.Explain(request())
+        next(running)
+        health = health_pb2_grpc.HealthStub(channel)
+        watches = [health.Watch(health_pb2.HealthCheckRequest()) for _ in range(30)]
+        for watch in watches:
+            next(watch)
+        stopping.__exit__(None, None, None)  # Would raise what the stop raises.
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -230,3 +230,24 @@ def test_a_failure_of_the_call_itself_tells_nothing_from_inside() -> None:
     assert told.code is grpc.StatusCode.INTERNAL
     assert "secret" not in told.details
     assert "Exception" not in told.details
+
+
+def test_idle_calls_leave_room_for_other_callers() -> None:
+    gate = threading.Event()
+
+    def one_and_no_more() -> Iterator[pb.ExplainManyRequest]:
+        yield _tagged("one")
+        gate.wait(SOON_SECONDS)
+
+    with serving(FakeEngine(), max_explanations=2) as server, calling(server) as stub:
+        idle = [stub.ExplainMany(one_and_no_more()) for _ in range(2)]
+        for call in idle:
+            assert [next(call).tag for _ in ALL] == ["one"] * len(ALL)
+        with pytest.raises(grpc.RpcError) as told:
+            list(stub.ExplainMany(iter([])))
+        assert told.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "ExplainMany" in told.value.details()
+        assert len(list(stub.Explain(request()))) == 4
+        gate.set()
+        assert [list(call) for call in idle] == [[], []]
+        assert list(stub.ExplainMany(iter([]))) == []

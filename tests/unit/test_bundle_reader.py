@@ -426,3 +426,10 @@ def test_a_missing_golden_array_is_refused(directory, name):
     np.savez(buffer, **arrays)
     with_golden(directory, buffer.getvalue())
     assert f"{name!r}" in golden_refusal(directory)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
+@pytest.mark.parametrize("name", ["manifest.json", "weights.bin"])
+def test_a_file_that_may_not_be_read_refuses_its_bundle_alone(directory, name):
+    (directory / name).chmod(0)
+    assert "cannot be read" in refusal(directory)

@@ -72,6 +72,12 @@ def test_an_index_out_of_range_is_refused_with_the_range(index: int) -> None:
     assert "0 to 12" in refused(PresentTarget(ClassRef(index)))
 
 
+@pytest.mark.parametrize("text", ["13", "not:13"])
+def test_an_index_in_words_out_of_range_is_refused_with_the_range(text: str) -> None:
+    with pytest.raises(InvalidRequest, match="class 13 is out of range: use 0 to 12"):
+        check_targets((TextTarget(text),), HEAD)
+
+
 @pytest.mark.parametrize(
     ("label", "index"),
     [("tench", 0), ("TENCH", 0), ("maillot", 7), ("Maillot", 8), ("t-SHIRT", 12), ("5", 11)],

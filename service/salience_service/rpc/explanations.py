@@ -2,9 +2,9 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, contextmanager
 
 from salience.v1 import explanation_service_pb2 as pb
 from salience_service.control import Control
@@ -28,6 +28,7 @@ class Explanations:
         self._free = threading.BoundedSemaphore(most)
         self._threads = ThreadPoolExecutor(most, thread_name_prefix="salience-explain")
         self._open = 0
+        self._open_calls = 0
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -55,6 +56,23 @@ class Explanations:
             control.cancel()
             mailbox.close()
             self._leave()
+
+    @contextmanager
+    def call_of_many(self) -> Iterator[None]:
+        """Counts a call of many while it lasts, so that idle ones leave room for all else.
+
+        Raises:
+            Overloaded: as many of them are open as explanations may run.
+        """
+        if self._open_calls >= self._most:
+            raise Overloaded(
+                f"{self._open_calls} ExplainMany calls are open, the limit; try again later"
+            )
+        self._open_calls += 1
+        try:
+            yield
+        finally:
+            self._open_calls -= 1
 
     async def idle(self) -> None:
         """Waits until no explanation is being answered."""

@@ -66,15 +66,14 @@ class Server:
         Those that take longer than the drain time are cancelled.
         """
         await self._health.enter_graceful_shutdown()
-        draining = asyncio.create_task(self._server.stop(self._drain_seconds))
-        idle = asyncio.create_task(self._explanations.idle())
-        try:
+        async with asyncio.TaskGroup() as group:
+            draining = group.create_task(self._server.stop(self._drain_seconds))
+            idle = group.create_task(self._explanations.idle())
             await asyncio.wait({draining, idle}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            draining.cancel()
             idle.cancel()
-        # Health watches have no end of their own: nobody waits for them.
-        await self._server.stop(min(_LAST_WORDS_SECONDS, self._drain_seconds))
+            # Health watches have no end of their own: nobody waits for them. The draining ends
+            # with this; cancelled, it would cancel gRPC's own shutdown.
+            await self._server.stop(min(_LAST_WORDS_SECONDS, self._drain_seconds))
         await self._explanations.close()
 
     def _register(self, config: ServeConfig) -> None:

@@ -53,11 +53,13 @@ class ExplanationServicer(pb_grpc.ExplanationServiceServicer):
         write = partial(_write, context)
         call = ManyCall(self._explanations, write, self._window, _deadline(context))
         try:
-            await call.answer(requests)
-        except* Cancelled:
-            pass  # Nobody is left to be told.
-        except* Exception as errors:
-            await _abort(context, errors)
+            with self._explanations.call_of_many():
+                try:
+                    await call.answer(requests)
+                except* Cancelled:
+                    pass  # Nobody is left to be told.
+        except Exception as error:
+            await _abort(context, error)
 
     async def ListModels(  # noqa: N802
         self, _: pb.ListModelsRequest, context: Context
