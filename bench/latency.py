@@ -4,9 +4,9 @@
 loopback; one request at a time, a PNG and a JPEG of 1,200×800 (0.96 megapixels) in turn.
 Times run from the call of `Client.stream` to each event in the client's hands: `started`;
 the first partial map; and the largest silence between progress events, counted from
-`started` to the first, between each two, and from the last to `finished`. Score-CAM at the
-default tap, then Opti-CAM (torch loaded before). "One batch" is the mean device time of a
-batch of 8 rows of the Score-CAM requests.
+`started` to the first, between each two, and from the last to `finished`. Score-CAM,
+then Opti-CAM (torch loaded before), both at tap 320×7×7. "One batch" is the mean device time
+of a batch of 8 rows of the Score-CAM requests.
 """
 
 import time
@@ -17,8 +17,8 @@ import numpy as np
 
 from bench.report import Figure, Part, Table
 from bench.serving import serving
-from bench.workplace import MODEL, Workplace, megapixel_cat
-from salience_client import Client, Finished, PartialMap, Progress, Started
+from bench.workplace import LINEAR_TAP, MODEL, Workplace, megapixel_cat
+from salience_client import Client, Finished, Method, PartialMap, Progress, Started
 
 STARTED_MS, PARTIAL_MS, SILENCE_MS = 50.0, 300.0, 500.0
 BATCH = 8
@@ -64,7 +64,7 @@ def timed(client: Client, picture: bytes, method: str) -> Timing:
     began = time.perf_counter()
     heard: list[float] = []
     started = partial = 0.0
-    for event in client.stream(picture, model=MODEL, methods=method):
+    for event in client.stream(picture, model=MODEL, methods=Method(method, taps=[LINEAR_TAP])):
         now = 1e3 * (time.perf_counter() - began)
         match event:
             case Started():
