@@ -105,9 +105,9 @@ class ServedModel:
 
         A load that failed is tried anew by the next who asks.
         """
-        self.require_gradient()
         with self._torch_lock:
             if self._torch is None or (self._torch.done() and self._torch.exception()):
+                self.require_gradient()
                 self._torch = _LOADER.submit(self._load_torch)
             return self._torch
 

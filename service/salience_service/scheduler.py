@@ -20,6 +20,7 @@ from salience_service.session import Stop
 from salience_service.ticket import Account, CallTicket, RowGraph, RowSpan, RowTicket, Ticket
 
 T = TypeVar("T")
+_AnyTicket = TypeVar("_AnyTicket", bound=Ticket)
 _log = logging.getLogger(__name__)
 
 
@@ -66,7 +67,7 @@ class Scheduler:
             ticket.fail(Cancelled("the server is shutting down"))
         self._thread.join()
 
-    def _queue(self, ticket: "_AnyTicket") -> "_AnyTicket":
+    def _queue(self, ticket: _AnyTicket) -> _AnyTicket:
         with self._state:
             if self._closed:
                 raise Cancelled("the server is shutting down")
@@ -139,9 +140,6 @@ class Scheduler:
             self._waiting = [ticket for ticket in self._waiting if ticket not in failed]
         for ticket in failed:
             ticket.fail(error)
-
-
-_AnyTicket = TypeVar("_AnyTicket", bound=Ticket)
 
 
 def _share_out(first: Ticket, waiting: Sequence[Ticket]) -> list[_Share]:

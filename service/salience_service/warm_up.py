@@ -43,18 +43,17 @@ def _forward_drift(model: ServedModel, golden: GoldenExample) -> float:
 
 def _masked_drift(model: ServedModel, golden: GoldenExample) -> float:
     image = _zero_filled(golden)
-    drifts = []
-    for row in range(len(golden.maps)):
-        span = RowSpan(
-            image,
-            golden.maps[row : row + 1],
-            bool(golden.normalise[row]),
-            float(golden.scale[row]),
-            float(golden.shift[row]),
-        )
-        logits = model.masked.score([span], Stop())
-        drifts.append(relative_difference(logits, golden.masked_logits[row : row + 1]))
-    return max(drifts, default=0.0)
+    rows = zip(golden.maps, golden.normalise, golden.scale, golden.shift, strict=True)
+    spans = [
+        RowSpan(image, row[None], bool(normalise), float(scale), float(shift))
+        for row, normalise, scale, shift in rows
+    ]
+    batches = [
+        model.masked.score(spans[start : start + model.batch_size], Stop())
+        for start in range(0, len(spans), model.batch_size)
+    ]
+    pairs = zip(np.concatenate(batches), golden.masked_logits, strict=True)
+    return max(relative_difference(found, expected) for found, expected in pairs)
 
 
 def _run_every_shape(model: ServedModel, golden: GoldenExample) -> None:

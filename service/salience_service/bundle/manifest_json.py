@@ -49,7 +49,7 @@ def to_json(manifest: Manifest) -> str:
         BundleRefused: the manifest contradicts itself.
     """
     check_manifest(manifest)
-    message = _to_message(manifest)
+    message = to_message(manifest)
     return json_format.MessageToJson(message, preserving_proto_field_name=True) + "\n"
 
 
@@ -76,7 +76,8 @@ def from_json(text: str | bytes) -> Manifest:
     return manifest
 
 
-def _to_message(manifest: Manifest) -> pb.Manifest:
+def to_message(manifest: Manifest) -> pb.Manifest:
+    """The manifest as the message that manifest.json and DescribeModel are made of."""
     return pb.Manifest(
         schema_version=SCHEMA_VERSION,
         name=manifest.name,

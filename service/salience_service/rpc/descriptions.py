@@ -3,12 +3,10 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from google.protobuf import json_format
-
 from salience.v1 import explanation_service_pb2 as pb
-from salience.v1 import manifest_pb2, method_pb2
+from salience.v1 import method_pb2
 from salience_service.bundle.manifest import Manifest
-from salience_service.bundle.manifest_json import to_json
+from salience_service.bundle.manifest_json import to_message
 from salience_service.events import GradientSide
 from salience_service.methods.options import OptionDescription, describe
 from salience_service.model import MethodListing
@@ -54,7 +52,7 @@ def model_summary(model: DescribedModel, is_default: bool) -> pb.ModelSummary:
 
 def model_description(model: DescribedModel, is_default: bool) -> pb.DescribeModelResponse:
     """All of one version of a model."""
-    manifest = json_format.Parse(to_json(model.manifest), manifest_pb2.Manifest())
+    manifest = to_message(model.manifest)
     return pb.DescribeModelResponse(
         summary=model_summary(model, is_default),
         input=manifest.input,
