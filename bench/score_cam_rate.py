@@ -1,30 +1,32 @@
 """Rows per second of Score-CAM, through the engine and through gRPC, beside the bare forward.
 
 One run is a whole Score-CAM of EfficientNet-Lite0 at tap 320×7×7, 320 rows: a PNG of 451×300
-in, partial maps on the way, the finished map out. `engine` iterates
-`Engine.explain` in this process. `grpc` is the Python client in this process and `salience
-serve` in another, over loopback. The bare forward is ONNX Runtime in this process on the
-forward graph without taps: 320 masked images of the same photograph, made beforehand, in
+in, partial maps on the way, the finished map out. `engine` iterates `Engine.explain`; `grpc`
+is the Python client and `salience serve`, over loopback. The bare forward is ONNX Runtime on
+the forward graph without taps: 320 masked images of the same photograph, made beforehand, in
 batches of 8 (the service's batch size), with the service's session options and threads. The
-clean run is work of the explainer and not counted as a row. Only one of the three is busy at
-a time. Speed is the subject's rows/s ÷ the bare forward's;
-`control` is the bare forward measured against itself in the same way.
+clean run is work of the explainer and not counted as a row. Engine, server and bare forward
+each live in a process of their own, and only one of them is busy at a time. Speed is the
+subject's rows/s ÷ the bare forward's; `control` is the bare forward measured against itself
+in the same way.
 """
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
+from bench.apart import apart
 from bench.bare import BareForward
 from bench.pairs import COLUMNS, CONTROL, in_pairs, judged
 from bench.report import Figure, Part, Table
 from bench.serving import serving
 from bench.workplace import LINEAR_TAP, MODEL, Workplace, cat
-from salience_client import Client, Method
+from salience_client import Client, Finished, Method
+from salience_service import events
 from salience_service.config import ServeConfig
 from salience_service.control import Control
 from salience_service.engine import Engine
-from salience_service.events import Finished
 from salience_service.image.pixels import ImageLimits
 from salience_service.image.prepare import prepare
 from salience_service.request import EncodedImage, ExplainOrder, MethodCall
@@ -39,18 +41,18 @@ TARGETS = {"engine": 0.95, "grpc": 0.93}
 def measure(place: Workplace) -> Part:
     """Both speeds, with the control."""
     picture = cat()
-    engine = Engine.open(place.models, ServeConfig())
-    try:
-        bare = _bare(engine, place, picture)
-        with serving(place.models) as served, Client(served.address) as client:
-            runs: dict[str, Callable[[], object]] = {
-                "engine": lambda: _through_engine(engine, picture),
-                "grpc": lambda: _through_grpc(client, picture),
-            }
-            taken = in_pairs(runs, lambda: bare.run(ROWS), place.pairs)
-        finished = _through_engine(engine, picture)
-    finally:
-        engine.close()
+    with (
+        apart(_engine, place.models, picture) as engine,
+        apart(_bare, place.models, picture) as bare,
+        serving(place.models) as served,
+        Client(served.address) as client,
+    ):
+        runs: dict[str, Callable[[], object]] = {
+            "engine": engine,
+            "grpc": lambda: _through_grpc(client, picture),
+        }
+        taken = in_pairs(runs, bare, place.pairs)
+        finished = _through_grpc(client, picture)
     room = taken[CONTROL].speed.half_spread
     figures = [
         Figure(
@@ -67,7 +69,7 @@ def measure(place: Workplace) -> Part:
     figures.append(Figure("bare forward", float(rate), "rows/s"))
     figures.append(
         Figure(
-            "share of the engine's time on the device",
+            "share of the server's time on the device",
             finished.compute_seconds / finished.total_seconds,
             "",
         )
@@ -76,30 +78,38 @@ def measure(place: Workplace) -> Part:
     return Part("score_cam_rate", __doc__ or "", tuple(figures), (table,))
 
 
-def _bare(engine: Engine, place: Workplace, picture: bytes) -> BareForward:
+def _bare(models: Path, picture: bytes) -> Callable[[], object]:
     """The bare forward, with masked images of the same photograph and tap."""
-    manifest = place.manifest
-    image = prepare(EncodedImage(picture), manifest.input, ImageLimits(2**20, 10**6)).tensor
-    tap = manifest.tap(LINEAR_TAP)
-    assert tap is not None
-    maps = engine.model(MODEL).forward(image, [tap], Stop()).features[LINEAR_TAP]
-    return BareForward(place.models / MODEL / "1" / "forward.onnx", image, maps)
+    engine = Engine.open(models, ServeConfig())
+    try:
+        model = engine.model(MODEL)
+        image = prepare(EncodedImage(picture), model.manifest.input, ImageLimits()).tensor
+        tap = model.manifest.tap(LINEAR_TAP)
+        assert tap is not None
+        maps = model.forward(image, [tap], Stop()).features[LINEAR_TAP]
+    finally:
+        engine.close()
+    forward = BareForward(models / MODEL / "1" / "forward.onnx", image, maps)
+    return lambda: forward.run(ROWS)
 
 
-def _through_engine(engine: Engine, picture: bytes) -> Finished:
-    order = ExplainOrder(
-        MODEL,
-        EncodedImage(picture),
-        (MethodCall("score-cam", taps=(LINEAR_TAP,)),),
-    )
-    *_, finished = engine.explain(order, Control())
-    assert isinstance(finished, Finished)
-    assert finished.rows == ROWS + EXTRA_ROWS, finished
-    return finished
+def _engine(models: Path, picture: bytes) -> Callable[[], object]:
+    """Whole explanations in process."""
+    engine = Engine.open(models, ServeConfig())
+    method = MethodCall("score-cam", taps=(LINEAR_TAP,))
+    order = ExplainOrder(MODEL, EncodedImage(picture), (method,))
+
+    def run() -> None:
+        *_, finished = engine.explain(order, Control())
+        assert isinstance(finished, events.Finished)
+        assert finished.rows == ROWS + EXTRA_ROWS, finished
+
+    return run
 
 
-def _through_grpc(client: Client, picture: bytes) -> None:
+def _through_grpc(client: Client, picture: bytes) -> Finished:
     explanation = client.explain(
         picture, model=MODEL, methods=Method("score-cam", taps=[LINEAR_TAP]), partial_maps=True
     )
     assert explanation.finished.rows == ROWS + EXTRA_ROWS, explanation.finished
+    return explanation.finished

@@ -4,12 +4,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from salience_service.bundle.manifest import OutputKind
 from salience_service.bundle.reader import Bundle, open_bundle
 from tests.support.contracts import image_contract
 
 BundleOf = Callable[[str], Bundle]
+
+settings.register_profile("salience", deadline=None)  # No test fails because a machine was busy.
+settings.load_profile("salience")
 
 KINDS = ("softmax", "sigmoid", "binary", "regression", "grey", "vgg", "smooth")
 """What `bundle_of` knows; all take 32×32 images.

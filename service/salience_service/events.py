@@ -32,14 +32,12 @@ class MapFlag(Enum):
 
 @dataclass(frozen=True)
 class Started:
-    """The request was accepted; no device work has begun. Sizes in pixels of the image sent."""
+    """The request was accepted; its image was not read yet, and no device work has begun."""
 
     model: str
     version: str
     bundle_digest: str
     provider: str
-    image_height: int
-    image_width: int
     explanations_beside: int
 
 
@@ -64,10 +62,15 @@ class TargetScore:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the model says of the image: top classes, best first, and the targets."""
+    """What the model says of the image: top classes, best first, and the targets.
+
+    Sizes in pixels of the image as sent, upright.
+    """
 
     top: tuple[ClassScore, ...]
     targets: tuple[TargetScore, ...]
+    image_height: int
+    image_width: int
 
 
 @dataclass(frozen=True)

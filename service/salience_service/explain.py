@@ -52,6 +52,7 @@ class Explanation:
             limits: what the image may be.
             beside: explanations running at the same time, for the caller's information.
         """
+        yield self._findings.started(beside)
         self._control.check()  # Decoding may take seconds, and nothing can stop it.
         contract = self._model.manifest.input
         prepared = prepare(self._order.image, contract, limits)
@@ -59,10 +60,9 @@ class Explanation:
         score_image, score_fill = image, self._findings.score_fill
         if self._order.scores and score_fill != self._order.fill:
             score_image = self._masked_image(prepared, score_fill)
-        yield self._findings.started(prepared, beside)
         clean = self._clean_run(prepared)
         targets = resolve_targets(self._order.targets, clean.logits, self._head)
-        yield self._findings.prediction(clean, targets)
+        yield self._findings.prediction(clean, targets, prepared.placement)
         tally = Tally(self._expected_rows(len(targets)), done=1)
         seconds, rows = [], []
         pairs = [(planned, target) for planned in self._plan for target in targets]

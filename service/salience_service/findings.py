@@ -18,6 +18,7 @@ from salience_service.events import (
     Started,
     TargetScore,
 )
+from salience_service.image.placement import Placement
 from salience_service.image.prepare import Prepared
 from salience_service.methods.options import as_scalars
 from salience_service.methods.probe import Outcome
@@ -44,24 +45,25 @@ class Findings:
         """What stands behind the masks that scores are taken of."""
         return self.order.score_fill or self.order.fill
 
-    def started(self, prepared: Prepared, beside: int) -> Started:
-        """The model that answers, before any device work."""
-        model, placement = self.model, prepared.placement
+    def started(self, beside: int) -> Started:
+        """The model that answers, before the image is read."""
+        model = self.model
         return Started(
             model.name,
             model.version,
             model.digest,
             model.provider,
-            placement.original_height,
-            placement.original_width,
             beside,
         )
 
-    def prediction(self, clean: Forward, targets: tuple[Target, ...]) -> Prediction:
+    def prediction(
+        self, clean: Forward, targets: tuple[Target, ...], placement: Placement
+    ) -> Prediction:
         """The best classes of the clean run, and what the targets came to."""
         best = np.argsort(-clean.logits, kind="stable")[:TOP_CLASSES]
         top = tuple(self._class_score(clean, int(index)) for index in best)
-        return Prediction(top, tuple(_target_score(target, clean) for target in targets))
+        scored = tuple(_target_score(target, clean) for target in targets)
+        return Prediction(top, scored, placement.original_height, placement.original_width)
 
     def finished_map(
         self,

@@ -132,7 +132,7 @@ def test_a_photograph_turned_by_exif_is_explained_as_its_upright_twin(
         client.explain(data, model="softmax", methods="score-cam", targets=2, geometry="original")
         for data in (png(upright), turned)
     )
-    assert (second.started.image_height, second.started.image_width) == upright.shape[:2]
+    assert (second.prediction.image_height, second.prediction.image_width) == upright.shape[:2]
     assert second.maps[0].array.shape == upright.shape[:2]
     np.testing.assert_array_equal(second.maps[0].array, first.maps[0].array)
 

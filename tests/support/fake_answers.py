@@ -25,15 +25,17 @@ def started() -> pb.ExplainResponse:
             version="1",
             bundle_digest=DIGEST,
             provider="CPUExecutionProvider",
-            image_height=300,
-            image_width=400,
         )
     )
 
 
 def prediction(*targets: target_pb2.ResolvedTarget) -> pb.ExplainResponse:
     top = [pb.ClassScore(index=281, label="tabby", logit=9.5, probability=0.75)]
-    return pb.ExplainResponse(prediction=pb.Prediction(top=top, targets=targets or [target()]))
+    return pb.ExplainResponse(
+        prediction=pb.Prediction(
+            top=top, targets=targets or [target()], image_height=300, image_width=400
+        )
+    )
 
 
 def progress(map_id: int, done: int, expected: int = 100) -> pb.ExplainResponse:

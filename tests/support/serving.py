@@ -52,7 +52,7 @@ from salience_service.target import Target, TargetKind
 
 Script = Callable[[ExplainOrder, Control], Iterator[Event]]
 
-STARTED = Started("tiny", "1", "d" * 64, "CPUExecutionProvider", 4, 6, 0)
+STARTED = Started("tiny", "1", "d" * 64, "CPUExecutionProvider", 0)
 FINISHED = Finished(5, 0.1, 0.2, 0.3, (0.2,), (4,))
 TARGET_SCORE = TargetScore(Target("cat", TargetKind.CLASS, 0, OutputKind.SOFTMAX), 2.0, 0.75)
 MANIFEST = Manifest(

@@ -69,7 +69,7 @@ def test_a_map_lands_where_brute_force_puts_it(
     np.testing.assert_allclose(got, np.outer(rows, columns), atol=2e-6)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     height=st.integers(1, 700),
     width=st.integers(1, 700),

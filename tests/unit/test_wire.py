@@ -411,25 +411,26 @@ def test_the_tables_of_requests_know_every_number_of_the_contract() -> None:
 def test_started_and_finished_carry_their_figures() -> None:
     (started,) = responses_of(STARTED)
     (finished,) = responses_of(FINISHED)
-    assert (started.started.provider, started.started.image_width) == ("CPUExecutionProvider", 6)
+    assert (started.started.provider, started.started.model) == ("CPUExecutionProvider", "tiny")
     assert (finished.finished.rows, list(finished.finished.map_seconds)) == (5, [0.2])
 
 
 def test_a_prediction_tells_no_probability_for_a_regression() -> None:
     target = Target("age", TargetKind.CLASS, 0, OutputKind.REGRESSION)
     event = events.Prediction(
-        (events.ClassScore(0, "age", 41.5, None),), (events.TargetScore(target, 41.5, None),)
+        (events.ClassScore(0, "age", 41.5, None),), (events.TargetScore(target, 41.5, None),), 4, 6
     )
     (message,) = responses_of(event)
     assert not message.prediction.top[0].HasField("probability")
     assert not message.prediction.targets[0].HasField("probability")
     assert not message.prediction.targets[0].HasField("against")
     assert message.prediction.targets[0].value == 41.5
+    assert (message.prediction.image_height, message.prediction.image_width) == (4, 6)
 
 
 def test_a_difference_tells_both_classes() -> None:
     target = Target("cat-dog", TargetKind.DIFFERENCE, 0, OutputKind.SOFTMAX, against=1)
-    event = events.Prediction((), (events.TargetScore(target, 1.0, 0.7),))
+    event = events.Prediction((), (events.TargetScore(target, 1.0, 0.7),), 4, 6)
     (message,) = responses_of(event)
     told = message.prediction.targets[0]
     assert (told.kind, told.against) == (target_pb2.TARGET_KIND_DIFFERENCE, 1)

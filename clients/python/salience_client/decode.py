@@ -31,8 +31,6 @@ def started_of(message: wire.Started) -> events.Started:
         message.version,
         message.bundle_digest,
         message.provider,
-        message.image_height,
-        message.image_width,
         message.explanations_beside,
     )
 
@@ -48,7 +46,8 @@ def prediction_of(message: wire.Prediction) -> events.Prediction:
         )
         for score in message.top
     ]
-    return events.Prediction(tuple(top), tuple(target_of(target) for target in message.targets))
+    targets = tuple(target_of(target) for target in message.targets)
+    return events.Prediction(tuple(top), targets, message.image_height, message.image_width)
 
 
 def progress_of(message: wire.Progress) -> events.Progress:

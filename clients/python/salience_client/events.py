@@ -11,15 +11,13 @@ from salience_client.saliency_map import ResolvedTarget, SaliencyMap, Scores
 
 @dataclass(frozen=True)
 class Started:
-    """The request was accepted; no device work has begun.
+    """The request was accepted; its image was not read yet, and no device work has begun.
 
     Attributes:
         model: the model's name.
         version: the version that answers.
         bundle_digest: SHA-256 of the bundle's manifest, in hex.
         provider: the ONNX Runtime execution provider.
-        image_height: rows of the image as sent, after EXIF orientation.
-        image_width: columns of the image as sent, after EXIF orientation.
         explanations_beside: explanations ahead of or beside this one on the server.
     """
 
@@ -27,8 +25,6 @@ class Started:
     version: str
     bundle_digest: str
     provider: str
-    image_height: int
-    image_width: int
     explanations_beside: int
 
 
@@ -49,10 +45,19 @@ class ClassScore:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the model says of the image: at most five classes, best first, and the targets."""
+    """What the model says of the image.
+
+    Attributes:
+        top: at most five classes, best first.
+        targets: what the targets asked for came to.
+        image_height: rows of the image as sent, after EXIF orientation.
+        image_width: columns of the image as sent, after EXIF orientation.
+    """
 
     top: tuple[ClassScore, ...]
     targets: tuple[ResolvedTarget, ...]
+    image_height: int
+    image_width: int
 
 
 @dataclass(frozen=True)

@@ -56,30 +56,30 @@ class ExplainResponse(_message.Message):
     def __init__(self, started: _Optional[_Union[Started, _Mapping]] = ..., prediction: _Optional[_Union[Prediction, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., partial_map: _Optional[_Union[_map_pb2.PartialMap, _Mapping]] = ..., map: _Optional[_Union[_map_pb2.SaliencyMap, _Mapping]] = ..., map_chunk: _Optional[_Union[_map_pb2.MapChunk, _Mapping]] = ..., scores: _Optional[_Union[_map_pb2.MapScores, _Mapping]] = ..., finished: _Optional[_Union[Finished, _Mapping]] = ...) -> None: ...
 
 class Started(_message.Message):
-    __slots__ = ("model", "version", "bundle_digest", "provider", "image_height", "image_width", "explanations_beside")
+    __slots__ = ("model", "version", "bundle_digest", "provider", "explanations_beside")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_DIGEST_FIELD_NUMBER: _ClassVar[int]
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
-    IMAGE_HEIGHT_FIELD_NUMBER: _ClassVar[int]
-    IMAGE_WIDTH_FIELD_NUMBER: _ClassVar[int]
     EXPLANATIONS_BESIDE_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: str
     bundle_digest: str
     provider: str
-    image_height: int
-    image_width: int
     explanations_beside: int
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., bundle_digest: _Optional[str] = ..., provider: _Optional[str] = ..., image_height: _Optional[int] = ..., image_width: _Optional[int] = ..., explanations_beside: _Optional[int] = ...) -> None: ...
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., bundle_digest: _Optional[str] = ..., provider: _Optional[str] = ..., explanations_beside: _Optional[int] = ...) -> None: ...
 
 class Prediction(_message.Message):
-    __slots__ = ("top", "targets")
+    __slots__ = ("top", "targets", "image_height", "image_width")
     TOP_FIELD_NUMBER: _ClassVar[int]
     TARGETS_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_WIDTH_FIELD_NUMBER: _ClassVar[int]
     top: _containers.RepeatedCompositeFieldContainer[ClassScore]
     targets: _containers.RepeatedCompositeFieldContainer[_target_pb2.ResolvedTarget]
-    def __init__(self, top: _Optional[_Iterable[_Union[ClassScore, _Mapping]]] = ..., targets: _Optional[_Iterable[_Union[_target_pb2.ResolvedTarget, _Mapping]]] = ...) -> None: ...
+    image_height: int
+    image_width: int
+    def __init__(self, top: _Optional[_Iterable[_Union[ClassScore, _Mapping]]] = ..., targets: _Optional[_Iterable[_Union[_target_pb2.ResolvedTarget, _Mapping]]] = ..., image_height: _Optional[int] = ..., image_width: _Optional[int] = ...) -> None: ...
 
 class ClassScore(_message.Message):
     __slots__ = ("index", "label", "logit", "probability")

@@ -34,8 +34,6 @@ def _started(event: events.Started) -> pb.Started:
         version=event.version,
         bundle_digest=event.bundle_digest,
         provider=event.provider,
-        image_height=event.image_height,
-        image_width=event.image_width,
         explanations_beside=event.explanations_beside,
     )
 
@@ -52,6 +50,8 @@ def _prediction(event: events.Prediction) -> pb.Prediction:
             for score in event.top
         ],
         targets=[target_message(target) for target in event.targets],
+        image_height=event.image_height,
+        image_width=event.image_width,
     )
 
 

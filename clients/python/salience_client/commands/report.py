@@ -41,8 +41,9 @@ def json_report(explanation: Explanation, image: Path, written: Sequence[Written
 
 def print_table(console: Console, explanation: Explanation, image: Path) -> None:
     """Class and probability, then a line per map."""
-    started, top = explanation.started, explanation.prediction.top[0]
-    size = f"{started.image_width}×{started.image_height}"
+    started, prediction = explanation.started, explanation.prediction
+    top = prediction.top[0]
+    size = f"{prediction.image_width}×{prediction.image_height}"
     console.print(
         f"{escape(image.name)} ({size}) · {escape(started.model)} {escape(started.version)} "
         f"on {escape(started.provider)}",
