@@ -14,10 +14,12 @@ from bench.workplace import Workplace
 PARTS = (
     "score_cam_rate",
     "peers",
+    "gradient_rate",
     "opti_cam_rate",
     "opti_cam_quality",
     "memory",
     "latency",
+    "gradient_families",
 )
 """Modules of this package with `measure(place: Workplace) -> Part`, in the order they run."""
 

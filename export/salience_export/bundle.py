@@ -13,9 +13,7 @@ from salience_export.contract import ModelContract
 from salience_export.destination import Destination
 from salience_export.errors import ExportError
 from salience_export.golden import TOLERANCE, write_golden
-from salience_export.graphs.build import BuiltGraphs, build_graphs
-from salience_export.graphs.normal import opset_of
-from salience_export.graphs.weights import WEIGHTS, share_weights
+from salience_export.graph_files import write_graphs
 from salience_export.parity import Parity, measure_parity
 from salience_export.report import ExportReport
 from salience_export.source import SourceModel
@@ -23,11 +21,8 @@ from salience_export.trial import Trial
 from salience_service.bundle.manifest import (
     BundleFile,
     Golden,
-    Graph,
-    GraphRole,
     Manifest,
     Source,
-    Tap,
 )
 from salience_service.bundle.manifest_json import to_json
 from salience_service.bundle.program import check_program
@@ -79,10 +74,8 @@ def _write(
 ) -> tuple[Manifest, Parity]:
     """Every file of the bundle; the manifest last, since it holds the others' digests."""
     head = contract.head(source.output, source.classes)
-    built = build_graphs(source.model, source.taps)
-    taps = _taps(source, built)
-    graphs = _write_graphs(draft, built, taps)
-    trial = Trial(draft, taps, graphs)
+    written = write_graphs(draft, source)
+    trial = Trial(draft, written.taps, written.graphs)
     parity = measure_parity(trial, source, contract.input)
     write_golden(draft / GOLDEN, trial, contract.input)
     if source.torch_program is not None:
@@ -92,42 +85,16 @@ def _write(
         version=destination.version,
         input=contract.input,
         head=head,
-        taps=taps,
-        graphs=graphs,
+        taps=written.taps,
+        graphs=written.graphs,
         files=_files(draft),
         golden=Golden(GOLDEN, TOLERANCE),
-        source=Source(source.kind, source.digest, parity.worst, source.changes),
+        source=Source(source.kind, source.digest, parity.worst, source.changes + written.changes),
         torch_program=PROGRAM if source.torch_program is not None else "",
         written_by=_written_by(source.kind),
     )
     (draft / MANIFEST).write_text(to_json(manifest), encoding="utf-8")
     return manifest, parity
-
-
-def _taps(source: SourceModel, built: BuiltGraphs) -> tuple[Tap, ...]:
-    return tuple(
-        Tap(tap.name, tap.channels, tap.height, tap.width, output)
-        for tap, output in zip(source.taps, built.outputs, strict=True)
-    )
-
-
-def _write_graphs(draft: Path, built: BuiltGraphs, taps: tuple[Tap, ...]) -> tuple[Graph, ...]:
-    """The graphs and their one file of weights."""
-    models = {"forward.onnx": built.forward, "masked.onnx": built.masked}
-    models |= {f"tail_{number}.onnx": tail for number, tail in enumerate(built.tails)}
-    shared = share_weights(models)
-    (draft / WEIGHTS).write_bytes(shared.content)
-    for path, model in shared.graphs.items():
-        (draft / path).write_bytes(model.SerializeToString(deterministic=True))
-    tails = [
-        Graph(GraphRole.TAIL, f"tail_{number}.onnx", opset_of(tail), tap.name, live)
-        for number, (tap, tail, live) in enumerate(zip(taps, built.tails, built.live, strict=True))
-    ]
-    return (
-        Graph(GraphRole.FORWARD, "forward.onnx", opset_of(built.forward)),
-        Graph(GraphRole.MASKED, "masked.onnx", opset_of(built.masked)),
-        *tails,
-    )
 
 
 def _files(draft: Path) -> tuple[BundleFile, ...]:

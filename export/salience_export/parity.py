@@ -1,16 +1,15 @@
 """Parity: how far the exported graphs are from the source, on random and smooth images."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-import numpy as np
-
+from salience_export.compose import compose
 from salience_export.errors import ExportError
+from salience_export.gradient_parity import measure_gradients
 from salience_export.source import LOGITS, FloatArray, Reference, SourceModel
-from salience_export.specimens import MaskRows, mask_rows, noise_images, smooth_images
+from salience_export.specimens import mask_rows, noise_images, smooth_images
 from salience_export.trial import Trial
 from salience_service.bundle.manifest import InputContract
 from salience_service.drift import relative_difference
-from salience_service.interpolation import unit_range, upsample
 
 LIMIT = 1e-4
 """Largest difference allowed, relative to the largest absolute expected value. Folding and
@@ -28,16 +27,19 @@ class Parity:
         features: of its taps; 0 where the source cannot tell its features.
         masked: of the masked graph's logits, against the source on rows composed apart.
         tails: of the tails' logits with every channel kept, against the forward graph.
+        gradient: of the gradient graphs, by norms; see `gradient_parity`. None where the
+            source could not be differentiated.
     """
 
     logits: float
     features: float
     masked: float
     tails: float
+    gradient: float | None = None
 
     @property
     def worst(self) -> float:
-        """The largest of them."""
+        """The largest of them, but for the gradients, which have a measure of their own."""
         return max(self.logits, self.features, self.masked, self.tails)
 
     def __str__(self) -> str:
@@ -66,7 +68,7 @@ def measure_parity(trial: Trial, source: SourceModel, contract: InputContract) -
             f"the exported graphs differ from the source by {parity.worst:.1e} ({parity}); "
             f"at most {LIMIT:.0e} is allowed"
         )
-    return parity
+    return replace(parity, gradient=measure_gradients(trial, source, contract))
 
 
 def _forward(trial: Trial, source: SourceModel, images: FloatArray) -> tuple[float, float]:
@@ -86,14 +88,6 @@ def _masked(trial: Trial, source: SourceModel, image: FloatArray) -> float:
     rows = mask_rows(trial.taps[-1])
     expected = source.reference(compose(image, rows)).logits
     return relative_difference(trial.masked(image, rows), expected)
-
-
-def compose(image: FloatArray, rows: MaskRows) -> FloatArray:
-    """The rows [n, C, H, W] that the masked graph makes of an image [1, C, H, W], fill zero."""
-    up = upsample(rows.maps, image.shape[2], image.shape[3])
-    shown = np.where(rows.normalise[:, None, None], unit_range(up), up)
-    mask = rows.scale[:, None, None] * shown + rows.shift[:, None, None]
-    return np.asarray(mask[:, None] * image, np.float32)
 
 
 def _tails(trial: Trial, images: FloatArray) -> float:

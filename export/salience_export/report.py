@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from salience_export.gradient_parity import LIMIT as GRADIENT_LIMIT
 from salience_export.parity import LIMIT, Parity
 from salience_service.bundle.manifest import Manifest
 
@@ -31,7 +32,7 @@ class ExportReport:
 
 
 def as_text(report: ExportReport) -> str:
-    """Lines for a terminal: taps, parity, changes, files, seconds."""
+    """Lines for a terminal: taps, parity, gradients, changes, files, seconds."""
     manifest, parity = report.manifest, report.parity
     lines = [
         f"{manifest.name} {manifest.version}: {manifest.head.kind.value}, "
@@ -39,6 +40,7 @@ def as_text(report: ExportReport) -> str:
         "taps:",
         *(f"  {t.name}  {t.channels}×{t.height}×{t.width}" for t in manifest.taps),
         f"parity: {parity.worst:.1e} of at most {LIMIT:.0e} ({parity})",
+        f"gradients: {_gradient(parity)}",
         *(f"changed: {change}" for change in manifest.source.changes),
         "files:",
         *(f"  {file.path}  {_size(file.size)}" for file in manifest.files),
@@ -66,6 +68,12 @@ def as_json(report: ExportReport) -> str:
             "seconds": round(report.seconds, 3),
         }
     )
+
+
+def _gradient(parity: Parity) -> str:
+    if parity.gradient is None:
+        return "none"
+    return f"{parity.gradient:.1e} of at most {GRADIENT_LIMIT:.0e}, by norms"
 
 
 def _size(count: int) -> str:

@@ -51,6 +51,19 @@ class Reference:
 
 
 @dataclass(frozen=True)
+class ReferenceGradient:
+    """The source's own gradients of Σ cotangent · logits.
+
+    Attributes:
+        images: float32 [N, C, H, W].
+        features: per tap name, float32 [N, C, h, w]; empty where the source cannot tell.
+    """
+
+    images: FloatArray
+    features: Mapping[str, FloatArray] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class SourceModel:
     """A classifier as one ONNX graph, with its own word on what it computes.
 
@@ -64,6 +77,8 @@ class SourceModel:
         digest: SHA-256 in hex of what was read.
         changes: what was changed on the way, in words.
         torch_program: bytes of the torch program for gradients, or None.
+        gradient: the source's own gradients for images [N, C, H, W] and cotangents
+            [N, K], or None where it has no way to them.
     """
 
     model: onnx.ModelProto
@@ -74,6 +89,7 @@ class SourceModel:
     digest: str
     changes: tuple[str, ...] = ()
     torch_program: bytes | None = None
+    gradient: Callable[[FloatArray, FloatArray], ReferenceGradient] | None = None
 
     @property
     def classes(self) -> int:

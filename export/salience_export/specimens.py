@@ -9,7 +9,8 @@ from salience_export.source import FloatArray
 from salience_service.bundle.manifest import InputContract, Tap
 from salience_service.interpolation import upsample
 
-_NOISE_SEED, _SMOOTH_SEED, _MASK_SEED = 1, 2, 2
+_NOISE_SEED, _SMOOTH_SEED, _MASK_SEED, _COTANGENT_SEED = 1, 2, 2, 3
+_GRAIN = 0.25
 _CELLS = 5
 """A smooth image has 5×5 random intensities: a few soft blobs, as in a photograph."""
 
@@ -46,6 +47,18 @@ def smooth_images(contract: InputContract, count: int) -> FloatArray:
     return np.ascontiguousarray(contract.normalise(blobs.swapaxes(0, 1)).swapaxes(0, 1))
 
 
+def grainy_images(contract: InputContract, count: int) -> FloatArray:
+    """Images [count, C, H, W] of a few soft blobs under grain, in the model's numbers.
+
+    Gradients are taken of these. Without grain, neighbouring pixels are equal but for
+    rounding, and which of them a MaxPool passes its gradient to is a matter of chance:
+    noise of 1e-6 on smooth images turned SqueezeNet's gradient by 0.4 of its norm, on
+    grainy ones by 0.005.
+    """
+    smooth, noise = smooth_images(contract, count), noise_images(contract, count)
+    return np.asarray((1 - _GRAIN) * smooth + _GRAIN * noise, np.float32)
+
+
 def mask_rows(tap: Tap) -> MaskRows:
     """Rows that go every way through the masked graph, at the tap's resolution.
 
@@ -62,3 +75,9 @@ def mask_rows(tap: Tap) -> MaskRows:
         scale=np.array([1, -1, 1, -1, 1], np.float32),
         shift=np.array([0, 1, 0, 1, 0], np.float32),
     )
+
+
+def cotangents(count: int, classes: int) -> FloatArray:
+    """Cotangents [count, classes] that weigh every class, each row another way."""
+    drawn = np.random.default_rng(_COTANGENT_SEED).normal(size=(count, classes))
+    return drawn.astype(np.float32)

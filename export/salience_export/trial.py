@@ -1,11 +1,14 @@
 """The graphs of a bundle in the making, run on ONNX Runtime's CPU."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from salience_export.graphs.gradient import COTANGENT, gradient_of
+from salience_export.graphs.masked_gradient import D_MAPS
 from salience_export.source import IMAGES, LOGITS, FloatArray
 from salience_export.specimens import MaskRows
 from salience_service.bundle.manifest import Graph, GraphRole, Tap
@@ -20,9 +23,14 @@ class Trial:
         self.taps = tuple(taps)
         self.tails = tuple(graph for graph in graphs if graph.role is GraphRole.TAIL)
         self._directory = directory
-        path = {graph.role: graph.path for graph in graphs if graph.role is not GraphRole.TAIL}
-        self._forward = self._open(path[GraphRole.FORWARD])
-        self._masked = self._open(path[GraphRole.MASKED])
+        self._paths = {g.role: g.path for g in graphs if g.role is not GraphRole.TAIL}
+        self._forward = self._open(self._paths[GraphRole.FORWARD])
+        self._masked = self._open(self._paths[GraphRole.MASKED])
+
+    @property
+    def has_gradients(self) -> bool:
+        """Whether the source could be differentiated."""
+        return GraphRole.GRADIENT in self._paths
 
     def forward(self, images: FloatArray, outputs: Sequence[str] = ()) -> dict[str, FloatArray]:
         """`logits` and each tap's output, and any further outputs, of images [N, C, H, W]."""
@@ -31,18 +39,21 @@ class Trial:
 
     def masked(self, image: FloatArray, rows: MaskRows) -> FloatArray:
         """Logits [n, K] of the rows of an image [1, C, H, W], filled with zeros."""
-        feeds: dict[str, NDArray[np.generic]] = {
-            "differences": image,
-            "fills": np.zeros_like(image),
-            "image_of": np.zeros(len(rows.maps), np.int64),
-            "maps": rows.maps,
-            "rows": interpolation_matrix(image.shape[2], rows.maps.shape[1]),
-            "columns": interpolation_matrix(image.shape[3], rows.maps.shape[2]),
-            "normalise": rows.normalise,
-            "scale": rows.scale,
-            "shift": rows.shift,
-        }
-        return self._masked.run(feeds, [LOGITS], Stop())[0]
+        return self._masked.run(_row_feeds(image, rows), [LOGITS], Stop())[0]
+
+    def gradient(self, images: FloatArray, cotangents: FloatArray) -> dict[str, FloatArray]:
+        """Gradients by tensor: `images` [N, C, H, W], and each tap by its output's name."""
+        names = list(dict.fromkeys([IMAGES, *(tap.output for tap in self.taps)]))
+        feeds = {IMAGES: images, COTANGENT: cotangents}
+        found = self._gradient.run(feeds, [gradient_of(name) for name in names], Stop())
+        return dict(zip(names, found, strict=True))
+
+    def masked_gradient(
+        self, image: FloatArray, rows: MaskRows, cotangents: FloatArray
+    ) -> FloatArray:
+        """`d_maps` [n, h, w] of the rows of an image [1, C, H, W], filled with zeros."""
+        feeds = {**_row_feeds(image, rows), COTANGENT: cotangents}
+        return self._masked_gradient.run(feeds, [D_MAPS], Stop())[0]
 
     def tail(self, graph: Graph, images: FloatArray) -> FloatArray:
         """Logits [N, K] of the tail, fed from the forward graph with every channel kept."""
@@ -56,5 +67,28 @@ class Trial:
         }
         return self._open(graph.path).run(feeds, [LOGITS], Stop())[0]
 
+    @cached_property
+    def _gradient(self) -> Session:
+        return self._open(self._paths[GraphRole.GRADIENT])
+
+    @cached_property
+    def _masked_gradient(self) -> Session:
+        return self._open(self._paths[GraphRole.MASKED_GRADIENT])
+
     def _open(self, name: str) -> Session:
         return Session(self._directory / name, Device())
+
+
+def _row_feeds(image: FloatArray, rows: MaskRows) -> dict[str, NDArray[np.generic]]:
+    """What the masked graphs take for rows of one image, filled with zeros."""
+    return {
+        "differences": image,
+        "fills": np.zeros_like(image),
+        "image_of": np.zeros(len(rows.maps), np.int64),
+        "maps": rows.maps,
+        "rows": interpolation_matrix(image.shape[2], rows.maps.shape[1]),
+        "columns": interpolation_matrix(image.shape[3], rows.maps.shape[2]),
+        "normalise": rows.normalise,
+        "scale": rows.scale,
+        "shift": rows.shift,
+    }

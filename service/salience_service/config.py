@@ -40,7 +40,8 @@ class ServeConfig(BaseModel):
     """CPU threads per graph run. 0 = one for each core this process may use."""
 
     load_torch_at_start: bool = False
-    """Load torch programs before serving, not when a gradient is first asked for."""
+    """Load torch programs before serving, not when a gradient is first asked of torch. The
+    gradient graphs of a bundle are always opened, checked and run before serving."""
 
     max_explanations: int = Field(64, ge=1, le=4096)
     """Explanations that run at a time; one more is refused with RESOURCE_EXHAUSTED."""

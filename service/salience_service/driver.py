@@ -5,17 +5,21 @@ from collections.abc import Callable, Generator
 from concurrent.futures import wait
 from contextlib import closing
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from salience_service.bundle.manifest import GraphRole
 from salience_service.control import Control
+from salience_service.differentiator import Differentiator
 from salience_service.events import GradientSide, PartialMap, Progress
+from salience_service.gradient_call import GradientCalls, graph_of
 from salience_service.masked_graph import MaskedImage
 from salience_service.methods.probe import (
     Answer,
+    Gradients,
     MapGradient,
-    MapGradientAnswer,
     MethodRun,
     Outcome,
     Partial,
@@ -25,10 +29,11 @@ from salience_service.methods.probe import (
 )
 from salience_service.model import ServedModel
 from salience_service.scheduler import Scheduler
+from salience_service.session import Stop
 from salience_service.target import Target
 from salience_service.ticket import Account, RowSpan, Ticket
-from salience_service.torch_fallback import TorchGradient
 
+T = TypeVar("T")
 Preview = Callable[[NDArray[np.float32]], Partial]
 HEARTBEAT_SECONDS = 0.4
 """Progress is told at least this often, even where no row was completed since, at any pace."""
@@ -52,15 +57,18 @@ class Tally:
 
 @dataclass
 class Driver:
-    """Makes one map. Owns when it last spoke and which shapes it used.
+    """Makes one map. Owns when it last spoke and which graphs ran for it.
 
     Attributes:
+        gradient_side: which side takes gradients; NONE where the method takes none.
         image: what rows are masked from. target: what gradients are taken of.
         tally: shared by all maps of the explanation.
+        graphs: roles of the graphs that ran, each with the shapes of its maps.
     """
 
     map_id: int
     method: str
+    gradient_side: GradientSide
     model: ServedModel
     scheduler: Scheduler
     control: Control
@@ -70,8 +78,7 @@ class Driver:
     tally: Tally
     pace: Pace
     wants_partial_maps: bool
-    shapes: set[tuple[int, int]] = field(default_factory=set)
-    gradient_side: GradientSide = GradientSide.NONE
+    graphs: dict[GraphRole, set[tuple[int, int]]] = field(default_factory=dict)
     _progress_at: float = 0.0
     _partial_at: float = 0.0
 
@@ -91,7 +98,7 @@ class Driver:
         self, rows: Rows, image: MaskedImage
     ) -> Generator[Progress | PartialMap, None, RowAnswers]:
         """Scores rows over an image, which may have another fill than the method's."""
-        self.shapes.add((rows.maps.shape[1], rows.maps.shape[2]))
+        self._note(GraphRole.MASKED, (rows.maps.shape[1], rows.maps.shape[2]))
         span = RowSpan(image, rows.maps, rows.normalise, rows.scale, rows.shift)
         ticket = self.scheduler.rows(self.model.masked, span, self.control, self.account)
         for done in self._follow(ticket):
@@ -104,34 +111,42 @@ class Driver:
         if isinstance(probe, Rows):
             return (yield from self.score(probe, self.image))
         if isinstance(probe, MapGradient):
-            return (yield from self._gradient(probe))
+            side = yield from self._differentiator(probe)
+            return (yield from self._called(self._gradients.of_map(probe, side)))
+        if isinstance(probe, Gradients):
+            side = yield from self._differentiator(probe)
+            return (yield from self._called(self._gradients.of_image(probe, side)))
         if self.wants_partial_maps:
             yield self._partial(probe)
         return None
 
-    def _gradient(self, probe: MapGradient) -> Generator[Progress | PartialMap, None, Answer]:
-        side = yield from self._torch_side()
-        self.gradient_side = GradientSide.TORCH
-        cotangent = self.target.cotangent(self.model.manifest.head.classes)
-        image = self.image
-        ticket = self.scheduler.call(
-            lambda _stop: side.masked_gradient(image.difference, image.fill, probe.map, cotangent),
-            self.control,
-            self.account,
-        )
-        for done in self._follow(ticket):
-            yield from self._due_progress(done == self.tally.expected)
-        assert ticket.result is not None
-        logits, gradient = ticket.result
-        return MapGradientAnswer(float(self.target.value(logits)), gradient)
+    @property
+    def _gradients(self) -> GradientCalls:
+        return GradientCalls(self.model.manifest, self.image, self.target)
 
-    def _torch_side(self) -> Generator[Progress, None, TorchGradient]:
-        """Waits for the torch side, which loads for some seconds when it is first asked for."""
-        loading = self.model.torch_gradient()
-        while not wait([loading], self.control.remaining(HEARTBEAT_SECONDS)).done:
+    def _called(self, call: Callable[[Stop], T]) -> Generator[Progress, None, T]:
+        """One call that has the device to itself, told as a row."""
+        ticket = self.scheduler.call(call, self.control, self.account)
+        for _ in self._follow(ticket):
+            yield from self._due_progress(self.tally.done == self.tally.expected)
+        assert ticket.result is not None
+        return ticket.result
+
+    def _differentiator(
+        self, probe: MapGradient | Gradients
+    ) -> Generator[Progress, None, Differentiator]:
+        """Waits for the side, which may take some seconds to open when it is first asked for."""
+        if self.gradient_side is GradientSide.ONNX:
+            self._note(*graph_of(probe))
+        opening = self.model.gradients.open(self.gradient_side)
+        while not wait([opening], self.control.remaining(HEARTBEAT_SECONDS)).done:
             self.control.check()
             yield from self._due_progress(last=False)
-        return loading.result()
+        return opening.result()
+
+    def _note(self, role: GraphRole, shape: tuple[int, int]) -> None:
+        """Keeps for the provenance that a graph ran on maps of this shape, (0, 0) for none."""
+        self.graphs.setdefault(role, set()).add(shape)
 
     def _follow(self, ticket: Ticket) -> Generator[int, None, None]:
         """Yields the rows done each time some are, and at least every heartbeat."""

@@ -13,7 +13,7 @@ from salience_service.config import ServeConfig
 from salience_service.control import Control
 from salience_service.driver import Pace
 from salience_service.errors import BundleRefused, NotFound, Overloaded
-from salience_service.events import Event
+from salience_service.events import Event, GradientSide
 from salience_service.explain import Explanation
 from salience_service.image.pixels import ImageLimits
 from salience_service.model import ServedModel
@@ -65,8 +65,8 @@ class Engine:
         engine = cls(models, limits, pace, config.max_explanations)
         if config.load_torch_at_start:
             for model in models:
-                if model.gradient_sides:
-                    model.torch_gradient().result()
+                if GradientSide.TORCH in model.gradient_sides:
+                    model.gradients.open(GradientSide.TORCH).result()
         return engine
 
     def models(self) -> tuple[ServedModel, ...]:

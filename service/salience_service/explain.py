@@ -84,7 +84,7 @@ class Explanation:
     ) -> Generator[Event, None, None]:
         """One map and its scores."""
         before = driver.tally.done
-        base = self._base(planned, clean, driver.target)
+        base = self._base(planned, clean, driver, prepared)
         outcome = yield from driver.run(planned.method.run(base, planned.options))
         driver.tally.expected += driver.tally.done - before - planned.expected_rows
         yield self._findings.finished_map(driver, planned, outcome, clean, prepared)
@@ -108,10 +108,11 @@ class Explanation:
         behind = fill_tensor(fill, prepared.tensor, self._model.manifest.input)
         return MaskedImage(prepared.tensor - behind, behind)
 
-    def _base(self, planned: PlannedMethod, clean: Forward, target: Target) -> Base:
-        contract = self._model.manifest.input
+    def _base(
+        self, planned: PlannedMethod, clean: Forward, driver: Driver, prepared: Prepared
+    ) -> Base:
         features = {tap.name: clean.features[tap.name] for tap in planned.taps}
-        return Base(features, clean.logits, target, contract.height, contract.width)
+        return Base(features, clean.logits, driver.target, prepared.tensor, driver.image.fill)
 
     def _driver(
         self, map_id: int, planned: PlannedMethod, target: Target, image: MaskedImage, tally: Tally
@@ -119,6 +120,7 @@ class Explanation:
         return Driver(
             map_id=map_id,
             method=planned.method.name,
+            gradient_side=planned.gradient_side,
             model=self._model,
             scheduler=self._scheduler,
             control=self._control,

@@ -110,12 +110,16 @@ class Findings:
 
     def _provenance(self, driver: Driver, planned: PlannedMethod) -> Provenance:
         model = self.model
-        masked = (model.graph_use(GraphRole.MASKED, shape) for shape in sorted(driver.shapes))
+        ran = (
+            model.graph_use(role, shape)
+            for role in GraphRole
+            for shape in sorted(driver.graphs.get(role, ()))
+        )
         return Provenance(
             model=model.name,
             version=model.version,
             bundle_digest=model.digest,
-            graphs=(model.graph_use(GraphRole.FORWARD), *masked),
+            graphs=(model.graph_use(GraphRole.FORWARD), *ran),
             provider=model.provider,
             method=planned.method.name,
             options=as_scalars(planned.options),

@@ -50,6 +50,13 @@ def upsample(maps: NDArray[np.float32], height: int, width: int) -> NDArray[np.f
     return np.asarray(rows @ maps @ columns.T, np.float32)
 
 
+def upsample_back(gradient: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+    """The gradient to maps [..., height, width], from that to what `upsample` made of them."""
+    rows = interpolation_matrix(gradient.shape[-2], height)
+    columns = interpolation_matrix(gradient.shape[-1], width)
+    return np.asarray(rows.T @ gradient @ columns, np.float32)
+
+
 FLAT = 1e-6
 """A map is flat where its range is at most this share of its greatest absolute value:
 float32 interpolation of a constant already varies by about 4e-7 of it."""

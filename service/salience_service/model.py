@@ -1,8 +1,6 @@
 """A served model: a bundle with its graphs on the device, warmed and checked before it serves."""
 
-import threading
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,17 +10,15 @@ from numpy.typing import NDArray
 
 from salience_service.bundle.manifest import Graph, GraphRole, OutputKind, Tap
 from salience_service.bundle.reader import Bundle
-from salience_service.errors import BundleRefused, NotPossible, SalienceError
+from salience_service.errors import BundleRefused, SalienceError
 from salience_service.events import GradientSide, GraphUse
+from salience_service.gradient_sides import GradientSides
 from salience_service.masked_graph import MaskedGraph
 from salience_service.methods import METHODS, Method, taps_for
-from salience_service.request import ScoreKind
+from salience_service.request import GradientChoice, ScoreKind
 from salience_service.session import Device, Session, Stop
-from salience_service.torch_fallback import TorchGradient, torch_is_installed
 
 FloatArray = NDArray[np.float32]
-_LOADER = ThreadPoolExecutor(1, thread_name_prefix="salience-torch")
-"""Loads torch programs one by one, while those who wait can still be told and cancelled."""
 
 
 @dataclass(frozen=True)
@@ -61,14 +57,12 @@ class ServedModel:
         self.name, self.version = bundle.manifest.name, bundle.manifest.version
         self.digest = bundle.digest
         self.batch_size = batch_size
-        self._device = device
+        self.gradients = GradientSides(bundle, device)
         weights = bundle.weights()
         self._forward = Session(self._path(GraphRole.FORWARD), device, weights)
         masked = Session(self._path(GraphRole.MASKED), device, weights)
         self.masked = MaskedGraph(masked, self.manifest.input, batch_size)
         self.provider = self._forward.provider
-        self._torch: Future[TorchGradient] | None = None
-        self._torch_lock = threading.Lock()
 
     def forward(self, image: FloatArray, taps: Sequence[Tap], stop: Stop) -> Forward:
         """Runs one prepared image [C, H, W], alone, and fetches the named taps."""
@@ -85,36 +79,8 @@ class ServedModel:
 
     @property
     def gradient_sides(self) -> tuple[GradientSide, ...]:
-        """Which sides can compute gradients here."""
-        if self.manifest.torch_program and torch_is_installed():
-            return (GradientSide.TORCH,)
-        return ()
-
-    def require_gradient(self) -> None:
-        """Raises NotPossible, with the remedy, where no side can compute gradients."""
-        if not self.manifest.torch_program:
-            raise NotPossible(
-                f"model {self.name} was exported without a gradient side: "
-                "export it from a torch module"
-            )
-        if not torch_is_installed():
-            raise NotPossible("this server has no torch for gradients: install salience[torch]")
-
-    def torch_gradient(self) -> Future[TorchGradient]:
-        """The torch side; loading begins when it is first asked for, and takes some seconds.
-
-        A load that failed is tried anew by the next who asks.
-        """
-        with self._torch_lock:
-            if self._torch is None or (self._torch.done() and self._torch.exception()):
-                self.require_gradient()
-                self._torch = _LOADER.submit(self._load_torch)
-            return self._torch
-
-    def _load_torch(self) -> TorchGradient:
-        program = self.manifest.torch_program
-        self.bundle.check(program)
-        return TorchGradient(self.bundle.path(program), self._device.threads)
+        """Which sides can compute gradients here; the first does where none is asked for."""
+        return self.gradients.available
 
     def methods(self) -> tuple[MethodListing, ...]:
         """Every method of this server, with whether this model can answer it."""
@@ -128,7 +94,7 @@ class ServedModel:
         try:
             taps = tuple(tap.name for tap in taps_for(method, self.manifest, ()))
             if method.needs_gradient:
-                self.require_gradient()
+                self.gradients.chosen(GradientChoice.AUTO)
         except SalienceError as reason:
             return MethodListing(method, (), False, str(reason))
         return MethodListing(method, taps, True)

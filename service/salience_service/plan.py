@@ -5,12 +5,13 @@ from typing import Any
 
 from salience_service.bundle.manifest import Tap
 from salience_service.errors import InvalidRequest
+from salience_service.events import GradientSide
 from salience_service.image.fill import check_fill
 from salience_service.methods import METHODS, Method, taps_for
 from salience_service.methods.options import Options, resolve
 from salience_service.model import ServedModel
 from salience_service.render import check_format
-from salience_service.request import ExplainOrder, MethodCall
+from salience_service.request import ExplainOrder, GradientChoice, MethodCall
 from salience_service.resolve import check_targets
 from salience_service.scores.faithfulness import refuse_unscorable
 
@@ -19,11 +20,12 @@ MAX_METHODS = 64
 
 @dataclass(frozen=True)
 class PlannedMethod:
-    """A method with its options and taps settled, coarse to fine."""
+    """A method with its options settled, its taps, coarse to fine, and who takes its gradients."""
 
     method: Method[Any]
     options: Options
     taps: tuple[Tap, ...]
+    gradient_side: GradientSide
 
     @property
     def expected_rows(self) -> int:
@@ -46,15 +48,14 @@ def plan(order: ExplainOrder, model: ServedModel) -> tuple[PlannedMethod, ...]:
     for fill in (order.fill, order.score_fill):
         if fill is not None:
             check_fill(fill, model.manifest.input)
-    return tuple(_planned(call, model) for call in order.methods)
+    return tuple(_planned(call, model, order.gradient_side) for call in order.methods)
 
 
-def _planned(call: MethodCall, model: ServedModel) -> PlannedMethod:
+def _planned(call: MethodCall, model: ServedModel, choice: GradientChoice) -> PlannedMethod:
     method = METHODS.get(call.name)
     if method is None:
         raise InvalidRequest(f"no method {call.name!r}; known are: {', '.join(METHODS)}")
     options = resolve(method.options, call.options)
     taps = taps_for(method, model.manifest, call.taps)
-    if method.needs_gradient:
-        model.require_gradient()
-    return PlannedMethod(method, options, taps)
+    side = model.gradients.chosen(choice) if method.needs_gradient else GradientSide.NONE
+    return PlannedMethod(method, options, taps, side)

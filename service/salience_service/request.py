@@ -185,6 +185,14 @@ class ScoreKind(Enum):
     AVERAGE_GAIN = "ag"
 
 
+class GradientChoice(Enum):
+    """Which side takes gradients; AUTO: ONNX where the model has gradient graphs, else torch."""
+
+    AUTO = "auto"
+    ONNX = "onnx"
+    TORCH = "torch"
+
+
 @dataclass(frozen=True)
 class ExplainOrder:
     """Everything one request asks for."""
@@ -199,3 +207,4 @@ class ExplainOrder:
     score_fill: Fill | None = None
     format: MapFormat = field(default_factory=MapFormat)
     partial_maps: bool = True
+    gradient_side: GradientChoice = GradientChoice.AUTO

@@ -3,23 +3,24 @@
 import importlib.util
 import io
 import threading
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from salience_service.bundle.program import read_program
+from salience_service.differentiator import IMAGES, FloatArray
 from salience_service.errors import BundleRefused, ComputeFailed, NotPossible
 from salience_service.interpolation import interpolation_matrix, is_flat
+from salience_service.session import Stop
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-FloatArray = NDArray[np.float32]
 
-
+LOGITS = "logits"
 _LOADING = threading.Lock()
 """torch's loader keeps state of its own in a global: of two at a time, one fails."""
 
@@ -30,10 +31,10 @@ def torch_is_installed() -> bool:
 
 
 class TorchGradient:
-    """The torch program of a bundle, answering one image a call (a batch costs its images).
+    """A `Differentiator` on a bundle's torch program (a batch would cost its images).
 
     Weights take no gradients, and no call leaves anything behind: the same call gives
-    the same bits, from any thread.
+    the same bits, from any thread. torch cannot end a call early.
 
     Args:
         program: a bundle's `.pt2`; checked before torch is loaded.
@@ -62,21 +63,30 @@ class TorchGradient:
         except Exception as fault:  # torch's loader raises of every kind
             raise BundleRefused("torch cannot load the bundle's torch program") from fault
 
-    def gradient(self, image: FloatArray, cotangent: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """The logits of one image and the gradient of cotangent · logits to it.
-
-        Args:
-            image: float32 [C, H, W], the model's own numbers.
-            cotangent: float32 [K].
-
-        Returns:
-            Logits float32 [K] and gradient float32 [C, H, W].
+    def gradient(
+        self,
+        image: FloatArray,
+        cotangent: FloatArray,
+        tensors: Sequence[str],
+        stop: Stop,  # noqa: ARG002
+    ) -> tuple[FloatArray, Mapping[str, FloatArray]]:
+        """See `Differentiator.gradient`.
 
         Raises:
+            NotPossible: the program knows no such tap: older ones know none.
             ComputeFailed: torch failed.
         """
-        leaf = self._tensor(image).requires_grad_()
-        return self._backward(leaf, leaf, cotangent)
+        leaf = self._tensor(image[None]).requires_grad_()
+        outputs = self._outputs(leaf)
+        known = {**outputs, IMAGES: leaf}
+        if unknown := [tensor for tensor in tensors if tensor not in known]:
+            raise NotPossible(
+                f"the torch program of this bundle has no gradient to {len(unknown)} of the taps: "
+                "export the model again, or ask for the onnx side"
+            )
+        ends = [known[tensor] for tensor in tensors]
+        logits, gradients = self._backward(outputs[LOGITS], ends, cotangent)
+        return logits, {tensor: each[0] for tensor, each in zip(tensors, gradients, strict=True)}
 
     def masked_gradient(
         self,
@@ -84,20 +94,9 @@ class TorchGradient:
         fill: FloatArray,
         image_map: FloatArray,
         cotangent: FloatArray,
+        stop: Stop,
     ) -> tuple[FloatArray, FloatArray]:
-        """The logits of fill + n(up(map)) · difference and d (cotangent · logits) / d map.
-
-        up and n are those of the masked graph. A flat map is masked by zeros, which no
-        small change of it changes: its gradient is zeros, never NaN.
-
-        Args:
-            difference: float32 [C, H, W], image − fill.
-            fill: float32 [C, H, W].
-            image_map: float32 [h, w], finite.
-            cotangent: float32 [K].
-
-        Returns:
-            Logits float32 [K] and gradient float32 [h, w].
+        """See `Differentiator.masked_gradient`.
 
         Raises:
             ComputeFailed: torch failed.
@@ -108,11 +107,12 @@ class TorchGradient:
         up = rows @ leaf @ columns.T
         low, high = up.amin(), up.amax()
         if is_flat(low.item(), high.item()):
-            logits, _ = self.gradient(fill, cotangent)
+            logits, _ = self.gradient(fill, cotangent, (), stop)
             return logits, np.zeros_like(image_map)
         mask = (up - low) / (high - low)
         image = self._tensor(fill) + mask * self._tensor(difference)
-        return self._backward(image, leaf, cotangent)
+        logits, (gradient,) = self._backward(self._outputs(image[None])[LOGITS], [leaf], cotangent)
+        return logits, gradient
 
     def _open(self, archive: bytes) -> None:
         program = self._torch.export.load(io.BytesIO(archive))
@@ -138,23 +138,34 @@ class TorchGradient:
         two cores.
         """
         self._network.to(memory_format=self._layout)  # type: ignore[call-overload]
-        leaf = self._tensor(image).requires_grad_()
-        self._torch.autograd.grad(self._logits(leaf).sum(), leaf)
+        leaf = self._tensor(image[None]).requires_grad_()
+        self._torch.autograd.grad(self._network_outputs(leaf)[LOGITS].sum(), leaf)
 
-    def _logits(self, image: "Tensor") -> "Tensor":
-        """Logits [K] of an image [C, H, W]."""
-        logits: Tensor = self._network(image[None].contiguous(memory_format=self._layout))
-        return logits.reshape(-1)
-
-    def _backward(
-        self, image: "Tensor", leaf: "Tensor", cotangent: FloatArray
-    ) -> tuple[FloatArray, FloatArray]:
+    def _outputs(self, images: "Tensor") -> "dict[str, Tensor]":
+        """Logits [K] and taps [1, C, h, w] by name, of one image [1, C, H, W]."""
         try:
-            logits = self._logits(image)
-            (gradient,) = self._torch.autograd.grad(logits, leaf, self._tensor(cotangent))
+            return self._network_outputs(images)
         except RuntimeError as fault:
             raise ComputeFailed("torch failed on the model's gradient") from fault
-        return logits.detach().numpy(), np.ascontiguousarray(gradient.numpy())
+
+    def _network_outputs(self, images: "Tensor") -> "dict[str, Tensor]":
+        answer = self._network(images.contiguous(memory_format=self._layout))
+        outputs: dict[str, Tensor] = answer if isinstance(answer, dict) else {LOGITS: answer}
+        return {**outputs, LOGITS: outputs[LOGITS].reshape(-1)}
+
+    def _backward(
+        self, logits: "Tensor", ends: "Sequence[Tensor]", cotangent: FloatArray
+    ) -> tuple[FloatArray, list[FloatArray]]:
+        """The logits, and the gradients of cotangent · logits to what they were made of."""
+        if not ends:
+            return logits.detach().numpy(), []
+        try:
+            gradients = self._torch.autograd.grad(
+                logits, ends, self._tensor(cotangent), materialize_grads=True
+            )
+        except RuntimeError as fault:
+            raise ComputeFailed("torch failed on the model's gradient") from fault
+        return logits.detach().numpy(), [np.ascontiguousarray(g.numpy()) for g in gradients]
 
     def _tensor(self, array: FloatArray) -> "torch.Tensor":
         """A copy: torch warns of arrays that cannot be written, and writes into others."""

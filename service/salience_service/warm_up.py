@@ -2,10 +2,13 @@
 
 import numpy as np
 
-from salience_service.bundle.golden import GoldenExample
+from salience_service.bundle.golden import GoldenExample, GoldenGradient
 from salience_service.bundle.reader import read_golden
-from salience_service.drift import relative_difference
+from salience_service.differentiator import IMAGES
+from salience_service.drift import norm_difference, relative_difference
 from salience_service.errors import BundleRefused
+from salience_service.events import GradientSide
+from salience_service.interpolation import upsample_back
 from salience_service.masked_graph import MaskedImage
 from salience_service.model import ServedModel
 from salience_service.session import Stop
@@ -20,7 +23,8 @@ def warm_up(model: ServedModel) -> float:
         expected value.
 
     Raises:
-        BundleRefused: the outputs drift beyond the manifest's tolerance.
+        BundleRefused: the outputs drift beyond the manifest's tolerance, or the gradients
+            beyond the golden example's own.
     """
     golden = read_golden(model.bundle)
     drift = max(_forward_drift(model, golden), _masked_drift(model, golden))
@@ -29,6 +33,8 @@ def warm_up(model: ServedModel) -> float:
             f"model {model.name} {model.version} drifts from its golden example on "
             f"{model.provider}: {drift:.2e} relative, allowed {model.manifest.golden.tolerance:.2e}"
         )
+    if golden.gradient is not None:
+        _check_gradients(model, golden, golden.gradient)
     _run_every_shape(model, golden)
     return drift
 
@@ -54,6 +60,34 @@ def _masked_drift(model: ServedModel, golden: GoldenExample) -> float:
     ]
     pairs = zip(np.concatenate(batches), golden.masked_logits, strict=True)
     return max(relative_difference(found, expected) for found, expected in pairs)
+
+
+def _check_gradients(model: ServedModel, golden: GoldenExample, expected: GoldenGradient) -> None:
+    drift = _gradient_drift(model, golden, expected)
+    if not drift <= expected.tolerance:
+        raise BundleRefused(
+            f"the gradients of model {model.name} {model.version} drift from its golden example "
+            f"on {model.provider}: {drift:.2e} relative, allowed {expected.tolerance:.2e}"
+        )
+
+
+def _gradient_drift(model: ServedModel, golden: GoldenExample, expected: GoldenGradient) -> float:
+    """The largest drift of the three gradients, by their norms."""
+    side = model.gradients.open(GradientSide.ONNX).result()
+    cotangent, tap = expected.cotangent[0], model.manifest.taps[-1]
+    _, found = side.gradient(golden.image[0], cotangent, [IMAGES], Stop())
+    cells = upsample_back(found[IMAGES], tap.height, tap.width)
+    _, found = side.gradient(golden.image[0], cotangent, [tap.output], Stop())
+    image = _zero_filled(golden)
+    maps = [
+        side.masked_gradient(image.difference, image.fill, each, cotangent, Stop())[1]
+        for each in golden.maps
+    ]
+    return max(
+        norm_difference(cells, expected.d_cells[0]),
+        norm_difference(found[tap.output], expected.d_tap[0]),
+        norm_difference(np.stack(maps), expected.d_maps),
+    )
 
 
 def _run_every_shape(model: ServedModel, golden: GoldenExample) -> None:

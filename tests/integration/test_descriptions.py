@@ -36,7 +36,7 @@ def test_output_kind_class_space_and_scores_are_told(
     told = client.describe(kind)
     assert (told.output, told.classes, told.labels) == (output, len(labels), labels)
     assert sorted(told.scores) == sorted(scores)
-    assert told.gradient_sides == ("torch",)
+    assert told.gradient_sides == ("onnx", "torch")
     assert told.batch_size == 4
 
 
@@ -62,7 +62,8 @@ def test_every_method_is_told_with_sources_taps_options_defaults_and_limits(
         assert method.summary
         assert method.source
         assert set(method.default_taps) <= {tap.name for tap in told.taps}
-        assert bool(method.default_taps) == (method.name != "fake-cam")
+        tapless = method.name in ("fake-cam", "integrated-gradients")
+        assert bool(method.default_taps) == (not tapless)
         for option in method.options:
             assert_whole(option)
 

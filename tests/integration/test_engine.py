@@ -342,7 +342,7 @@ def test_provenance_states_the_batch_shape_and_the_gradient_side(
     assert {(use.batch_size, use.map_height) for use in score.graphs} == {(1, 0), (4, 4)}
     assert {use.map_height for use in poly.graphs} == {0, 4, 8, 16, 32}
     assert score.gradient_side is GradientSide.NONE
-    assert opti.gradient_side is GradientSide.TORCH
+    assert opti.gradient_side is GradientSide.ONNX
     assert score.bundle_digest == served[0].models()[0].digest
 
 

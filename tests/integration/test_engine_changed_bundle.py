@@ -10,6 +10,7 @@ import pytest
 
 from salience_client import Client, SalienceError
 from salience_client.in_process import InProcess
+from salience_client.request import GradientSide
 from salience_service.bundle.reader import Bundle, open_bundle
 from tests.conftest import BundleOf
 from tests.support.engines import engine_over
@@ -30,8 +31,8 @@ def client(bundle: Bundle) -> Iterator[Client]:
         yield client
 
 
-def raw_map(client: Client, method: str = "score-cam") -> bytes:
-    explanation = client.explain(PICTURE, model="softmax", methods=method)
+def raw_map(client: Client, method: str = "score-cam", side: GradientSide = "auto") -> bytes:
+    explanation = client.explain(PICTURE, model="softmax", methods=method, gradient_side=side)
     return explanation.maps[0].array.tobytes()
 
 
@@ -59,5 +60,5 @@ def test_another_torch_program_in_place_of_the_verified_one_is_refused(
     shutil.copy(other.path(other.manifest.torch_program), bundle.path(program))
     for _ in range(2):
         with pytest.raises(SalienceError, match=r"manifest says|SHA-256"):
-            raw_map(client, "opti-cam")
+            raw_map(client, "opti-cam", "torch")
     assert raw_map(client)

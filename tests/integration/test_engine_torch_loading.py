@@ -10,29 +10,45 @@ import pytest
 
 from salience_service.bundle.reader import Bundle, open_bundle
 from salience_service.control import Control
+from salience_service.differentiator import Differentiator
 from salience_service.driver import Pace
 from salience_service.engine import Engine
 from salience_service.errors import BundleRefused, Cancelled, DeadlineExceeded
-from salience_service.events import FinishedMap, Progress
+from salience_service.events import FinishedMap, GradientSide, Progress
+from salience_service.gradient_sides import GradientSides
 from salience_service.image.pixels import ImageLimits
 from salience_service.model import ServedModel
-from salience_service.request import ExplainOrder, MethodCall, PreparedImage
+from salience_service.request import ExplainOrder, GradientChoice, MethodCall, PreparedImage
 from salience_service.session import Device
-from salience_service.torch_fallback import TorchGradient
 
 IMAGE = PreparedImage(np.random.default_rng(0).normal(size=(3, 32, 32)).astype(np.float32))
-CLIMB = ExplainOrder("softmax", IMAGE, (MethodCall("opti-cam", {"iterations": 2}),))
+CLIMB = ExplainOrder(
+    "softmax",
+    IMAGE,
+    (MethodCall("opti-cam", {"iterations": 2}),),
+    gradient_side=GradientChoice.TORCH,
+)
 
 
-class LoadingModel(ServedModel):
-    """A served model whose torch side loads until the test says how that ended."""
+class LoadingSides(GradientSides):
+    """The sides of a bundle, whose torch side loads until the test says how that ended."""
 
     def __init__(self, bundle: Bundle) -> None:
-        super().__init__(bundle, Device(threads=1), batch_size=4)
-        self.loading: Future[TorchGradient] = Future()
+        super().__init__(bundle, Device(threads=1))
+        self.loading: Future[Differentiator] = Future()
 
-    def torch_gradient(self) -> Future[TorchGradient]:
+    def open(self, side: GradientSide) -> Future[Differentiator]:
+        assert side is GradientSide.TORCH
         return self.loading
+
+    def load(self) -> None:
+        self.loading.set_result(super().open(GradientSide.TORCH).result())
+
+
+def loading_model(bundle: Bundle) -> tuple[ServedModel, LoadingSides]:
+    model, sides = ServedModel(bundle, Device(threads=1), batch_size=4), LoadingSides(bundle)
+    model.gradients = sides
+    return model, sides
 
 
 def engine_over(model: ServedModel) -> Engine:
@@ -40,22 +56,22 @@ def engine_over(model: ServedModel) -> Engine:
 
 
 def test_progress_is_told_at_least_twice_a_second_and_the_map_follows(tiny_bundle: Bundle) -> None:
-    model = LoadingModel(tiny_bundle)
+    model, sides = loading_model(tiny_bundle)
     engine = engine_over(model)
     began, told, maps = time.monotonic(), [], 0
     for event in engine.explain(CLIMB, Control()):
         maps += isinstance(event, FinishedMap)
-        if not model.loading.done() and isinstance(event, Progress):
+        if not sides.loading.done() and isinstance(event, Progress):
             told.append(time.monotonic())
             if len(told) == 4:
-                model.loading.set_result(ServedModel.torch_gradient(model).result())
+                sides.load()
     engine.close()
     assert maps == 1
     assert max(np.diff([began, *told])) < 0.5
 
 
 def test_who_waits_can_leave(tiny_bundle: Bundle) -> None:
-    engine, control = engine_over(LoadingModel(tiny_bundle)), Control()
+    engine, control = engine_over(loading_model(tiny_bundle)[0]), Control()
     events = engine.explain(CLIMB, control)
     while not isinstance(next(events), Progress):
         pass
@@ -66,7 +82,7 @@ def test_who_waits_can_leave(tiny_bundle: Bundle) -> None:
 
 
 def test_a_deadline_ends_the_waiting(tiny_bundle: Bundle) -> None:
-    engine, began = engine_over(LoadingModel(tiny_bundle)), time.monotonic()
+    engine, began = engine_over(loading_model(tiny_bundle)[0]), time.monotonic()
     with pytest.raises(DeadlineExceeded):
         list(engine.explain(CLIMB, Control(began + 0.6)))
     assert time.monotonic() - began < 1
@@ -76,10 +92,10 @@ def test_a_deadline_ends_the_waiting(tiny_bundle: Bundle) -> None:
 def test_a_load_that_failed_is_tried_anew(tiny_bundle: Bundle, tmp_path: Path) -> None:
     shutil.copytree(tiny_bundle.directory, tmp_path / "1")
     bundle = open_bundle(tmp_path / "1")
-    model = ServedModel(bundle, Device(threads=1), batch_size=4)
+    sides = GradientSides(bundle, Device(threads=1))
     program = bundle.path(bundle.manifest.torch_program)
     program.rename(tmp_path / "away")
     with pytest.raises(BundleRefused, match="missing"):
-        model.torch_gradient().result()
+        sides.open(GradientSide.TORCH).result()
     (tmp_path / "away").rename(program)
-    assert model.torch_gradient().result() is model.torch_gradient().result()
+    assert sides.open(GradientSide.TORCH).result() is sides.open(GradientSide.TORCH).result()

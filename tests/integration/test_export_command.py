@@ -62,12 +62,13 @@ def test_a_torch_export_prints_taps_parity_files_and_seconds(contract: str, tmp_
     assert lines[1:4] == ["taps:", "  features.4  12×16×16", "  features.7  16×8×8"]
     assert lines[4].startswith("parity: ")
     assert "of at most 1e-04 (logits " in lines[4]
-    assert "  weights.bin  18.0 KiB" in lines
+    assert lines[5].startswith("gradients: ")
+    assert lines[5].endswith(" of at most 3e-02, by norms")
+    manifest = open_bundle(out / "vgg" / "2").manifest
+    weights = next(file for file in manifest.files if file.path == "weights.bin")
+    assert f"  weights.bin  {weights.size / 1024:.1f} KiB" in lines
     assert lines[-1].startswith(f"written to {out / 'vgg' / '2'} in ")
-    assert [tap.name for tap in open_bundle(out / "vgg" / "2").manifest.taps] == [
-        "features.4",
-        "features.7",
-    ]
+    assert [tap.name for tap in manifest.taps] == ["features.4", "features.7"]
 
 
 def test_an_onnx_export_prints_one_json_object(
@@ -86,6 +87,7 @@ def test_an_onnx_export_prints_one_json_object(
     assert said["classes"] == 5
     assert [tap["name"] for tap in said["taps"]] == [tap.name for tap in bundle.manifest.taps]
     assert said["parity"]["worst"] <= 1e-4
+    assert 0 < said["parity"]["gradient"] <= 3e-2
     assert {file["path"]: file["bytes"] for file in said["files"]} == {
         file.path: file.size for file in bundle.manifest.files
     }

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from salience_client import Client, Method
+from salience_client import Client, Method, NotPossible
 from salience_service.bundle.reader import open_bundle
 from tests.support.engines import client_over
 
@@ -92,13 +92,26 @@ def test_an_imported_file_answers_every_method_that_needs_no_gradient(served: Se
         assert all(np.isfinite(found.scores[score]) for score in ("ad", "ai", "ag"))
 
 
-def test_an_imported_file_says_that_gradients_need_the_torch_module(served: Served) -> None:
+def test_an_imported_file_answers_gradient_methods_with_no_torch_module(served: Served) -> None:
     name, client = served
     told = client.describe(name)
-    available = {method.name: method.available for method in told.methods}
-    assert available == {
-        "fake-cam": True, "score-cam": True, "poly-cam": True, "opti-cam": False,
-    }  # fmt: skip
-    assert told.gradient_sides == ()
+    assert all(method.available for method in told.methods)
+    assert told.gradient_sides == ("onnx",)
     assert (told.output, told.classes) == ("softmax", 1000)
     assert told.input.colour_order == ("bgr" if name == "squeezenet1.1" else "rgb")
+    data, true_class = photographs()[0]
+    methods = [
+        Method("opti-cam", iterations=3),
+        "grad-cam",
+        "hires-cam",
+        Method("integrated-gradients", steps=3),
+    ]
+    answer = client.explain(data, model=name, methods=methods, targets=true_class, scores=["ad"])
+    for found in answer.maps:
+        assert found.provenance.gradient_side == "onnx"
+        assert found.array.shape == (224, 224)
+        assert np.isfinite(found.array).all()
+        assert not found.is_degenerate
+        assert found.scores is not None
+    with pytest.raises(NotPossible, match="export it from a torch module"):
+        client.explain(data, model=name, methods="grad-cam", gradient_side="torch")

@@ -1,4 +1,4 @@
-"""torch may be absent: the server then serves all but gradients, and else it is loaded late."""
+"""torch may be absent: the server then serves all but torch's side, and else it is loaded late."""
 
 import re
 import shutil
@@ -10,28 +10,40 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from salience_client import Client, NotPossible, Preprocessed
+from salience_client import Client, Method, NotPossible, Preprocessed
+from salience_service.bundle.manifest import GraphRole
 from salience_service.bundle.reader import Bundle
+from tests.support.bundles import without
+from tests.support.engines import client_over
+from tests.support.environments import environment_of
 
-NO_TORCH = "import sys; sys.modules['torch'] = None\n"  # any import of torch now fails
-SERVE = NO_TORCH + "from salience_client.cli import main; main()"
 IMAGE = Preprocessed(np.random.default_rng(0).normal(size=(3, 32, 32)).astype(np.float32))
+GRADIENTS = (GraphRole.GRADIENT, GraphRole.MASKED_GRADIENT)
+GRADIENT_METHODS = ["opti-cam", "grad-cam", "hires-cam", "integrated-gradients"]
 SOON_SECONDS = 60
 
 
 @pytest.fixture(scope="module")
 def models(tiny_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A models directory with one bundle, which has a torch program."""
+    """A bundle with gradient graphs and a torch program, and its twin without the graphs."""
     directory = tmp_path_factory.mktemp("served")
     shutil.copytree(tiny_bundle.directory, directory / "softmax" / "1")
+    without(tiny_bundle, directory / "plain" / "1", *GRADIENTS, name="plain")
     return directory
 
 
 @pytest.fixture(scope="module")
-def client(models: Path) -> Iterator[Client]:
-    """A client of `salience serve` in a process in which torch cannot be imported."""
+def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The interpreter of a virtual environment with `salience[service]` and nothing else."""
+    own = ("salience", "salience_client", "salience_service")
+    return environment_of("salience[service]", own, tmp_path_factory.mktemp("environment"))
+
+
+@pytest.fixture(scope="module")
+def client(models: Path, python: Path) -> Iterator[Client]:
+    """A client of `salience serve` in that environment."""
     process = subprocess.Popen(
-        [sys.executable, "-c", SERVE, "serve", str(models), "--address", "127.0.0.1:0"],
+        [python, "-m", "salience_client.cli", "serve", models, "--address", "127.0.0.1:0"],
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -47,6 +59,16 @@ def client(models: Path) -> Iterator[Client]:
         process.stdout.close()
 
 
+@pytest.mark.parametrize("package", ["torch", "salience_export", "onnxscript", "pytest", "pip"])
+def test_the_environment_has_what_a_server_needs_and_no_more(python: Path, package: str) -> None:
+    served = subprocess.run([python, "-c", "import salience_service.rpc.server"], check=False)
+    assert served.returncode == 0
+    found = subprocess.run(
+        [python, "-c", f"import {package}"], capture_output=True, text=True, check=False
+    )
+    assert f"No module named '{package}'" in found.stderr
+
+
 def test_a_server_without_torch_answers_the_methods_of_rows_with_scores(client: Client) -> None:
     methods = ["fake-cam", "score-cam", "poly-cam"]
     answer = client.explain(IMAGE, model="softmax", methods=methods, scores=["ad", "ai", "ag"])
@@ -57,17 +79,48 @@ def test_a_server_without_torch_answers_the_methods_of_rows_with_scores(client: 
         assert found.provenance.gradient_side == "none"
 
 
-def test_a_server_without_torch_says_what_opti_cam_needs(client: Client) -> None:
+def test_a_server_without_torch_answers_gradient_methods_as_torch_does(
+    client: Client, tiny_bundle: Bundle
+) -> None:
+    methods = [Method("opti-cam", iterations=1), *GRADIENT_METHODS[1:]]
+    answer = client.explain(IMAGE, model="softmax", methods=methods, scores=["ad", "ai", "ag"])
+    with client_over(tiny_bundle) as here:
+        expected = here.explain(IMAGE, model="softmax", methods=methods, gradient_side="torch")
+    for found, by_torch in zip(answer.maps, expected.maps, strict=True):
+        assert found.provenance.gradient_side == "onnx"
+        assert by_torch.provenance.gradient_side == "torch"
+        assert found.scores is not None
+        np.testing.assert_allclose(found.array, by_torch.array, rtol=0, atol=1e-4)
+
+
+def test_a_whole_opti_cam_needs_no_torch(client: Client) -> None:
+    (found,) = client.explain(IMAGE, model="softmax", methods="opti-cam").maps
+    assert found.iterations is not None
+    assert found.iterations > 1
+    assert not found.is_degenerate
+
+
+def test_a_server_without_torch_says_what_the_torch_side_needs(client: Client) -> None:
     with pytest.raises(NotPossible, match=r"no torch.*install salience\[torch\]"):
-        client.explain(IMAGE, model="softmax", methods="opti-cam")
+        client.explain(IMAGE, model="softmax", methods="opti-cam", gradient_side="torch")
+    with pytest.raises(NotPossible, match=r"no gradient graphs.*or: .*salience\[torch\]"):
+        client.explain(IMAGE, model="plain", methods="grad-cam")
 
 
-def test_a_server_without_torch_lists_opti_cam_as_not_available(client: Client) -> None:
+def test_a_server_without_torch_lists_what_it_can_answer(client: Client) -> None:
     told = client.describe("softmax")
-    (opti,) = (method for method in told.methods if method.name == "opti-cam")
-    assert not opti.available
-    assert "salience[torch]" in opti.unavailable_reason
+    assert told.gradient_sides == ("onnx",)
+    assert all(method.available for method in told.methods)
+
+
+def test_without_gradient_graphs_gradient_methods_are_listed_with_the_remedy(
+    client: Client,
+) -> None:
+    told = client.describe("plain")
     assert told.gradient_sides == ()
+    lost = {m.name: m.unavailable_reason for m in told.methods if not m.available}
+    assert sorted(lost) == sorted(GRADIENT_METHODS)
+    assert all("salience[torch]" in reason for reason in lost.values())
 
 
 def modules_after(program: str, *arguments: str) -> set[str]:
@@ -85,14 +138,14 @@ def modules_after(program: str, *arguments: str) -> set[str]:
     return set(done.stdout.split())
 
 
-def test_an_engine_that_answers_score_cam_never_loads_torch(models: Path) -> None:
-    """With torch installed: it is loaded for gradients, not for being there."""
+def test_an_engine_that_answers_from_graphs_never_loads_torch(models: Path) -> None:
+    """With torch installed: it is loaded for its own side, not for being there."""
     program = """
 import numpy as np
 from salience_client import Client, Preprocessed, open_in_process
 with Client(open_in_process(sys.argv[1], threads=1)) as client:
     image = Preprocessed(np.ones((3, 32, 32), np.float32))
-    answer = client.explain(image, model="softmax", methods=["score-cam", "poly-cam"])
+    answer = client.explain(image, model="softmax", methods=["score-cam", "grad-cam"])
     assert len(answer.maps) == 2
 """
     loaded = modules_after(program, str(models))

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from salience_service.bundle.manifest import OutputKind
 from salience_service.methods.probe import (
     Base,
+    GradientAnswer,
+    Gradients,
     MapGradient,
     MapGradientAnswer,
     Partial,
@@ -97,8 +99,8 @@ class Scene:
             {tap: self.features(tap).float().numpy() for tap in taps},
             logits.float().numpy(),
             target,
-            self.image.shape[1],
-            self.image.shape[2],
+            self.image.float().numpy(),
+            self.fill.float().numpy(),
         )
 
 
@@ -112,7 +114,7 @@ class Heard:
     rows: int = 0
     gradients: int = 0
     values: list[float] = field(default_factory=list)
-    probes: list[Rows | MapGradient] = field(default_factory=list)
+    probes: list[Rows | MapGradient | Gradients] = field(default_factory=list)
 
 
 def hear(run, scene: Scene, target: Target) -> Heard:
@@ -163,7 +165,11 @@ def _row_answers(rows: Rows, scene: Scene) -> RowAnswers:
     return RowAnswers(logits.float().numpy())
 
 
-def _gradient_answer(probe: MapGradient, scene: Scene, target: Target) -> MapGradientAnswer:
+def _gradient_answer(
+    probe: MapGradient | Gradients, scene: Scene, target: Target
+) -> MapGradientAnswer | GradientAnswer:
+    if isinstance(probe, Gradients):
+        return _gradients_answer(probe, scene, target)
     image_map = torch.from_numpy(probe.map.copy()).to(scene.image.dtype).requires_grad_()
     mask = _unit_masks(image_map[None], scene, normalise=True)[0]
     logits = scene.network((scene.fill + mask * (scene.image - scene.fill))[None])[0]
@@ -171,3 +177,17 @@ def _gradient_answer(probe: MapGradient, scene: Scene, target: Target) -> MapGra
     (gradient,) = torch.autograd.grad((logits * cotangent).sum(), image_map)
     value = float(target.value(logits.detach().numpy()))
     return MapGradientAnswer(value, gradient.float().numpy())
+
+
+def _gradients_answer(probe: Gradients, scene: Scene, target: Target) -> GradientAnswer:
+    image = torch.from_numpy(probe.image.copy()).to(scene.image.dtype).requires_grad_()
+    features = scene.network.taps(image[None])
+    logits = scene.network.head(features["coarse"].flatten(1))[0]
+    cotangent = torch.from_numpy(target.cotangent(len(logits))).to(logits.dtype)
+    ends = [image, *(features[tap] for tap in probe.taps)]
+    own, *others = torch.autograd.grad((logits * cotangent).sum(), ends)
+    return GradientAnswer(
+        float(target.value(logits.detach().numpy())),
+        own.float().numpy() if probe.of_image else None,
+        {tap: each[0].float().numpy() for tap, each in zip(probe.taps, others, strict=True)},
+    )

@@ -1,6 +1,7 @@
 """A tiny but whole bundle, built by hand with onnx.helper, for tests of what reads bundles."""
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from salience_service.bundle.manifest import (
     Tap,
 )
 from salience_service.bundle.manifest_json import to_json
+from salience_service.bundle.reader import Bundle, open_bundle
 
 CLASSES, CHANNELS, SIDE, TAP_CHANNELS, OPSET = 3, 3, 8, 2, 18
 WEIGHTS_FILE = "weights.bin"
@@ -80,6 +82,37 @@ def listed_files(directory: Path) -> tuple[BundleFile, ...]:
 
 def write_manifest(directory: Path, manifest: Manifest) -> None:
     (directory / "manifest.json").write_text(to_json(manifest), encoding="utf-8")
+
+
+def without(
+    bundle: Bundle, directory: Path, *lost: GraphRole, program: bool = True, name: str = ""
+) -> Bundle:
+    """A twin of a bundle, of another name if one is given, that lacks graphs, or its program.
+
+    Args:
+        bundle: a real one; its files are linked, not copied.
+        directory: where the twin goes; it does not exist yet.
+        lost: graphs of these roles are named no more.
+        program: whether the torch program is kept.
+        name: the twin's name, or empty for the same.
+    """
+    graphs = tuple(graph for graph in bundle.manifest.graphs if graph.role not in lost)
+    dropped = {graph.path for graph in bundle.manifest.graphs} - {graph.path for graph in graphs}
+    if not program:
+        dropped.add(bundle.manifest.torch_program)
+    files = tuple(file for file in bundle.manifest.files if file.path not in dropped)
+    directory.mkdir(parents=True)
+    for file in files:
+        (directory / file.path).hardlink_to(bundle.directory / file.path)
+    manifest = replace(
+        bundle.manifest,
+        name=name or bundle.manifest.name,
+        graphs=graphs,
+        files=files,
+        torch_program=bundle.manifest.torch_program if program else "",
+    )
+    write_manifest(directory, manifest)
+    return open_bundle(directory)
 
 
 def external_weight(location: str = WEIGHTS_FILE, **entries: str) -> TensorProto:
@@ -141,6 +174,37 @@ def masked_model() -> onnx.ModelProto:
     return _model(graph)
 
 
+def add_gradients(directory: Path) -> None:
+    """Gives the bundle graphs for gradients, whose numbers are no one's, and a golden example."""
+    forward, masked = forward_model(), masked_model()
+    for model in (forward, masked):
+        model.graph.input.append(_value("cotangent", ["N", CLASSES]))
+    ends = {"images": "d_images", "conv_out": "d_conv_out"}
+    for source, name in ends.items():
+        forward.graph.node.append(helper.make_node("Neg", [source], [name]))
+        forward.graph.output.append(_value(name, None))
+    masked.graph.node.append(helper.make_node("Neg", ["maps"], ["d_maps"]))
+    masked.graph.output.append(_value("d_maps", ["N", "h", "w"]))
+    onnx.save(forward, directory / "gradient.onnx")
+    onnx.save(masked, directory / "masked_gradient.onnx")
+    np.savez(directory / "golden.npz", **golden_arrays(), **golden_gradients())
+    manifest = tiny_manifest(directory)
+    roles = (GraphRole.GRADIENT, GraphRole.MASKED_GRADIENT)
+    graphs = tuple(Graph(role, f"{role.value}.onnx", OPSET) for role in roles)
+    write_manifest(directory, replace(manifest, graphs=manifest.graphs + graphs))
+
+
+def golden_gradients() -> dict[str, np.ndarray]:
+    """What a golden example holds besides where its bundle has graphs for gradients."""
+    return {
+        "cotangent": np.ones((1, CLASSES), np.float32),
+        "d_cells": np.ones((1, CHANNELS, SIDE, SIDE), np.float32),
+        "d_tap": np.ones((1, TAP_CHANNELS, SIDE, SIDE), np.float32),
+        "d_maps": np.ones((2, 4, 4), np.float32),
+        "gradient_tolerance": np.array([0.05], np.float32),
+    }
+
+
 def golden_arrays() -> dict[str, np.ndarray]:
     random = np.random.default_rng(1)
 
@@ -164,7 +228,7 @@ def _head() -> TensorProto:
     return numpy_helper.from_array(weights, "head")
 
 
-def _value(name: str, shape: list, kind: int = TensorProto.FLOAT) -> onnx.ValueInfoProto:
+def _value(name: str, shape: list | None, kind: int = TensorProto.FLOAT) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, kind, shape)
 
 

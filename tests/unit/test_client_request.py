@@ -55,6 +55,7 @@ def test_everything_that_can_be_said_is_in_the_message():
         scale="raw",
         overlay_alpha=0.25,
         partial_maps=False,
+        gradient_side="torch",
     )
 
     assert request.version == "2"
@@ -75,6 +76,19 @@ def test_everything_that_can_be_said_is_in_the_message():
         overlay_alpha=0.25,
     )
     assert request.no_partial_maps
+    assert request.gradient_side == map_pb2.GRADIENT_SIDE_TORCH
+
+
+@pytest.mark.parametrize(
+    ("word", "number"),
+    [
+        ("auto", map_pb2.GRADIENT_SIDE_UNSPECIFIED),
+        ("onnx", map_pb2.GRADIENT_SIDE_ONNX),
+        ("torch", map_pb2.GRADIENT_SIDE_TORCH),
+    ],
+)
+def test_every_gradient_side_has_its_word(word, number):
+    assert ask(gradient_side=word).gradient_side == number
 
 
 def test_one_target_and_one_score_need_no_list():
@@ -100,6 +114,7 @@ def test_every_encoding_has_its_word(encoding):
         ({"geometry": "unspecified"}, "is no map geometry"),
         ({"scores": ["auc"]}, "'auc' is no score: use ad, ai, ag"),
         ({"fill": "white"}, "'white' is no fill"),
+        ({"gradient_side": "none"}, "'none' is no gradient side: use one of auto, onnx, torch"),
         ({"targets": [-1]}, "-1 is no class index"),
         ({"targets": [1.5]}, "a target cannot be a float"),
         ({"targets": [True]}, "a target cannot be a bool"),

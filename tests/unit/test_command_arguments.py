@@ -12,6 +12,7 @@ from salience_client.commands.arguments import (  # noqa: E402
     methods_of,
     scalar_of,
     scores_of,
+    side_of_word,
 )
 
 
@@ -105,3 +106,14 @@ def test_scores_are_read():
     assert scores_of("") == []
     with pytest.raises(typer.BadParameter, match="'auc' is no score"):
         scores_of("ad,auc")
+
+
+@pytest.mark.parametrize("word", ["auto", "onnx", "torch"])
+def test_a_gradient_side_is_read(word):
+    assert side_of_word(word) == word
+
+
+@pytest.mark.parametrize("word", ["", "none", "ONNX"])
+def test_a_gradient_side_that_is_none_is_wrong_usage(word):
+    with pytest.raises(typer.BadParameter, match="give one of auto, onnx, torch"):
+        side_of_word(word)

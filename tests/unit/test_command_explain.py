@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from salience.v1 import explanation_service_pb2_grpc as pb_grpc
+from salience.v1 import map_pb2
 from tests.support import fake_answers as fake
 
 Image = pytest.importorskip("PIL.Image")
@@ -148,6 +149,7 @@ def test_everything_said_is_in_the_request(photo, address):
         address,
         *("--method", "poly-cam", "--option", "poly-cam.weights=plus", "--tap", "poly-cam=a,b"),
         *("--target", "top:3", "--fill", "black", "--score-fill", "blur:31,4", "--scores", "ag"),
+        *("--gradient-side", "torch"),
         *("--model-version", "2"),
     )
 
@@ -161,6 +163,7 @@ def test_everything_said_is_in_the_request(photo, address):
     assert asked.score_fill.blur.kernel == 31
     assert asked.version == "2"
     assert asked.no_partial_maps
+    assert asked.gradient_side == map_pb2.GRADIENT_SIDE_TORCH
 
 
 def test_a_dicom_file_is_known_by_its_mark(tmp_path, address):
@@ -180,6 +183,7 @@ def test_models_are_listed_and_described(address):
     assert fake.DIGEST[:12] in listed
     assert "input   3×4×6 rgb, resized by short-side" in described
     assert "not here: export it with torch" in described
+    assert "gradients by torch" in described
     assert "integer 0 to 64" in described
 
 

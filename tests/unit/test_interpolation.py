@@ -12,6 +12,7 @@ from salience_service.interpolation import (
     sampling_matrix,
     unit_range,
     upsample,
+    upsample_back,
 )
 
 RNG = np.random.default_rng(4)
@@ -76,3 +77,14 @@ def test_the_unit_range_is_taken_map_by_map() -> None:
     assert (got[4] == 0).all()
     one = maps[3].astype(np.float64)
     np.testing.assert_allclose(got[3], (one - one.min()) / np.ptp(one), atol=1e-6)
+
+
+@pytest.mark.parametrize(("small", "large"), SIZES)
+def test_the_way_back_is_the_gradient_of_the_way_up(small: int, large: int) -> None:
+    leaf = torch.zeros(2, 1, small, small + 1, dtype=torch.float64, requires_grad=True)
+    gradient = RNG.normal(size=(2, large, large + 3)).astype(np.float32)
+    up = functional.interpolate(leaf, (large, large + 3), mode="bilinear")[:, 0]
+    (wanted,) = torch.autograd.grad(up, leaf, torch.from_numpy(gradient).double())
+    got = upsample_back(gradient, small, small + 1)
+    assert got.dtype == np.float32
+    np.testing.assert_allclose(got, wanted[:, 0].numpy(), rtol=1e-4, atol=1e-3)

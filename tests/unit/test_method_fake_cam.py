@@ -12,7 +12,8 @@ from tests.support.answering import class_target
 @pytest.mark.parametrize(("height", "width"), [(4, 7), (224, 224)])
 def test_fake_cam_equals_its_oracle_and_asks_nothing(height: int, width: int) -> None:
     method = METHODS["fake-cam"]
-    base = Base({}, np.zeros(3, np.float32), class_target(1), height, width)
+    image = np.zeros((3, height, width), np.float32)
+    base = Base({}, np.zeros(3, np.float32), class_target(1), image, image)
     with pytest.raises(StopIteration) as end:
         next(method.run(base, method.options()))
     image_map = end.value.value.map

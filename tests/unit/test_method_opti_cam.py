@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from salience_service.errors import ComputeFailed
+from salience_service.errors import ComputeFailed, InvalidRequest
 from salience_service.interpolation import unit_range
 from salience_service.methods.adam import Adam
 from salience_service.methods.asking import climbed
@@ -19,6 +19,7 @@ from salience_service.methods.opti_cam import (
     plateau,
     still,
 )
+from salience_service.methods.options import resolve
 from salience_service.methods.probe import MapGradientAnswer, Outcome, Partial
 from tests.oracle.opti_cam import objective
 from tests.oracle.opti_cam import opti_cam as oracle
@@ -155,7 +156,37 @@ def test_a_plateau_stops_early_and_says_so() -> None:
 def test_a_plateau_is_thirty_values_that_gain_less_than_a_ten_thousandth(
     values: list[float], ended: bool
 ) -> None:
-    assert plateau(values) is ended
+    assert plateau(values, 30) is ended
+
+
+def test_patience_is_how_many_values_a_plateau_lasts() -> None:
+    values = [1.0] + [1.0 + 0.9e-4] * 10
+    assert plateau(values, 10)
+    assert not plateau(values, 11)
+    assert not plateau([1.0] + [1.0 + 1.1e-4] * 10, 10)
+
+
+def test_less_patience_stops_earlier_and_thirty_is_the_default() -> None:
+    short, default = explained(SMOOTH, iterations=1000, patience=10), explained(SMOOTH)
+    assert OptiCamOptions().patience == 30
+    assert short.outcome.converged
+    assert short.outcome.iterations < default.outcome.iterations
+    assert short.outcome.iterations == short.gradients - 1
+    assert max(short.values) == max(default.values[: short.gradients])
+
+
+@pytest.mark.parametrize("patience", [0, 1001, 2.5])
+def test_a_patience_outside_its_limits_is_refused(patience: float) -> None:
+    with pytest.raises(InvalidRequest, match=r"option patience is .*from 1 to 1000 \(default 30\)"):
+        resolve(OptiCamOptions, {"patience": patience})
+
+
+def test_the_papers_stop_is_deaf_to_patience() -> None:
+    run = opti_cam(
+        SMOOTH.base(class_target(CLASS), "coarse"), OptiCamOptions(stop="paper", patience=1)
+    )
+    _, outcome = _told(run, [1.0, 1.0 + 1e-6, 1.0 + 2e-6, 1.0 + 2e-6])
+    assert outcome.iterations == 3
 
 
 def test_the_papers_stop_is_a_change_below_1e_10() -> None:

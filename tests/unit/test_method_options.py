@@ -11,7 +11,7 @@ from salience_service.methods.poly_cam import PolyCamOptions
 
 def test_what_is_not_named_keeps_its_default() -> None:
     found = as_scalars(resolve(OptiCamOptions, {"iterations": 7}))
-    assert found == {"learning_rate": 0.1, "iterations": 7, "stop": "plateau"}
+    assert found == {"learning_rate": 0.1, "iterations": 7, "stop": "plateau", "patience": 30}
 
 
 def test_an_integer_is_taken_where_a_number_is_asked_for() -> None:
@@ -61,7 +61,7 @@ def test_a_refusal_stays_short_whatever_was_sent(given: dict[str, str | int]) ->
 
 
 def test_descriptions_tell_types_limits_and_choices() -> None:
-    rate, iterations, stop = describe(OptiCamOptions)
+    rate, iterations, stop, _ = describe(OptiCamOptions)
     assert (rate.name, rate.kind, rate.default) == ("learning_rate", OptionKind.NUMBER, 0.1)
     assert (rate.minimum, rate.maximum) == (1e-4, 10)
     assert (iterations.kind, iterations.minimum, iterations.maximum) == (

@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-from salience_service.errors import BundleRefused, ComputeFailed
+from salience_service.errors import BundleRefused, ComputeFailed, NotPossible
+from salience_service.session import Stop
 from salience_service.torch_fallback import TorchGradient, torch_is_installed
 from tests.oracle.masked_gradient import masked_gradient, masked_value
 from tests.support.torch_programs import (
@@ -46,6 +47,12 @@ def task(seed: int, h: int = 3, w: int = 4) -> tuple[np.ndarray, ...]:
     return image - fill, fill, numbers(seed + 2, h, w), numbers(seed + 3, CLASSES)
 
 
+def to_image(side: TorchGradient, image: np.ndarray, cotangent: np.ndarray):
+    """The logits, and the gradient to the image."""
+    logits, gradients = side.gradient(image, cotangent, ("images",), Stop())
+    return logits, gradients["images"]
+
+
 def doubles(*arrays: np.ndarray) -> list[torch.Tensor]:
     return [torch.from_numpy(array).double() for array in arrays]
 
@@ -62,7 +69,7 @@ def test_the_gradient_of_a_masked_row_equals_float64(side, seed, h, w):
     given = task(seed, h, w)
     network = small_network().double()
     value, expected = masked_gradient(network, *doubles(*given))
-    logits, gradient = side.masked_gradient(*given)
+    logits, gradient = side.masked_gradient(*given, Stop())
     assert (logits.dtype, gradient.dtype) == (np.float32, np.float32)
     assert logits @ given[3] == pytest.approx(float(value), rel=1e-5, abs=1e-6)
     assert_close(gradient, expected)
@@ -88,7 +95,7 @@ def test_the_gradient_of_an_image_equals_float64(side):
     leaf = torch.from_numpy(image).double().requires_grad_()
     expected_logits = small_network().double()(leaf[None])[0]
     expected_logits.backward(torch.from_numpy(cotangent).double())
-    logits, gradient = side.gradient(image, cotangent)
+    logits, gradient = to_image(side, image, cotangent)
     np.testing.assert_allclose(logits, expected_logits.detach().numpy(), atol=1e-6)
     assert leaf.grad is not None
     assert_close(gradient, leaf.grad)
@@ -98,15 +105,17 @@ def test_the_gradient_of_an_image_equals_float64(side):
 def test_a_flat_map_has_the_logits_of_the_fill_and_a_gradient_of_zeros(side, level):
     difference, fill, image_map, cotangent = task(3)
     logits, gradient = side.masked_gradient(
-        difference, fill, np.full_like(image_map, level), cotangent
+        difference, fill, np.full_like(image_map, level), cotangent, Stop()
     )
     np.testing.assert_array_equal(gradient, np.zeros((3, 4), np.float32))
-    np.testing.assert_array_equal(logits, side.gradient(fill, cotangent)[0])
+    np.testing.assert_array_equal(logits, to_image(side, fill, cotangent)[0])
 
 
 def test_a_map_of_one_pixel_is_flat(side):
     difference, fill, _, cotangent = task(3)
-    _, gradient = side.masked_gradient(difference, fill, np.ones((1, 1), np.float32), cotangent)
+    _, gradient = side.masked_gradient(
+        difference, fill, np.ones((1, 1), np.float32), cotangent, Stop()
+    )
     assert gradient.tolist() == [[0.0]]
 
 
@@ -114,14 +123,14 @@ def test_the_same_call_gives_the_same_bits_from_any_thread(side):
     given, answers = task(4), []
 
     def ask() -> None:
-        answers.append(side.masked_gradient(*given))
+        answers.append(side.masked_gradient(*given, Stop()))
 
     threads = [threading.Thread(target=ask) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    side.gradient(numbers(9, 3, SIDE, SIDE), given[3])
+    to_image(side, numbers(9, 3, SIDE, SIDE), given[3])
     ask()
     assert len(answers) == 5
     for logits, gradient in answers[1:]:
@@ -134,7 +143,7 @@ def test_what_is_handed_in_is_left_as_it_was_and_may_be_read_only(side):
     kept = deepcopy(given)
     for array in given:
         array.setflags(write=False)
-    side.masked_gradient(*given)
+    side.masked_gradient(*given, Stop())
     for array, before in zip(given, kept, strict=True):
         np.testing.assert_array_equal(array, before)
 
@@ -161,12 +170,59 @@ def test_a_network_that_needs_its_memory_order_is_served_in_it(tmp_path):
     leaf = torch.from_numpy(image).double().requires_grad_()
     network.double()(leaf[None])[0].backward(torch.from_numpy(cotangent).double())
     assert leaf.grad is not None
-    assert_close(TorchGradient(path, 1).gradient(image, cotangent)[1], leaf.grad)
+    assert_close(to_image(TorchGradient(path, 1), image, cotangent)[1], leaf.grad)
+
+
+class Tapped(nn.Module):
+    """The small network with two of its layers put out, on the way to the logits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = small_network()
+
+    def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
+        first = self.network[:3](image)
+        second = self.network[3:5](first)
+        return {"logits": self.network[5:](second), "tap_0": first, "tap_1": second}
+
+
+@pytest.fixture(scope="module")
+def tapped(tmp_path_factory) -> TorchGradient:
+    path = tmp_path_factory.mktemp("program") / "program.pt2"
+    return TorchGradient(write_program(path, Tapped().eval(), torch.zeros(1, 3, 8, 8)), 1)
+
+
+def test_the_gradients_of_taps_equal_float64(tapped):
+    image, cotangent = numbers(1, 3, SIDE, SIDE), numbers(2, CLASSES)
+    leaf = torch.from_numpy(image).double().requires_grad_()
+    outputs = Tapped().eval().double()(leaf[None])
+    ends = [outputs["tap_1"], leaf, outputs["tap_0"]]
+    value = outputs["logits"][0] @ torch.from_numpy(cotangent).double()
+    expected = torch.autograd.grad(value, ends)
+    _, found = tapped.gradient(image, cotangent, ("tap_1", "images", "tap_0"), Stop())
+    assert list(found) == ["tap_1", "images", "tap_0"]
+    assert found["tap_1"].shape == (4, 3, 3)
+    for gradient, exact in zip(found.values(), expected, strict=True):
+        assert gradient.flags["C_CONTIGUOUS"]
+        assert_close(gradient, exact.reshape(gradient.shape))
+
+
+def test_a_program_with_taps_masks_as_one_without(tapped, side):
+    given = task(6)
+    for found, expected in zip(
+        tapped.masked_gradient(*given, Stop()), side.masked_gradient(*given, Stop()), strict=True
+    ):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_a_tap_that_an_older_program_does_not_know_is_refused_with_a_remedy(side):
+    with pytest.raises(NotPossible, match="no gradient to 1 of the taps: export the model again"):
+        side.gradient(numbers(1, 3, SIDE, SIDE), numbers(2, CLASSES), ("images", "tap_0"), Stop())
 
 
 def test_an_image_of_another_size_fails_without_a_stack(side):
     with pytest.raises(ComputeFailed, match="torch failed"):
-        side.gradient(numbers(1, 5, SIDE, SIDE), numbers(2, CLASSES))
+        to_image(side, numbers(1, 5, SIDE, SIDE), numbers(2, CLASSES))
 
 
 def test_a_program_with_a_pickle_is_refused(tmp_path):
@@ -238,4 +294,4 @@ def test_programs_that_are_asked_for_at_once_all_load(tmp_path):
     with ThreadPoolExecutor(len(paths)) as threads:
         sides = list(threads.map(lambda path: TorchGradient(path, 1), paths))
     image, cotangent = numbers(1, 3, SIDE, SIDE), numbers(2, CLASSES)
-    assert len({side.gradient(image, cotangent)[1].tobytes() for side in sides}) == 1
+    assert len({to_image(side, image, cotangent)[1].tobytes() for side in sides}) == 1

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from salience_service.bundle.program import MAX_ENTRIES, check_program, read_program
 from salience_service.errors import BundleRefused
@@ -429,12 +430,40 @@ def test_an_argument_that_is_not_plain_is_refused(plain, tmp_path, argument):
     assert f"the field '{argument}'" in refused_entries(tmp_path, edited(plain, MODEL, change))
 
 
-def test_a_program_of_two_outputs_is_refused(plain, tmp_path):
+def test_an_output_that_is_not_declared_is_refused(plain, tmp_path):
     def change(tree: dict) -> None:
         outputs = tree["graph_module"]["signature"]["output_specs"]
         outputs.append(outputs[0])
 
     assert "must take one image" in refused_entries(tmp_path, edited(plain, MODEL, change))
+
+
+class Tapped(nn.Module):
+    """A network that puts out logits, and features under a name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+        self.network = small_network()
+
+    def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
+        features = self.network[:5](image)
+        return {"logits": self.network[5:](features), self.name: features}
+
+
+def test_taps_beside_the_logits_are_let_through_under_their_names(tmp_path):
+    path = tmp_path / "program.pt2"
+    path.write_bytes(packed(plain_entries(Tapped("tap_12").eval(), IMAGE)))
+    program = torch.export.load(io.BytesIO(read_program(path)))
+    assert list(program.module()(IMAGE)) == ["logits", "tap_12"]
+
+
+@pytest.mark.parametrize("name", ["tap_", "tap_x", "features", "tap_1]", 'tap_1\\"', "tap_1\n"])
+def test_an_output_of_another_name_is_refused(tmp_path, name):
+    entries = plain_entries(Tapped(name).eval(), IMAGE)
+    assert "cannot stand in the field out_spec" in refused_entries(tmp_path, entries).replace(
+        "'", ""
+    )
 
 
 @pytest.mark.parametrize(

@@ -158,25 +158,60 @@ def test_weights_of_another_type_are_converted_and_it_is_said() -> None:
     assert source.changes == ("weights converted from torch.float64 to float32",)
 
 
+def loaded(source: SourceModel) -> torch.export.ExportedProgram:
+    return torch.export.load(io.BytesIO(source.torch_program or b""))
+
+
 def test_the_program_gives_the_networks_logits_and_gradient() -> None:
     network = networks.vgg_net()
-    source = opened(network)
-    program = torch.export.load(io.BytesIO(source.torch_program or b"")).module()
+    program = loaded(opened(network)).module()
     image, twin = images(1).requires_grad_(), images(1).requires_grad_()
-    logits, expected = program(image), network(twin)
+    logits, expected = program(image)[LOGITS], network(twin)
     torch.testing.assert_close(logits, expected, rtol=0, atol=1e-5)
     (gradient,) = torch.autograd.grad(logits[0, 3], image)
     (expected_gradient,) = torch.autograd.grad(expected[0, 3], twin)
     torch.testing.assert_close(gradient, expected_gradient, rtol=0, atol=1e-5)
 
 
-def test_the_programs_batch_norms_are_folded(calls: SourceModel) -> None:
-    program = torch.export.load(io.BytesIO(calls.torch_program or b""))
+def test_the_programs_batch_norms_are_folded_but_behind_a_tap(calls: SourceModel) -> None:
+    program = loaded(calls)
     targets = [str(node.target) for node in program.graph.nodes if node.op == "call_function"]
     assert "aten.conv2d.default" in targets
-    assert not [target for target in targets if "batch_norm" in target]
+    # Of six, the one behind the tap layer1.conv2: folded, the tap would put out something else.
+    assert [target for target in targets if "batch_norm" in target] == ["aten.batch_norm.default"]
     expected = calls.reference(images(1).numpy()).logits
-    np.testing.assert_allclose(program.module()(images(1)).detach(), expected, atol=1e-5)
+    np.testing.assert_allclose(program.module()(images(1))[LOGITS].detach(), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("network", "taps"),
+    [
+        (networks.residual_net(), ("layer1.conv2", "layer2.relu#0", "layer2.relu#1", "layer3")),
+        (networks.residual_net(), ("layer3", "layer3.bn2")),
+        (networks.seeded(networks.BatchNormThenInPlace), ("conv", "norm", "act")),
+        (networks.seeded(networks.ConvBatchNorm), ("conv", "norm")),
+    ],
+)
+def test_the_programs_taps_are_the_graphs_and_the_logits_go_back_to_them(
+    network: nn.Module, taps: tuple[str, ...]
+) -> None:
+    source = opened(network, taps)
+    outputs = loaded(source).module()(images(1).requires_grad_())
+    found = tensors(source, images(1))
+    kept = {}
+    for number, tap in enumerate(source.taps):
+        kept[tap.name] = outputs[f"tap_{number}"]
+        np.testing.assert_allclose(
+            kept[tap.name].detach(), found[tap.name], atol=1e-5 * np.abs(found[tap.name]).max()
+        )
+    gradients = torch.autograd.grad(outputs[LOGITS][0, 1], list(kept.values()))
+    assert all(gradient.abs().max() > 0 for gradient in gradients)
+
+
+def test_chosen_taps_are_in_the_program_under_their_outputs() -> None:
+    source = opened(networks.vgg_net())
+    outputs = loaded(source).module()(images(1))
+    assert sorted(outputs) == sorted([LOGITS, *(f"tap_{n}" for n in range(len(source.taps)))])
 
 
 def test_the_program_holds_no_pickle_no_trace_and_no_path(calls: SourceModel) -> None:

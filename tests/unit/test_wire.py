@@ -92,6 +92,7 @@ def test_everything_that_is_stated_is_kept() -> None:
                 overlay_alpha=0.25,
             ),
             no_partial_maps=True,
+            gradient_side=map_pb2.GRADIENT_SIDE_TORCH,
         )
     )
     assert order.version == "2"
@@ -106,6 +107,7 @@ def test_everything_that_is_stated_is_kept() -> None:
         request.Encoding.PNG_OVERLAY, request.Geometry.ORIGINAL, request.Scale.RAW, 0.25
     )
     assert not order.partial_maps
+    assert order.gradient_side is request.GradientChoice.TORCH
 
 
 def test_an_empty_request_is_refused() -> None:
@@ -146,6 +148,8 @@ def test_an_empty_request_is_refused() -> None:
         ({"format": {"overlay_alpha": 1.5}}, "overlay_alpha"),
         ({"format": {"overlay_alpha": -0.1}}, "overlay_alpha"),
         ({"format": {"overlay_alpha": float("nan")}}, "overlay_alpha"),
+        ({"gradient_side": 1}, "gradient side 1 .*state one of AUTO, ONNX, TORCH"),
+        ({"gradient_side": 99}, "gradient side 99 is unknown"),
     ],
 )
 def test_what_is_missing_contradictory_or_too_much_is_refused(
@@ -406,6 +410,9 @@ def test_the_tables_of_requests_know_every_number_of_the_contract() -> None:
     assert set(numbers.GEOMETRIES) | {0} == set(map_pb2.MapGeometry.values())
     assert set(numbers.SCALES) | {0} == set(map_pb2.MapScale.values())
     assert set(numbers.SCORES) | {0} == set(map_pb2.ScoreKind.values())
+    sides = set(numbers.GRADIENT_CHOICES) | {map_pb2.GRADIENT_SIDE_NONE}
+    assert sides == set(map_pb2.GradientSide.values())
+    assert set(numbers.GRADIENT_CHOICES.values()) == set(request.GradientChoice)
 
 
 def test_started_and_finished_carry_their_figures() -> None:

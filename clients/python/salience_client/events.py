@@ -79,8 +79,8 @@ class PartialMap:
 
     Attributes:
         map_id: the number that the finished map will have.
-        array: float32 [h, w], raw scale, at the tap's resolution; read-only.
-        tap: the tap it lives on.
+        array: float32 [h, w], raw scale, at the resolution of its tap; read-only.
+        tap: the tap it lives on; empty where it lives on the model's input.
         fraction: share of the method's expected work behind it, in [0, 1].
         skipped: partial maps left out before this one because the reader was slow.
     """

@@ -92,7 +92,7 @@ class ModelDescription:
         taps: its feature tensors.
         methods: every method the server knows.
         scores: the scores it can be given: "ad", "ai", "ag".
-        gradient_sides: which sides can compute gradients.
+        gradient_sides: "onnx", "torch": which can take gradients; the first does by default.
         batch_size: rows per device call of the masked graph.
     """
 

@@ -5,6 +5,7 @@ from typing import Any, Literal, Required, TypedDict, Unpack
 
 from salience.v1 import map_pb2
 from salience.v1.explanation_service_pb2 import ExplainRequest
+from salience_client.errors import InvalidRequest
 from salience_client.fill import Fill, fill_message
 from salience_client.image import ImageLike, image_message
 from salience_client.method import Method, method_message
@@ -15,6 +16,14 @@ Encoding = Literal["float32", "float16", "png-grey", "png-overlay", "png-masked"
 Geometry = Literal["feature", "input", "original"]
 Scale = Literal["unit", "raw"]
 Score = Literal["ad", "ai", "ag"]
+GradientSide = Literal["auto", "onnx", "torch"]
+
+
+_SIDES = {
+    "auto": map_pb2.GRADIENT_SIDE_UNSPECIFIED,
+    "onnx": map_pb2.GRADIENT_SIDE_ONNX,
+    "torch": map_pb2.GRADIENT_SIDE_TORCH,
+}
 
 
 class RequestOptions(TypedDict, total=False):
@@ -42,6 +51,9 @@ class RequestOptions(TypedDict, total=False):
     """Which scale of values; not given = "unit": [0, 1], or [−1, 1] for signed maps."""
     overlay_alpha: float
     """How strongly a "png-overlay" is mixed over the image, in (0, 1]; not given = 0.5."""
+    gradient_side: GradientSide
+    """Which side takes gradients; not given = "auto": "onnx" where the model has the graphs,
+    else "torch"."""
     partial_maps: bool
     """Whether maps in the making are sent too; not given = True for `stream`."""
 
@@ -62,6 +74,7 @@ def explain_request(image: ImageLike, **options: Unpack[RequestOptions]) -> Expl
         scores=[score_number(score) for score in _several(options.get("scores", ()))],
         format=_format(options),
         no_partial_maps=not options.get("partial_maps", True),
+        gradient_side=_side(options.get("gradient_side", "auto")),
     )
     if "fill" in options:
         request.fill.CopyFrom(fill_message(options["fill"]))
@@ -77,6 +90,12 @@ def _format(options: RequestOptions) -> map_pb2.MapFormat:
         scale=number_of(map_pb2.MapScale, options.get("scale", "unit")),
         overlay_alpha=options.get("overlay_alpha", 0.0),
     )
+
+
+def _side(word: str) -> map_pb2.GradientSide:
+    if word not in _SIDES:
+        raise InvalidRequest(f"{word!r} is no gradient side: use one of {', '.join(_SIDES)}")
+    return _SIDES[word]
 
 
 def _several(given: Any) -> Iterable[Any]:

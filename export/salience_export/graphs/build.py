@@ -1,20 +1,31 @@
 """All graphs of a bundle, from one source."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx
 
+from salience_export.differentiate.step import NoRule
 from salience_export.graphs.batch import settle_shapes
 from salience_export.graphs.forward import build_forward, output_names
+from salience_export.graphs.gradient import build_gradient
 from salience_export.graphs.masked import build_masked
+from salience_export.graphs.masked_gradient import build_masked_gradient
 from salience_export.graphs.tail import build_tail, live_tensors
 from salience_export.source import SourceTap
 
 
 @dataclass(frozen=True)
+class GradientGraphs:
+    """The graphs that go back: see `build_gradient` and `build_masked_gradient`."""
+
+    gradient: onnx.ModelProto
+    masked: onnx.ModelProto
+
+
+@dataclass(frozen=True)
 class BuiltGraphs:
-    """The graphs, weights still inside, and the names that join them.
+    """The graphs, with weights as their source has them, and the names that join them.
 
     Attributes:
         forward: `images` → `logits`, taps, live tensors.
@@ -22,6 +33,7 @@ class BuiltGraphs:
         tails: one per tap, in the order of the taps.
         outputs: per tap, its output of the forward graph.
         live: per tap, the outputs of the forward graph that its tail takes besides.
+        gradients: the two graphs that go back, or why there are none.
     """
 
     forward: onnx.ModelProto
@@ -29,6 +41,7 @@ class BuiltGraphs:
     tails: tuple[onnx.ModelProto, ...]
     outputs: tuple[str, ...]
     live: tuple[tuple[str, ...], ...]
+    gradients: GradientGraphs | NoRule
 
 
 def build_graphs(model: onnx.ModelProto, taps: Sequence[SourceTap]) -> BuiltGraphs:
@@ -50,4 +63,15 @@ def build_graphs(model: onnx.ModelProto, taps: Sequence[SourceTap]) -> BuiltGrap
         tails=tuple(build_tail(settled, tap, names) for tap in taps),
         outputs=tuple(names[tap.tensor] for tap in taps),
         live=tuple(tuple(names[tensor] for tensor in each) for each in live),
+        gradients=_gradients(settled, taps, names),
     )
+
+
+def _gradients(
+    model: onnx.ModelProto, taps: Sequence[SourceTap], names: Mapping[str, str]
+) -> GradientGraphs | NoRule:
+    """Both or neither: they differentiate the same operators."""
+    try:
+        return GradientGraphs(build_gradient(model, taps, names), build_masked_gradient(model))
+    except NoRule as reason:
+        return reason

@@ -4,6 +4,8 @@ It is made for speed: over the pixels of a mask there are two passes (one multip
 one addition), over those of a row four (two gathers, one multiplication, one addition).
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 import onnx
 from numpy.typing import NDArray
@@ -44,17 +46,27 @@ def build_masked(model: onnx.ModelProto) -> onnx.ModelProto:
         `scale` [N], `shift` [N] → `logits` [N, K].
     """
     shapes = Flow(model).shapes
-    made = {name for node in _composition() for name in node.output} - {IMAGES}
-    shared, _ = stand_aside(model, {*INPUTS, *made, *_constants()})
-    shared.graph.initializer.extend(
-        onnx.numpy_helper.from_array(value, name) for name, value in _constants().items()
-    )
+    made = made_by(composition(opset_of(model)))
+    shared, _ = stand_aside(model, {*INPUTS, *made})
+    shared.graph.initializer.extend(constants())
     outputs = [declared(LOGITS, shapes[LOGITS], "N")]
-    nodes = [*_for_opset(_composition(), opset_of(model)), *shared.graph.node]
-    return assemble(shared, "masked", _inputs(shapes[IMAGES]), outputs, nodes)
+    nodes = [*composition(opset_of(model)), *shared.graph.node]
+    return assemble(shared, "masked", inputs(shapes[IMAGES]), outputs, nodes)
 
 
-def _inputs(images: Shape) -> list[onnx.ValueInfoProto]:
+def composition(opset: int) -> list[onnx.NodeProto]:
+    """The nodes from the inputs to `images` [N, C, H, W], in operators of this opset."""
+    return _for_opset([*_upsampling(), *_factors(), *_rows()], opset)
+
+
+def made_by(nodes: Iterable[onnx.NodeProto]) -> set[str]:
+    """The names that a source's own tensors must not bear beside these nodes."""
+    made = {name for each in nodes for name in each.output}
+    return (made | {tensor.name for tensor in constants()}) - {IMAGES}
+
+
+def inputs(images: Shape) -> list[onnx.ValueInfoProto]:
+    """The inputs of `INPUTS`, for images of this shape."""
     _, height, width = images.per_image
     sizes: dict[str, tuple[int, list[str | int]]] = {
         "image_of": (TensorProto.INT64, ["N"]),
@@ -71,81 +83,79 @@ def _inputs(images: Shape) -> list[onnx.ValueInfoProto]:
     ]
 
 
-def _composition() -> list[onnx.NodeProto]:
-    """The nodes from the inputs to `images` [N, C, H, W]."""
-    return [*_upsampling(), *_factors(), *_rows()]
-
-
 def _for_opset(nodes: list[onnx.NodeProto], opset: int) -> list[onnx.NodeProto]:
     """The nodes as the opset writes them: reductions took their axes as an attribute once."""
-    for node in nodes:
-        if node.op_type in ("ReduceMin", "ReduceMax") and opset >= _AXES_AS_INPUT:
-            node.ClearField("attribute")
-            node.attribute.append(helper.make_attribute("keepdims", 1))
-            node.input.append("map_axes")
+    for each in nodes:
+        if each.op_type in ("ReduceMin", "ReduceMax") and opset >= _AXES_AS_INPUT:
+            each.ClearField("attribute")
+            each.attribute.append(helper.make_attribute("keepdims", 1))
+            each.input.append("map_axes")
     return nodes
 
 
 def _upsampling() -> list[onnx.NodeProto]:
     """`up` [N, H, W] of the map less `lowered_by` [N, 1, 1] (0 where not normalised)."""
     return [
-        _node("Unsqueeze", "normalise", "map_axes", to="normalise_"),
-        _node("ReduceMin", "maps", to="map_low", axes=[1, 2]),
-        _node("Where", "normalise_", "map_low", "zero", to="lowered_by"),
-        _node("Sub", "maps", "lowered_by", to="lowered"),
-        _node("MatMul", "rows", "lowered", to="tall"),
-        _node("Transpose", "columns", to="columns_t", perm=[1, 0]),
-        _node("MatMul", "tall", "columns_t", to="up"),
+        node("Unsqueeze", "normalise", "map_axes", to="normalise_"),
+        node("ReduceMin", "maps", to="map_low", axes=[1, 2]),
+        node("Where", "normalise_", "map_low", "zero", to="lowered_by"),
+        node("Sub", "maps", "lowered_by", to="lowered"),
+        node("MatMul", "rows", "lowered", to="tall"),
+        node("Transpose", "columns", to="columns_t", perm=[1, 0]),
+        node("MatMul", "tall", "columns_t", to="up"),
     ]
 
 
 def _factors() -> list[onnx.NodeProto]:
     """`factor` and `offset` [N, 1, 1]: mask = factor · up + offset."""
     return [
-        _node("ReduceMin", "up", to="low", axes=[1, 2]),
-        _node("ReduceMax", "up", to="high", axes=[1, 2]),
-        _node("Sub", "high", "low", to="span"),
-        _node("Add", "low", "lowered_by", to="true_low"),
-        _node("Add", "high", "lowered_by", to="true_high"),
-        _node("Abs", "true_low", to="low_size"),
-        _node("Abs", "true_high", to="high_size"),
-        _node("Max", "low_size", "high_size", to="size"),
-        _node("Mul", "size", "flat", to="least_span"),
-        _node("Greater", "span", "least_span", to="is_not_flat"),
-        _node("Where", "is_not_flat", "span", "one", to="divisor"),
-        _node("Unsqueeze", "scale", "map_axes", to="scale_"),
-        _node("Unsqueeze", "shift", "map_axes", to="shift_"),
-        _node("Div", "scale_", "divisor", to="stretch"),
-        _node("Where", "is_not_flat", "stretch", "zero", to="normalised"),
-        _node("Where", "normalise_", "normalised", "scale_", to="factor"),
-        _node("Mul", "low", "factor", to="below"),
-        _node("Where", "normalise_", "below", "zero", to="removed"),
-        _node("Sub", "shift_", "removed", to="offset"),
+        node("ReduceMin", "up", to="low", axes=[1, 2]),
+        node("ReduceMax", "up", to="high", axes=[1, 2]),
+        node("Sub", "high", "low", to="span"),
+        node("Add", "low", "lowered_by", to="true_low"),
+        node("Add", "high", "lowered_by", to="true_high"),
+        node("Abs", "true_low", to="low_size"),
+        node("Abs", "true_high", to="high_size"),
+        node("Max", "low_size", "high_size", to="size"),
+        node("Mul", "size", "flat", to="least_span"),
+        node("Greater", "span", "least_span", to="is_not_flat"),
+        node("Where", "is_not_flat", "span", "one", to="divisor"),
+        node("Unsqueeze", "scale", "map_axes", to="scale_"),
+        node("Unsqueeze", "shift", "map_axes", to="shift_"),
+        node("Div", "scale_", "divisor", to="stretch"),
+        node("Where", "is_not_flat", "stretch", "zero", to="normalised"),
+        node("Where", "normalise_", "normalised", "scale_", to="factor"),
+        node("Mul", "low", "factor", to="below"),
+        node("Where", "normalise_", "below", "zero", to="removed"),
+        node("Sub", "shift_", "removed", to="offset"),
     ]
 
 
 def _rows() -> list[onnx.NodeProto]:
     """`images` [N, C, H, W] = fills[image_of] + mask · differences[image_of]."""
     return [
-        _node("Mul", "up", "factor", to="scaled"),
-        _node("Add", "scaled", "offset", to="mask"),
-        _node("Unsqueeze", "mask", "channel_axis", to="mask_"),
-        _node("Gather", "differences", "image_of", to="difference", axis=0),
-        _node("Mul", "difference", "mask_", to="shown"),
-        _node("Gather", "fills", "image_of", to="fill", axis=0),
-        _node("Add", "shown", "fill", to=IMAGES),
+        node("Mul", "up", "factor", to="scaled"),
+        node("Add", "scaled", "offset", to="mask"),
+        node("Unsqueeze", "mask", "channel_axis", to="mask_"),
+        node("Gather", "differences", "image_of", to="difference", axis=0),
+        node("Mul", "difference", "mask_", to="shown"),
+        node("Gather", "fills", "image_of", to="fill", axis=0),
+        node("Add", "shown", "fill", to=IMAGES),
     ]
 
 
-def _constants() -> dict[str, NDArray[np.generic]]:
-    return {
+def constants() -> list[TensorProto]:
+    """The constants that the nodes read."""
+    values: dict[str, NDArray[np.generic]] = {
         "zero": np.zeros((), np.float32),
         "one": np.ones((), np.float32),
         "flat": np.full((), FLAT, np.float32),
         "map_axes": np.array([1, 2], np.int64),
         "channel_axis": np.array([1], np.int64),
     }
+    return [onnx.numpy_helper.from_array(value, name) for name, value in values.items()]
 
 
-def _node(operator: str, *inputs: str, to: str, **attributes: int | list[int]) -> onnx.NodeProto:
+def node(operator: str, *inputs: str, to: str, **attributes: int | list[int]) -> onnx.NodeProto:
+    """A node of one output."""
     return helper.make_node(operator, inputs, [to], None, None, None, None, **attributes)

@@ -1,7 +1,8 @@
 """The weights of all graphs of a bundle, once, in one file beside them."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Iterable
+from typing import BinaryIO
 
 import onnx
 from onnx import TensorProto
@@ -20,52 +21,69 @@ ALIGNMENT = 4096
 memory: several graphs of one bundle then share the pages instead of reading copies."""
 
 
-@dataclass(frozen=True)
-class SharedWeights:
-    """Graphs whose large tensors point into one file, and that file's bytes."""
+class WeightsFile:
+    """The weights file of a bundle as it grows: equal bytes once, each on a page of its own.
 
-    graphs: Mapping[str, onnx.ModelProto]
-    content: bytes
-
-
-def share_weights(graphs: Mapping[str, onnx.ModelProto]) -> SharedWeights:
-    """Moves large tensors of all graphs into one file, equal bytes once.
-
-    Documentation strings and metadata are dropped on the way: exporters write source
-    paths and stack traces there.
+    A network may be as large as memory allows only once: what was taken is kept in the
+    file and nowhere else, and graphs made of a taken model carry no weights about.
 
     Args:
-        graphs: by name; left as they are.
+        stream: where the bytes go.
     """
-    content = bytearray()
-    places: dict[bytes, int] = {}
-    shared: dict[str, onnx.ModelProto] = {}
-    for name, model in graphs.items():
-        shared[name] = without_notes(model)
-        for tensor in shared[name].graph.initializer:
-            raw = _raw(tensor)
-            if len(raw) < LEAST or tensor.data_type == TensorProto.STRING:
-                continue
-            if raw not in places:
-                content.extend(bytes(-len(content) % ALIGNMENT))
-                places[raw] = len(content)
-                content.extend(raw)
-            _point(tensor, places[raw], len(raw))
-    return SharedWeights(shared, bytes(content))
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._size = 0
+        self._places: dict[bytes, int] = {}
+
+    def take(self, model: onnx.ModelProto) -> onnx.ModelProto:
+        """A copy whose large tensors point into the file, small ones being inside.
+
+        Documentation strings and metadata are left out on the way: exporters write source
+        paths and stack traces there.
+
+        Args:
+            model: left as it is; tensors that point into the file already stay so.
+        """
+        taken = onnx.ModelProto(
+            ir_version=model.ir_version,
+            opset_import=model.opset_import,
+            functions=model.functions,
+            graph=_without_weights(model.graph),
+        )
+        taken.graph.initializer.extend(map(self._moved, model.graph.initializer))
+        _strip(taken.graph)
+        for function in taken.functions:
+            _clear(function)
+            _strip_nodes(function.node)
+            _clear(*function.value_info)
+        return taken
+
+    def _moved(self, tensor: TensorProto) -> TensorProto:
+        """The tensor, or where it is large, a pointer to its bytes."""
+        raw = _raw(tensor)
+        if len(raw) < LEAST:
+            return tensor
+        digest = hashlib.sha256(raw).digest()
+        if digest not in self._places:
+            self._stream.write(bytes(-self._size % ALIGNMENT))
+            self._size += -self._size % ALIGNMENT
+            self._places[digest] = self._size
+            self._stream.write(raw)
+            self._size += len(raw)
+        return _pointer(tensor, self._places[digest], len(raw))
 
 
-def without_notes(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy without documentation strings, metadata and producer."""
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
-    for name in ("doc_string", "producer_name", "producer_version", "domain", "metadata_props"):
-        result.ClearField(name)
-    _strip(result.graph)
-    for function in result.functions:
-        _clear(function)
-        _strip_nodes(function.node)
-        _clear(*function.value_info)
-    return result
+def _without_weights(graph: onnx.GraphProto) -> onnx.GraphProto:
+    """A copy without initializers: they are never held twice."""
+    return onnx.GraphProto(
+        name=graph.name,
+        node=graph.node,
+        input=graph.input,
+        output=graph.output,
+        value_info=graph.value_info,
+        sparse_initializer=graph.sparse_initializer,
+    )
 
 
 def _strip(graph: onnx.GraphProto) -> None:
@@ -89,16 +107,16 @@ def _clear(*messages: object) -> None:
 
 
 def _raw(tensor: TensorProto) -> bytes:
-    """The tensor's little-endian bytes."""
+    """The tensor's little-endian bytes; none of strings, and of what lies elsewhere already."""
     if tensor.HasField("raw_data"):
         return tensor.raw_data
-    if tensor.data_type == TensorProto.STRING:
+    if tensor.data_type == TensorProto.STRING or tensor.data_location == TensorProto.EXTERNAL:
         return b""
     return onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor)).raw_data
 
 
-def _point(tensor: TensorProto, offset: int, length: int) -> None:
-    """Makes the tensor (in place) external."""
+def _pointer(tensor: TensorProto, offset: int, length: int) -> TensorProto:
+    """The tensor, its bytes in the file."""
     stated = TensorProto(
         name=tensor.name,
         data_type=tensor.data_type,
@@ -107,4 +125,4 @@ def _point(tensor: TensorProto, offset: int, length: int) -> None:
     )
     for key, value in (("location", WEIGHTS), ("offset", offset), ("length", length)):
         stated.external_data.add(key=key, value=str(value))
-    tensor.CopyFrom(stated)
+    return stated

@@ -36,6 +36,29 @@ def recorded_calls(network: nn.Module, names: Sequence[str]) -> Iterator[Calls]:
         yield outputs
 
 
+@contextmanager
+def passing_copies_on(network: nn.Module, names: Sequence[str]) -> Iterator[Calls]:
+    """Records what the named modules put out, and passes copies on in its place.
+
+    What follows is so computed from what was recorded, which no in-place activation behind
+    the module changes.
+    """
+    modules = dict(network.named_modules(remove_duplicate=False))
+    outputs: Calls = {name: [] for name in names}
+
+    def recorder(calls: list[object]) -> Callable[[nn.Module, Any, object], object]:
+        def record(_module: nn.Module, _inputs: Any, output: object) -> object:
+            calls.append(output)
+            return _clone(output)
+
+        return record
+
+    with ExitStack() as hooks:
+        for name in names:
+            hooks.enter_context(modules[name].register_forward_hook(recorder(outputs[name])))
+        yield outputs
+
+
 def _clone(value: object) -> object:
     return value.clone() if isinstance(value, Tensor) else value
 

@@ -11,13 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from salience_export.errors import ExportError
-from salience_export.source import LOGITS, FloatArray, Reference, SourceModel
+from salience_export.graphs.forward import output_names
+from salience_export.source import LOGITS, FloatArray, Reference, SourceModel, SourceTap
 from salience_export.sources.torch_calls import (
     check_calls,
     module_of,
     named_calls,
     recorded_calls,
 )
+from salience_export.sources.torch_gradient import reference_gradient
 from salience_export.sources.torch_program import torch_program
 from salience_export.sources.torch_taps import chosen_taps, named_taps
 from salience_export.sources.torch_trace import quiet, to_onnx
@@ -56,9 +58,10 @@ def open_torch(
     check_calls(network, images, taps)
     with quiet():
         model = to_onnx(network, images, taps)
-        program = torch_program(network, images[:1])
     _check_logits(model, output)
     found = named_taps(model, taps) if taps else chosen_taps(model, network, images[:1])
+    with quiet():
+        program = torch_program(network, images[:1], _called(network, found))
     return SourceModel(
         model=model,
         taps=found,
@@ -68,6 +71,7 @@ def open_torch(
         digest=_weights_digest(network),
         changes=_changes(module),
         torch_program=program,
+        gradient=reference_gradient(network, [tap.name for tap in found]),
     )
 
 
@@ -135,6 +139,17 @@ def _check_logits(model: onnx.ModelProto, output: OutputKind) -> None:
         raise ExportError(
             f"the module ends in a {producer.op_type.lower()}; return the logits before it"
         )
+
+
+def _called(network: nn.Module, taps: Sequence[SourceTap]) -> dict[str, str]:
+    """Per output of the forward graph, the call behind it; taps that no module puts out have none.
+
+    Several taps may be one tensor; the graph has one output of it.
+    """
+    modules = {name for name, _ in network.named_modules(remove_duplicate=False) if name}
+    outputs = output_names(taps, ())
+    found = ((outputs[tap.tensor], tap.name) for tap in taps if module_of(tap.name) in modules)
+    return dict(found)
 
 
 def _reference(network: nn.Module, taps: Sequence[str]) -> Callable[[FloatArray], Reference]:

@@ -42,6 +42,7 @@ def to_onnx(network: nn.Module, images: Tensor, wanted: Sequence[str]) -> onnx.M
         program = torch.export.export(
             _Tapped(network, wanted).eval(), (images,), dynamic_shapes=({0: batch},)
         )
+        _write_means(program)
         exported = torch.onnx.export(
             program,
             dynamo=True,
@@ -54,6 +55,19 @@ def to_onnx(network: nn.Module, images: Tensor, wanted: Sequence[str]) -> onnx.M
     if exported is None:
         raise ExportError("torch wrote no ONNX program for the module")
     return exported.model_proto
+
+
+def _write_means(program: torch.export.ExportedProgram) -> None:
+    """Pools that take the mean of a whole map become means (the program is changed in place).
+
+    Of a map that lies channels last, as ConvNeXt's and Swin's do, torch otherwise writes the
+    pool as a mean and a Gather of its numbers, batch and all, by indices computed from the batch.
+    """
+    pool, mean = torch.ops.aten.adaptive_avg_pool2d.default, torch.ops.aten.mean.dim
+    for node in program.graph.nodes:
+        if node.target is pool and set(node.args[1]) == {1}:
+            node.target, node.args = mean, (node.args[0], [-2, -1], True)
+    program.graph_module.recompile()
 
 
 def output_of(number: int) -> str:

@@ -12,7 +12,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ExplainRequest(_message.Message):
-    __slots__ = ("model", "version", "image", "methods", "targets", "fill", "scores", "score_fill", "format", "no_partial_maps")
+    __slots__ = ("model", "version", "image", "methods", "targets", "fill", "scores", "score_fill", "format", "no_partial_maps", "gradient_side")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     IMAGE_FIELD_NUMBER: _ClassVar[int]
@@ -23,6 +23,7 @@ class ExplainRequest(_message.Message):
     SCORE_FILL_FIELD_NUMBER: _ClassVar[int]
     FORMAT_FIELD_NUMBER: _ClassVar[int]
     NO_PARTIAL_MAPS_FIELD_NUMBER: _ClassVar[int]
+    GRADIENT_SIDE_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: str
     image: _image_pb2.Image
@@ -33,7 +34,8 @@ class ExplainRequest(_message.Message):
     score_fill: _image_pb2.Fill
     format: _map_pb2.MapFormat
     no_partial_maps: bool
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., image: _Optional[_Union[_image_pb2.Image, _Mapping]] = ..., methods: _Optional[_Iterable[_Union[_method_pb2.MethodCall, _Mapping]]] = ..., targets: _Optional[_Iterable[_Union[_target_pb2.Target, _Mapping]]] = ..., fill: _Optional[_Union[_image_pb2.Fill, _Mapping]] = ..., scores: _Optional[_Iterable[_Union[_map_pb2.ScoreKind, str]]] = ..., score_fill: _Optional[_Union[_image_pb2.Fill, _Mapping]] = ..., format: _Optional[_Union[_map_pb2.MapFormat, _Mapping]] = ..., no_partial_maps: _Optional[bool] = ...) -> None: ...
+    gradient_side: _map_pb2.GradientSide
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., image: _Optional[_Union[_image_pb2.Image, _Mapping]] = ..., methods: _Optional[_Iterable[_Union[_method_pb2.MethodCall, _Mapping]]] = ..., targets: _Optional[_Iterable[_Union[_target_pb2.Target, _Mapping]]] = ..., fill: _Optional[_Union[_image_pb2.Fill, _Mapping]] = ..., scores: _Optional[_Iterable[_Union[_map_pb2.ScoreKind, str]]] = ..., score_fill: _Optional[_Union[_image_pb2.Fill, _Mapping]] = ..., format: _Optional[_Union[_map_pb2.MapFormat, _Mapping]] = ..., no_partial_maps: _Optional[bool] = ..., gradient_side: _Optional[_Union[_map_pb2.GradientSide, str]] = ...) -> None: ...
 
 class ExplainResponse(_message.Message):
     __slots__ = ("started", "prediction", "progress", "partial_map", "map", "map_chunk", "scores", "finished")

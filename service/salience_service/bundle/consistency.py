@@ -119,6 +119,12 @@ def _check_graphs(manifest: Manifest) -> None:
         _require(found == 1, f"{found} graphs have the role {role.value!r}; exactly 1 is needed")
     _require_unique("graph", [f"{graph.role.value} {graph.tap}" for graph in manifest.graphs])
     taps = {tap.name for tap in manifest.taps}
+    gradients = [roles.count(role) for role in (GraphRole.GRADIENT, GraphRole.MASKED_GRADIENT)]
+    _require(
+        gradients in ([0, 0], [1, 1]),
+        f"{gradients[0]} gradient and {gradients[1]} masked_gradient graphs; give both or neither",
+    )
+    _require(gradients == [0, 0] or bool(taps), "a gradient graph needs a tap")
     for graph in manifest.graphs:
         _require(graph.path.endswith(".onnx"), f"graph {graph.path!r} must end in .onnx")
         _require(1 <= graph.opset <= _GREATEST_OPSET, f"{graph.path!r} has opset {graph.opset}")

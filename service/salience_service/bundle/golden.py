@@ -9,11 +9,34 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from salience_service.bundle.manifest import Manifest, Tap, TokenLayout
+from salience_service.bundle.manifest import GraphRole, Manifest, Tap, TokenLayout
 from salience_service.errors import BundleRefused
 
 MAX_GOLDEN_BYTES = 256 << 20
 """Of all arrays, unpacked. Six taps of a 512×512 model take about 50 MiB."""
+
+
+_GRADIENT_ROLES = (GraphRole.GRADIENT, GraphRole.MASKED_GRADIENT)
+
+
+@dataclass(frozen=True)
+class GoldenGradient:
+    """Gradients of cotangent · logits, for bundles with graphs for them.
+
+    Attributes:
+        cotangent: float32 [1, classes].
+        d_cells: float32 [1, C, h, w]: to the image, gathered to the last tap's resolution
+            (`interpolation.upsample_back`), since the whole would be as large as the image.
+        d_tap: float32 [1, ...]: to the last tap.
+        d_maps: float32 [n, h, w]: to the example's maps, each normalised and shown.
+        tolerance: largest norm of a difference, relative to the norm of the expected.
+    """
+
+    cotangent: NDArray[np.float32]
+    d_cells: NDArray[np.float32]
+    d_tap: NDArray[np.float32]
+    d_maps: NDArray[np.float32]
+    tolerance: float
 
 
 @dataclass(frozen=True)
@@ -29,6 +52,7 @@ class GoldenExample:
         scale: float32 [n].
         shift: float32 [n].
         masked_logits: float32 [n, classes].
+        gradient: where the bundle has graphs for gradients.
     """
 
     image: NDArray[np.float32]
@@ -39,6 +63,7 @@ class GoldenExample:
     scale: NDArray[np.float32]
     shift: NDArray[np.float32]
     masked_logits: NDArray[np.float32]
+    gradient: GoldenGradient | None = None
 
 
 def load_golden(path: Path, manifest: Manifest) -> GoldenExample:
@@ -105,8 +130,31 @@ def _fitted(found: dict[str, NDArray[Any]], manifest: Manifest, name: str) -> Go
     return GoldenExample(
         taps=tuple(found[f"tap/{index}"] for index in range(len(manifest.taps))),
         normalise=found["normalise"],
+        gradient=_gradient(found, manifest, name),
         **{key: found[key] for key in shapes if not key.startswith("tap/")},
     )
+
+
+def _gradient(
+    found: dict[str, NDArray[Any]], manifest: Manifest, name: str
+) -> GoldenGradient | None:
+    if not any(manifest.graph(role) for role in _GRADIENT_ROLES):
+        return None
+    tap = manifest.taps[-1]
+    shapes = {
+        "cotangent": (1, manifest.head.classes),
+        "d_cells": (1, manifest.input.channels, tap.height, tap.width),
+        "d_tap": _shape(tap),
+        "d_maps": found["maps"].shape,
+    }
+    for key, shape in {**shapes, "gradient_tolerance": (1,)}.items():
+        _check_array(found.get(key), np.float32, shape, f"{name!r}, array {key!r}")
+    tolerance = float(found["gradient_tolerance"][0])
+    if not 0 < tolerance < 1:
+        raise BundleRefused(
+            f"{name!r} has gradient tolerance {tolerance}; use a number between 0 and 1"
+        )
+    return GoldenGradient(**{key: found[key] for key in shapes}, tolerance=tolerance)
 
 
 def _shape(tap: Tap) -> tuple[int, ...]:

@@ -12,22 +12,16 @@ from salience_service.errors import BundleRefused
 STANDARD_DOMAINS = ("", "ai.onnx")
 """Operators of other domains are code of someone else's (or files that a provider opens)."""
 
+_MASKED = frozenset(
+    {"differences", "fills", "image_of", "maps"}
+    | {"rows", "columns", "normalise", "scale", "shift"}
+)
 _INPUTS: Mapping[GraphRole, frozenset[str]] = {
     GraphRole.FORWARD: frozenset({"images"}),
-    GraphRole.MASKED: frozenset(
-        {
-            "differences",
-            "fills",
-            "image_of",
-            "maps",
-            "rows",
-            "columns",
-            "normalise",
-            "scale",
-            "shift",
-        }
-    ),
+    GraphRole.MASKED: _MASKED,
     GraphRole.TAIL: frozenset({"tap", "image_of", "keep"}),
+    GraphRole.GRADIENT: frozenset({"images", "cotangent"}),
+    GraphRole.MASKED_GRADIENT: _MASKED | {"cotangent"},
 }
 _LOGITS = "logits"
 
@@ -45,10 +39,7 @@ def check_graph(path: Path, graph: Graph, manifest: Manifest, sizes: Mapping[str
         BundleRefused: not an ONNX file; an operator domain beyond ONNX's own; external
             data outside the listed files; another opset, or inputs and outputs missing.
     """
-    try:
-        model = onnx.load(path, format="protobuf", load_external_data=False)
-    except DecodeError as fault:
-        raise BundleRefused(f"{graph.path!r} is not an ONNX file") from fault
+    model = read_graph(path)
     for message in _walk(model):
         if isinstance(message, onnx.NodeProto | onnx.FunctionProto):
             _check_domain(message, graph.path)
@@ -56,6 +47,18 @@ def check_graph(path: Path, graph: Graph, manifest: Manifest, sizes: Mapping[str
             _check_external_data(message, graph.path, sizes)
     _check_opset(model, graph)
     _check_signature(model.graph, graph, manifest)
+
+
+def read_graph(path: Path) -> onnx.ModelProto:
+    """The ONNX file at `path`, its external weights left where they lie.
+
+    Raises:
+        BundleRefused: not an ONNX file.
+    """
+    try:
+        return onnx.load(path, format="protobuf", load_external_data=False)
+    except DecodeError as fault:
+        raise BundleRefused(f"{path.name!r} is not an ONNX file") from fault
 
 
 def _walk(message: Message) -> Iterator[Message]:
@@ -109,10 +112,7 @@ def _check_signature(found: onnx.GraphProto, graph: Graph, manifest: Manifest) -
     inputs = {value.name for value in found.input} - weights
     outputs = {value.name for value in found.output}
     needed_inputs = _INPUTS.get(graph.role, frozenset()) | set(graph.live)
-    needed_outputs = {_LOGITS}
-    if graph.role is GraphRole.FORWARD:
-        needed_outputs |= {tap.output for tap in manifest.taps}
-        needed_outputs |= {name for tail in manifest.graphs for name in tail.live}
+    needed_outputs = _outputs(graph, manifest)
     if graph.role in _INPUTS and inputs != needed_inputs:
         raise BundleRefused(
             f"{graph.path!r} takes {sorted(inputs)}; a {graph.role.value} graph takes "
@@ -121,3 +121,15 @@ def _check_signature(found: onnx.GraphProto, graph: Graph, manifest: Manifest) -
     missing = needed_outputs - outputs
     if missing:
         raise BundleRefused(f"{graph.path!r} does not put out {sorted(missing)}")
+
+
+def _outputs(graph: Graph, manifest: Manifest) -> set[str]:
+    """The outputs that a graph of this role must have."""
+    if graph.role is GraphRole.FORWARD:
+        live = {name for tail in manifest.graphs for name in tail.live}
+        return {_LOGITS} | {tap.output for tap in manifest.taps} | live
+    if graph.role is GraphRole.GRADIENT:
+        return {_LOGITS, "d_images"} | {f"d_{tap.output}" for tap in manifest.taps}
+    if graph.role is GraphRole.MASKED_GRADIENT:
+        return {_LOGITS, "d_maps"}
+    return {_LOGITS}

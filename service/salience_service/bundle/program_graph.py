@@ -22,7 +22,15 @@ _IMAGE_IN = (
     '"builtins.tuple", "context": "null", "children_spec": [{"type": null, "context": null, '
     '"children_spec": []}]}, {"type": "builtins.dict", "context": "[]", "children_spec": []}]}]'
 )
-_LOGITS_OUT = '[1, {"type": null, "context": null, "children_spec": []}]'
+_TENSOR = '{"type": null, "context": null, "children_spec": []}'
+_LOGITS_OUT = re.escape(f"[1, {_TENSOR}]")
+_NAMED_OUT = (
+    re.escape('[1, {"type": "builtins.dict", "context": "[')
+    + r'\\"logits\\"(, \\"tap_[0-9]{1,6}\\"){0,4096}'
+    + re.escape(']", "children_spec": [')
+    + f"{re.escape(_TENSOR)}(, {re.escape(_TENSOR)}){{0,4096}}"
+    + re.escape("]}]")
+)
 
 _TEXTS: Mapping[str, re.Pattern[str]] = {
     "target": _OPERATOR,
@@ -32,7 +40,7 @@ _TEXTS: Mapping[str, re.Pattern[str]] = {
     "as_strings": _WORDS,
     "type": re.compile("cpu"),
     "in_spec": re.compile(re.escape(_IMAGE_IN)),
-    "out_spec": re.compile(re.escape(_LOGITS_OUT)),
+    "out_spec": re.compile(f"{_LOGITS_OUT}|{_NAMED_OUT}"),
     "path_name": re.compile(r"(weight|tensor)_[0-9]{1,6}"),
 }
 """What text may stand in a field; in any other, a dotted name."""
@@ -80,11 +88,18 @@ def checked_graph(tree: Any) -> Any:
         takes = [spec for spec in signature["input_specs"] if "user_input" in spec]
         gives = [spec for spec in signature["output_specs"] if "user_output" in spec]
         others = len(signature["output_specs"]) - len(gives)
-    except (KeyError, TypeError) as fault:
+        declared = _declared_outputs(clean)
+    except (KeyError, TypeError, AttributeError) as fault:
         raise _refusal("it has no graph with a signature") from fault
-    if (len(takes), len(gives), others) != (1, 1, 0):
-        raise _refusal("it must take one image and put out one tensor of logits")
+    if len(takes) != 1 or others or [len(gives)] != declared:
+        raise _refusal("it must take one image and put out logits, and taps or nothing else")
     return clean
+
+
+def _declared_outputs(tree: Any) -> list[int]:
+    """How many tensors the program's modules say that they put out; it should be one module."""
+    modules = [module["signature"] for module in tree["graph_module"]["module_call_graph"]]
+    return [module["out_spec"].count(_TENSOR) for module in modules if module]
 
 
 def checked_payloads(tree: Any, folder: str, sizes: Mapping[str, int]) -> Any:

@@ -5,6 +5,13 @@ from types import MappingProxyType
 from typing import Any
 
 from salience_service.methods.fake_cam import FakeCamOptions, fake_cam, fake_cam_rows
+from salience_service.methods.grad_cam import GradCamOptions, grad_cam, grad_cam_rows
+from salience_service.methods.hires_cam import HiResCamOptions, hires_cam, hires_cam_rows
+from salience_service.methods.integrated_gradients import (
+    IntegratedGradientsOptions,
+    integrated_gradients,
+    integrated_gradients_rows,
+)
 from salience_service.methods.method import Method, TapRule
 from salience_service.methods.opti_cam import OptiCamOptions, opti_cam, opti_cam_rows
 from salience_service.methods.poly_cam import PolyCamOptions, poly_cam, poly_cam_rows
@@ -53,6 +60,38 @@ _TABLE: tuple[Method[Any], ...] = (
         run=opti_cam,
         taps=TapRule.ONE,
         rows=opti_cam_rows,
+        needs_gradient=True,
+    ),
+    Method(
+        name="grad-cam",
+        summary="Weighs each channel by the average of the target's gradient to it.",
+        source="Selvaraju et al. 2017, Grad-CAM: visual explanations from deep networks "
+        "via gradient-based localization",
+        options=GradCamOptions,
+        run=grad_cam,
+        taps=TapRule.ONE,
+        rows=grad_cam_rows,
+        needs_gradient=True,
+    ),
+    Method(
+        name="hires-cam",
+        summary="Weighs each element of the tap by the target's gradient to it; signed.",
+        source="Draelos and Carin 2020, Use HiResCAM instead of Grad-CAM for faithful "
+        "explanations of convolutional neural networks",
+        options=HiResCamOptions,
+        run=hires_cam,
+        taps=TapRule.ONE,
+        rows=hires_cam_rows,
+        needs_gradient=True,
+    ),
+    Method(
+        name="integrated-gradients",
+        summary="Adds up what each pixel gives the target on the way from fill to image; signed.",
+        source="Sundararajan et al. 2017, Axiomatic attribution for deep networks",
+        options=IntegratedGradientsOptions,
+        run=integrated_gradients,
+        taps=TapRule.NONE,
+        rows=integrated_gradients_rows,
         needs_gradient=True,
     ),
 )

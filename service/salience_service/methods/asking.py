@@ -8,7 +8,10 @@ from numpy.typing import NDArray
 from salience_service.errors import ComputeFailed
 from salience_service.methods.probe import (
     Answer,
+    Base,
     FloatMap,
+    GradientAnswer,
+    Gradients,
     MapGradient,
     MapGradientAnswer,
     Probe,
@@ -71,5 +74,48 @@ def climbed(image_map: FloatMap) -> Generator[Probe, Answer, MapGradientAnswer]:
         raise ComputeFailed(
             "the gradient of a masked image is NaN or infinite: "
             "the model overflows on it; another fill or tap may avoid it"
+        )
+    return answer
+
+
+def tap_gradient(base: Base, tap: str) -> Generator[Probe, Answer, FloatMap]:
+    """Has the gradient of the target's value on the clean image taken to a tap.
+
+    Returns:
+        float32 [K, h, w], finite.
+
+    Raises:
+        ComputeFailed: it is NaN or infinite.
+    """
+    answer = yield from _differentiated(Gradients(base.image, taps=(tap,)))
+    return answer.taps[tap]
+
+
+def image_gradient(image: NDArray[np.float32]) -> Generator[Probe, Answer, NDArray[np.float32]]:
+    """Has the gradient of the target's value taken to an image.
+
+    Args:
+        image: float32 [C, H, W], the model's own numbers.
+
+    Returns:
+        float32 [C, H, W], finite.
+
+    Raises:
+        ComputeFailed: it is NaN or infinite.
+    """
+    answer = yield from _differentiated(Gradients(image, of_image=True))
+    if answer.image is None:
+        raise TypeError("a gradient to the image was answered without it")
+    return answer.image
+
+
+def _differentiated(probe: Gradients) -> Generator[Probe, Answer, GradientAnswer]:
+    answer = yield probe
+    if not isinstance(answer, GradientAnswer):
+        raise TypeError(f"gradients were answered by {type(answer).__name__}")
+    found = [*answer.taps.values(), *([] if answer.image is None else [answer.image])]
+    if not (np.isfinite(answer.value) and all(np.isfinite(each).all() for each in found)):
+        raise ComputeFailed(
+            "the gradient of the image is NaN or infinite: the model overflows on it"
         )
     return answer

@@ -24,14 +24,25 @@ class Base:
         features: per tap used, coarse to fine, float32 [K, h, w].
         logits: float32 [classes].
         target: what is explained.
-        height: rows of the model's input. width: columns.
+        image: float32 [C, H, W], the model's own numbers.
+        fill: float32 [C, H, W], what stands for nothing there, in the same numbers.
     """
 
     features: Mapping[str, FloatMap]
     logits: NDArray[np.float32]
     target: Target
-    height: int
-    width: int
+    image: NDArray[np.float32]
+    fill: NDArray[np.float32]
+
+    @property
+    def height(self) -> int:
+        """Rows of the model's input."""
+        return int(self.image.shape[1])
+
+    @property
+    def width(self) -> int:
+        """Columns of the model's input."""
+        return int(self.image.shape[2])
 
     @property
     def tap(self) -> str:
@@ -86,8 +97,41 @@ class MapGradientAnswer:
 
 
 @dataclass(frozen=True)
+class Gradients:
+    """Ask for the target's value of one image and its gradients. Answered by `GradientAnswer`.
+
+    Attributes:
+        image: float32 [C, H, W], the model's own numbers.
+        taps: taps whose gradients are wanted, among those of the `Base`.
+        of_image: whether the image's own is wanted.
+    """
+
+    image: NDArray[np.float32]
+    taps: tuple[str, ...] = ()
+    of_image: bool = False
+
+
+@dataclass(frozen=True)
+class GradientAnswer:
+    """The target's value, and d value / d image and d value / d tap, as far as wanted.
+
+    Attributes:
+        value: the target's value of the image.
+        image: float32 [C, H, W], or None.
+        taps: per tap float32 [K, h, w].
+    """
+
+    value: float
+    image: NDArray[np.float32] | None
+    taps: Mapping[str, FloatMap]
+
+
+@dataclass(frozen=True)
 class Partial:
-    """A map in the making: float32 [h, w], its tap, and the share of work behind it."""
+    """A map in the making: float32 [h, w], its tap, and the share of work behind it.
+
+    The tap is empty for a map on the model's input.
+    """
 
     map: FloatMap
     tap: str
@@ -111,6 +155,6 @@ class Outcome:
     converged: bool = True
 
 
-Probe = Rows | MapGradient | Partial
-Answer = RowAnswers | MapGradientAnswer | None
+Probe = Rows | MapGradient | Gradients | Partial
+Answer = RowAnswers | MapGradientAnswer | GradientAnswer | None
 MethodRun = Generator[Probe, Answer, Outcome]

@@ -6,7 +6,7 @@ from salience.v1 import manifest_pb2, map_pb2, method_pb2, target_pb2
 from salience_service import events
 from salience_service.bundle.manifest import GraphRole
 from salience_service.methods.options import OptionKind
-from salience_service.request import Encoding, Geometry, Scale, ScoreKind
+from salience_service.request import Encoding, Geometry, GradientChoice, Scale, ScoreKind
 from salience_service.target import TargetKind
 
 ENCODINGS: Mapping[map_pb2.MapEncoding, Encoding] = {
@@ -29,6 +29,11 @@ SCORES: Mapping[map_pb2.ScoreKind, ScoreKind] = {
     map_pb2.SCORE_KIND_AVERAGE_DROP: ScoreKind.AVERAGE_DROP,
     map_pb2.SCORE_KIND_AVERAGE_INCREASE: ScoreKind.AVERAGE_INCREASE,
     map_pb2.SCORE_KIND_AVERAGE_GAIN: ScoreKind.AVERAGE_GAIN,
+}
+GRADIENT_CHOICES: Mapping[map_pb2.GradientSide, GradientChoice] = {
+    map_pb2.GRADIENT_SIDE_UNSPECIFIED: GradientChoice.AUTO,
+    map_pb2.GRADIENT_SIDE_ONNX: GradientChoice.ONNX,
+    map_pb2.GRADIENT_SIDE_TORCH: GradientChoice.TORCH,
 }
 
 ENCODING_NUMBERS = {member: number for number, member in ENCODINGS.items()}

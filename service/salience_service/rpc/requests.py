@@ -16,7 +16,13 @@ from salience_service.request import (
     OptionScalar,
     ScoreKind,
 )
-from salience_service.rpc.numbers import ENCODINGS, GEOMETRIES, SCALES, SCORES
+from salience_service.rpc.numbers import (
+    ENCODINGS,
+    GEOMETRIES,
+    GRADIENT_CHOICES,
+    SCALES,
+    SCORES,
+)
 from salience_service.rpc.request_image import fill_of, image_of
 from salience_service.rpc.request_target import target_of
 from salience_service.rpc.wording import MAX_LABEL, at_most_long, stated
@@ -50,6 +56,7 @@ def order_of(message: pb.ExplainRequest) -> ExplainOrder:
         score_fill=fill_of(message.score_fill) if has_score_fill else None,
         format=_format(message.format),
         partial_maps=not message.no_partial_maps,
+        gradient_side=_known(message.gradient_side, GRADIENT_CHOICES, "gradient side"),
     )
 
 

@@ -7,7 +7,7 @@ import typer
 
 from salience_client.fill import Blur, Colour, Fill
 from salience_client.method import Method, OptionScalar
-from salience_client.request import Score
+from salience_client.request import GradientSide, Score
 
 FILLS = "mean, black, blur, blur:KERNEL,SIGMA, colour:R,G,B or colour:GREY"
 _T = TypeVar("_T")
@@ -65,6 +65,18 @@ def scores_of(words: str) -> list[Score]:
     if unknown:
         raise typer.BadParameter(f"{unknown[0]!r} is no score; give some of {','.join(known)}")
     return [known[word] for word in listed([words])]
+
+
+def side_of_word(word: str) -> GradientSide:
+    """A gradient side from auto, onnx or torch.
+
+    Raises:
+        BadParameter: anything else.
+    """
+    known: dict[str, GradientSide] = {"auto": "auto", "onnx": "onnx", "torch": "torch"}
+    if word not in known:
+        raise typer.BadParameter(f"{word!r} is no gradient side; give one of {', '.join(known)}")
+    return known[word]
 
 
 def fill_of_word(word: str) -> Fill:

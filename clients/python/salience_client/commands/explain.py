@@ -6,7 +6,13 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from salience_client.commands.arguments import FILLS, fill_of_word, methods_of, scores_of
+from salience_client.commands.arguments import (
+    FILLS,
+    fill_of_word,
+    methods_of,
+    scores_of,
+    side_of_word,
+)
 from salience_client.commands.connection import (
     COMMAND_TIMEOUT,
     AddressOption,
@@ -61,6 +67,13 @@ def explain(
         str | None,
         typer.Option(metavar="FILL", help="The same for the scores.", show_default="--fill"),
     ] = None,
+    gradient_side: Annotated[
+        str,
+        typer.Option(
+            metavar="SIDE",
+            help="Who takes gradients: onnx, torch, or auto (onnx where the model has the graphs).",
+        ),
+    ] = "auto",
     out: Annotated[
         Path | None,
         typer.Option(
@@ -86,6 +99,7 @@ def explain(
         "targets": target or [],
         "scores": scores_of(scores),
         "fill": fill_of_word(fill),
+        "gradient_side": side_of_word(gradient_side),
         "partial_maps": False,
     }
     if score_fill is not None:

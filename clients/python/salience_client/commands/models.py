@@ -64,6 +64,7 @@ def _print_description(console: Console, model: ModelDescription) -> None:
         f"digest  {summary.bundle_digest}",
         f"batch   {model.batch_size} rows a device call",
         f"scores  {', '.join(model.scores) or 'none'}",
+        f"gradients by {' or '.join(model.gradient_sides) or 'no side'}",
     ]
     console.print("\n".join(lines), highlight=False)
     taps = _table("Tap", "Channels", "Size")

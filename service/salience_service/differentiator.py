@@ -1,0 +1,69 @@
+"""A differentiator: who takes a model's gradients, whichever side it computes them on."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from salience_service.session import Stop
+
+FloatArray = NDArray[np.float32]
+
+IMAGES = "images"
+"""The tensor that stands for the image, among those that gradients are taken to."""
+
+
+class Differentiator(Protocol):
+    """Answers one image a call; the same call gives the same bits, whoever else is there."""
+
+    def gradient(
+        self, image: FloatArray, cotangent: FloatArray, tensors: Sequence[str], stop: Stop
+    ) -> tuple[FloatArray, Mapping[str, FloatArray]]:
+        """The logits of one image, and the gradients of cotangent · logits.
+
+        Args:
+            image: float32 [C, H, W], the model's own numbers.
+            cotangent: float32 [K].
+            tensors: what the gradients are taken to: `images` for the image, a tap by
+                its output of the forward graph. Nothing else is computed.
+            stop: ends the call early, where the side can.
+
+        Returns:
+            Logits float32 [K], and per tensor its gradient, float32 of its own shape.
+
+        Raises:
+            NotPossible: this side does not know a tap.
+            ComputeFailed: the runtime failed.
+            Cancelled: `stop` ended the call.
+        """
+        ...
+
+    def masked_gradient(
+        self,
+        difference: FloatArray,
+        fill: FloatArray,
+        image_map: FloatArray,
+        cotangent: FloatArray,
+        stop: Stop,
+    ) -> tuple[FloatArray, FloatArray]:
+        """The logits of fill + n(up(map)) · difference and d (cotangent · logits) / d map.
+
+        up and n are those of the masked graph. A flat map is masked by zeros, which no
+        small change of it changes: its gradient is zeros, never NaN.
+
+        Args:
+            difference: float32 [C, H, W], image − fill.
+            fill: float32 [C, H, W].
+            image_map: float32 [h, w], finite.
+            cotangent: float32 [K].
+            stop: ends the call early, where the side can.
+
+        Returns:
+            Logits float32 [K] and gradient float32 [h, w].
+
+        Raises:
+            ComputeFailed: the runtime failed.
+            Cancelled: `stop` ended the call.
+        """
+        ...

@@ -1,0 +1,231 @@
+"""The gradient graphs of exported bundles: against torch's autograd, proved, and left out."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from typer.testing import CliRunner
+
+from salience_export import Destination, ExportError, ModelContract
+from salience_export.bundle import export_bundle
+from salience_export.command import app
+from salience_export.source import FloatArray, ReferenceGradient, SourceModel
+from salience_export.sources.torch_module import open_torch
+from salience_service.bundle.graph_part import part_of
+from salience_service.bundle.manifest import GraphRole, OutputKind
+from salience_service.bundle.reader import Bundle, open_bundle, read_golden
+from salience_service.errors import BundleRefused
+from salience_service.interpolation import interpolation_matrix
+from salience_service.model import ServedModel
+from salience_service.session import Device, Session, Stop
+from salience_service.warm_up import warm_up
+from tests.conftest import KINDS, BundleOf
+from tests.integration.test_export_command import CONTRACT as CONTRACT_TOML
+from tests.integration.test_export_graphs import NETWORKS
+from tests.oracle.masked_gradient import masked_gradient
+from tests.support import networks
+from tests.support.bundles import listed_files, write_manifest
+from tests.support.contracts import image_contract
+from tests.support.onnx_networks import Drawing
+
+CONTRACT = ModelContract(image_contract(), OutputKind.SOFTMAX)
+GRADIENTS = (GraphRole.GRADIENT, GraphRole.MASKED_GRADIENT)
+CLOSE = 1e-5
+"""By norms. These networks are small: no sum lies within rounding of a kink for these images."""
+
+
+def session(bundle: Bundle, role: GraphRole, outputs: tuple[str, ...] = ()) -> Session:
+    graph = bundle.manifest.graph(role)
+    assert graph is not None
+    return Session(bundle.path(graph.path), Device(), outputs=outputs)
+
+
+def drawn(bundle: Bundle, count: int) -> tuple[Tensor, Tensor]:
+    """Images and cotangents."""
+    given = bundle.manifest.input
+    generator = torch.Generator().manual_seed(21)
+    images = torch.randn(count, given.channels, given.height, given.width, generator=generator)
+    return images, torch.randn(count, bundle.manifest.head.classes, generator=generator)
+
+
+def close(actual: NDArray[np.float32], expected: Tensor) -> None:
+    wanted = expected.detach().numpy()
+    assert actual.shape == wanted.shape
+    assert np.linalg.norm(actual - wanted) <= CLOSE * np.linalg.norm(wanted)
+
+
+def through(network: nn.Module, names: list[str], images: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """Logits, and what the named modules put out; the network goes on with copies."""
+    seen: dict[str, Tensor] = {}
+
+    def keep(name: str) -> Callable[..., Tensor]:
+        def hook(_module: nn.Module, _inputs: object, output: Tensor) -> Tensor:
+            seen[name] = output
+            return output.clone()
+
+        return hook
+
+    handles = [network.get_submodule(name).register_forward_hook(keep(name)) for name in names]
+    logits = network(images)
+    for handle in handles:
+        handle.remove()
+    return logits, [seen[name] for name in names]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("count", [1, 4])
+def test_gradients_to_images_and_taps_equal_torchs(
+    bundle_of: BundleOf, kind: str, count: int
+) -> None:
+    bundle, network = bundle_of(kind), NETWORKS[kind]()
+    images, cotangent = drawn(bundle, count)
+    leaf = images.clone().requires_grad_()
+    taps = bundle.manifest.taps
+    logits, features = through(network, [tap.name for tap in taps], leaf)
+    expected = torch.autograd.grad(logits, [leaf, *features], cotangent)
+    outputs = ["logits", "d_images", *(f"d_{tap.output}" for tap in taps)]
+    feeds = {"images": images.numpy(), "cotangent": cotangent.numpy()}
+    found = session(bundle, GraphRole.GRADIENT).run(feeds, outputs, Stop())
+    for actual, wanted in zip(found, [logits, *expected], strict=True):
+        close(actual, wanted)
+
+
+@pytest.mark.parametrize("kind", ["softmax", "binary", "vgg", "smooth"])
+def test_gradients_to_maps_equal_the_oracles(bundle_of: BundleOf, kind: str) -> None:
+    bundle, network = bundle_of(kind), NETWORKS[kind]().double()
+    (images, cotangents), maps = drawn(bundle, 3), torch.randn(3, 6, 5)
+    fills = 0.3 * drawn(bundle, 6)[0][3:]
+    size = images.shape[2:]
+    feeds: dict[str, NDArray[np.generic]] = {
+        "differences": (images - fills).numpy(),
+        "fills": fills.numpy(),
+        "image_of": np.array([2, 0, 1]),
+        "maps": maps.numpy(),
+        "rows": interpolation_matrix(size[0], 6),
+        "columns": interpolation_matrix(size[1], 5),
+        "normalise": np.ones(3, bool),
+        "scale": np.ones(3, np.float32),
+        "shift": np.zeros(3, np.float32),
+        "cotangent": cotangents.numpy(),
+    }
+    (found,) = session(bundle, GraphRole.MASKED_GRADIENT).run(feeds, ["d_maps"], Stop())
+    for row, image in enumerate((2, 0, 1)):
+        fill = fills[image].double()
+        difference = images[image].double() - fill
+        given = maps[row].double(), cotangents[row].double()
+        _, expected = masked_gradient(network, difference, fill, *given)
+        close(found[row], expected)
+
+
+def test_a_gradient_to_a_tap_alone_runs_nothing_in_front_of_it(tiny_bundle: Bundle) -> None:
+    graph = tiny_bundle.manifest.graph(GraphRole.GRADIENT)
+    assert graph is not None
+    last = tiny_bundle.manifest.taps[-1]
+    images, cotangent = drawn(tiny_bundle, 1)
+    feeds = {"images": images.numpy(), "cotangent": cotangent.numpy()}
+    whole = session(tiny_bundle, GraphRole.GRADIENT).run(feeds, [f"d_{last.output}"], Stop())
+    part = session(tiny_bundle, GraphRole.GRADIENT, (f"d_{last.output}",))
+    close(part.run(feeds, [f"d_{last.output}"], Stop())[0], torch.from_numpy(whole[0]))
+
+    def nodes(*outputs: str) -> int:
+        content = part_of(tiny_bundle.path(graph.path), outputs)
+        return len(onnx.load_from_string(content).graph.node)
+
+    forward = nodes("logits")
+    assert nodes(f"d_{last.output}", "logits") <= forward + 6  # the head alone is stepped through
+    assert nodes("d_images", "logits") > forward + 20
+
+
+def test_weights_lie_in_the_bundle_once_however_many_graphs_there_are(lite0_bundle: Bundle) -> None:
+    sizes = {file.path: file.size for file in lite0_bundle.manifest.files}
+    whole = sum(size for path, size in sizes.items() if path.endswith((".onnx", ".bin")))
+    parameters = 4 * 4_652_008  # of EfficientNet-Lite0 (Liu 2020)
+    assert sizes["weights.bin"] <= whole <= 1.1 * parameters
+    assert {graph.role for graph in lite0_bundle.manifest.graphs} >= set(GRADIENTS)
+
+
+def test_a_models_gradients_are_met_before_it_serves(tiny_bundle: Bundle) -> None:
+    model = ServedModel(tiny_bundle, Device(threads=1), batch_size=2)
+    assert warm_up(model) <= 1e-4
+    golden = read_golden(tiny_bundle).gradient
+    assert golden is not None
+    assert all(np.abs(each).max() > 0 for each in (golden.d_cells, golden.d_tap, golden.d_maps))
+
+
+@pytest.mark.parametrize("name", ["d_cells", "d_tap", "d_maps"])
+def test_a_model_whose_gradients_drift_never_serves(
+    tiny_bundle: Bundle, tmp_path: Path, name: str
+) -> None:
+    directory = tmp_path / "softmax" / "1"
+    shutil.copytree(tiny_bundle.directory, directory)
+    with np.load(directory / "golden.npz") as arrays:
+        changed = {key: arrays[key] for key in arrays.files}
+    changed[name] = changed[name] * np.float32(1.1)
+    np.savez(directory / "golden.npz", **changed)
+    write_manifest(directory, replace(tiny_bundle.manifest, files=listed_files(directory)))
+    model = ServedModel(open_bundle(directory), Device(threads=1), batch_size=2)
+    with pytest.raises(BundleRefused, match=r"gradients of model softmax 1 drift .*9\.09e-02"):
+        warm_up(model)
+
+
+def test_gradients_that_differ_from_the_source_are_not_written(tmp_path: Path) -> None:
+    source = open_torch(networks.smooth_net(), CONTRACT.input, CONTRACT.output)
+    own = source.gradient
+    assert own is not None
+
+    def turned(images: FloatArray, cotangents: FloatArray) -> ReferenceGradient:
+        said = own(images, cotangents)
+        return replace(said, images=said.images[:, :, ::-1].copy())
+
+    wrong = replace(source, gradient=turned)
+    with pytest.raises(ExportError, match=r"the gradient graphs differ from the source by"):
+        export_bundle(lambda: wrong, CONTRACT, Destination(tmp_path, "net"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_the_sources_word_gradients_are_held_against_slopes(tmp_path: Path) -> None:
+    source = open_torch(networks.residual_net(), CONTRACT.input, CONTRACT.output)
+    silent: SourceModel = replace(source, gradient=None)
+    report = export_bundle(lambda: silent, CONTRACT, Destination(tmp_path, "net"))
+    assert report.parity.gradient is not None
+    assert 0 < report.parity.gradient <= 1e-2
+
+
+def remainder_net() -> onnx.ModelProto:
+    """A network with an operator that no rule differentiates."""
+    d = Drawing()
+    x = d.op("Relu", d.conv("images", (3, 4), stride=2), to="conv")
+    x = d.op("Mod", x, d.weight("two", np.array(2, np.float32)), fmod=1)
+    x = d.op("Flatten", d.op("GlobalAveragePool", d.conv(x, (4, 6), stride=2)))
+    d.dense(x, (6, 10), to="logits")
+    return d.model("logits")
+
+
+def test_an_operator_without_a_rule_is_named_and_the_bundle_written_without_gradients(
+    tmp_path: Path,
+) -> None:
+    onnx.save(remainder_net(), tmp_path / "net.onnx")
+    (tmp_path / "net.toml").write_text(CONTRACT_TOML)
+    result = CliRunner().invoke(
+        app,
+        f"onnx {tmp_path / 'net.onnx'} --input {tmp_path / 'net.toml'} --name net "
+        f"--out {tmp_path / 'models'}",
+    )
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert any(
+        line.startswith("changed: no graphs for gradients:") and "Mod" in line for line in lines
+    )
+    assert "gradients: none" in lines
+    bundle = open_bundle(tmp_path / "models" / "net" / "1")
+    assert not any(bundle.manifest.graph(role) for role in GRADIENTS)
+    assert "Mod" in bundle.manifest.source.changes[-1]
+    assert read_golden(bundle).gradient is None
+    assert warm_up(ServedModel(bundle, Device(threads=1), batch_size=2)) <= 1e-4

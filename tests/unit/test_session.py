@@ -1,0 +1,109 @@
+"""Sessions: what is asked for is computed, and where a part is opened, nothing else."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from salience_service.errors import BundleRefused, ComputeFailed
+from salience_service.session import Device, Session, Stop
+
+Opened = Callable[..., Session]
+FEEDS = {"x": np.arange(3, dtype=np.float32), "row": np.array([99])}
+ONES = np.ones((300, 3), np.float32)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """y = 2x, z = Σ y in 300 copies, and `never`: a row of y that does not exist."""
+    weight = TensorProto(
+        name="ones", data_type=1, dims=ONES.shape, data_location=TensorProto.EXTERNAL
+    )
+    for key, value in (("location", "weights.bin"), ("offset", "0"), ("length", str(ONES.nbytes))):
+        weight.external_data.add(key=key, value=value)
+    (tmp_path / "weights.bin").write_bytes(ONES.tobytes())
+    graph = helper.make_graph(
+        [
+            helper.make_node("Add", ["x", "x"], ["y"]),
+            helper.make_node("MatMul", ["ones", "y"], ["z"]),
+            helper.make_node("Gather", ["y", "row"], ["never"]),
+        ],
+        "fails in part",
+        [
+            helper.make_tensor_value_info("x", TensorProto.FLOAT, [3]),
+            helper.make_tensor_value_info("row", TensorProto.INT64, [1]),
+        ],
+        [helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in ("y", "z", "never")],
+        [weight],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    (tmp_path / "graph.onnx").write_bytes(model.SerializeToString())
+    return tmp_path / "graph.onnx"
+
+
+def test_a_whole_graph_runs_nodes_behind_outputs_that_nobody_fetches(file: Path) -> None:
+    # Why parts are opened at all: should a later runtime skip such nodes, they need not be.
+    with pytest.raises(ComputeFailed):
+        Session(file, Device()).run(FEEDS, ["z"], Stop())
+
+
+@pytest.mark.parametrize("weights", [{}, {"weights.bin": ONES.tobytes()}], ids=["file", "bytes"])
+def test_a_part_runs_only_what_its_outputs_need(file: Path, weights: dict[str, bytes]) -> None:
+    session = Session(file, Device(), weights, outputs=["z", "y"])
+    y, z = session.run(FEEDS, ["y", "z"], Stop())
+    np.testing.assert_array_equal(y, [0, 2, 4])
+    np.testing.assert_array_equal(z, np.full(300, 6))
+
+
+def test_weights_given_as_bytes_are_read_and_not_the_file(file: Path) -> None:
+    (file.parent / "weights.bin").unlink()
+    session = Session(file, Device(), {"weights.bin": (2 * ONES).tobytes()}, outputs=["z"])
+    np.testing.assert_array_equal(session.run(FEEDS, ["z"], Stop())[0], np.full(300, 12))
+
+
+def test_a_part_has_no_other_outputs(file: Path) -> None:
+    with pytest.raises(ComputeFailed):
+        Session(file, Device(), outputs=["y"]).run(FEEDS, ["z"], Stop())
+
+
+def test_a_part_that_needs_no_weights_carries_none(file: Path) -> None:
+    (file.parent / "weights.bin").unlink()
+    session = Session(file, Device(), outputs=["y"])
+    np.testing.assert_array_equal(session.run(FEEDS, ["y"], Stop())[0], [0, 2, 4])
+
+
+def test_an_output_that_the_graph_has_not_is_refused(file: Path) -> None:
+    with pytest.raises(BundleRefused, match=r"'graph.onnx' does not put out \['w'\]"):
+        Session(file, Device(), outputs=["w"])
+
+
+def test_a_part_keeps_what_a_branch_takes_from_outside(tmp_path: Path) -> None:
+    def branch(operator: str) -> onnx.GraphProto:
+        nodes = [helper.make_node(operator, ["y", "y"], ["b"])]
+        outputs = [helper.make_tensor_value_info("b", TensorProto.FLOAT, [3])]
+        return helper.make_graph(nodes, operator, [], outputs)
+
+    graph = helper.make_graph(
+        [
+            helper.make_node("Neg", ["x"], ["y"]),
+            helper.make_node(
+                "If", ["flag"], ["z"], then_branch=branch("Add"), else_branch=branch("Mul")
+            ),
+            helper.make_node("Abs", ["x"], ["other"]),
+        ],
+        "branches",
+        [
+            helper.make_tensor_value_info("x", TensorProto.FLOAT, [3]),
+            helper.make_tensor_value_info("flag", TensorProto.BOOL, []),
+        ],
+        [helper.make_tensor_value_info(n, TensorProto.FLOAT, [3]) for n in ("z", "other")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, tmp_path / "graph.onnx")
+    session = Session(tmp_path / "graph.onnx", Device(), outputs=["z"])
+    for flag, wanted in ((True, [0, -2, -4]), (False, [0, 1, 4])):
+        feeds = {"x": np.arange(3, dtype=np.float32), "flag": np.array(flag)}
+        np.testing.assert_array_equal(session.run(feeds, ["z"], Stop())[0], wanted)
