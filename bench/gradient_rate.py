@@ -56,7 +56,7 @@ def measure(place: Workplace) -> Part:
         __doc__ or "",
         (
             Figure(
-                "forward and backward ÷ forward", cost, "×", f"≤ {MOST}", judged(cost <= MOST, room)
+                "forward and backward ÷ forward", cost, "×", f"≤ {MOST}", judged(MOST - cost, room)
             ),
             Figure("control: forward ÷ forward", taken[CONTROL].cost.median, "×"),
             Figure("forward", 1e3 * float(np.median(taken[CONTROL].baseline)) / CALLS, "ms"),

@@ -75,7 +75,7 @@ def _fallback(pairs: dict[str, Pairs]) -> list[Figure]:
             cost,
             "",
             f"≤ {MOST_OF_PLAIN}",
-            judged(cost <= MOST_OF_PLAIN, room),
+            judged(MOST_OF_PLAIN - cost, room),
         )
     ]
 
@@ -88,7 +88,7 @@ def _onnx(pairs: dict[str, Pairs]) -> list[Figure]:
             speed,
             "×",
             f"≥ {LEAST_OF_TORCH}",
-            judged(speed >= LEAST_OF_TORCH, room),
+            judged(speed - LEAST_OF_TORCH, room),
         )
     ]
 
@@ -101,7 +101,7 @@ def _together(pairs: dict[str, Pairs]) -> list[Figure]:
             cost,
             "",
             f"≤ {MOST_OF_EIGHT}",
-            judged(cost <= MOST_OF_EIGHT, room),
+            judged(MOST_OF_EIGHT - cost, room),
         )
     ]
 

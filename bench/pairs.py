@@ -112,6 +112,14 @@ def seconds(run: Run) -> float:
     return own if isinstance(own, float) else time.perf_counter() - began
 
 
-def judged(met: bool, room: float) -> bool | None:
-    """Whether a target is met; None, no verdict, where the control's half spread is too wide."""
-    return met if room <= NOISY else None
+def judged(margin: float, room: float) -> bool | None:
+    """Whether a target is met.
+
+    Args:
+        margin: by how much; negative where it is missed.
+        room: the control's half spread.
+
+    Returns:
+        None, no verdict, where the control spreads too wide and the margin lies within.
+    """
+    return margin >= 0 if room <= NOISY or abs(margin) > room else None

@@ -157,7 +157,7 @@ def _speed(place: Workplace, image: Path, best: Mapping[str, int]) -> Part:
             taken[name].cost.median,
             "×",
             f"≥ {LEAST_SPEED_UP}",
-            judged(taken[name].cost.median >= LEAST_SPEED_UP, room),
+            judged(taken[name].cost.median - LEAST_SPEED_UP, room),
         )
         for name in peers
     ]

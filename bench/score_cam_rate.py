@@ -60,7 +60,7 @@ def measure(place: Workplace) -> Part:
             taken[name].speed.median,
             "",
             f"≥ {least} − {room:.3f}",
-            judged(taken[name].speed.median >= least - room, room),
+            judged(taken[name].speed.median - least + room, room),
         )
         for name, least in TARGETS.items()
     ]

@@ -2,8 +2,8 @@
 
 import importlib.util
 import io
-import threading
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,8 +21,11 @@ if TYPE_CHECKING:
 
 
 LOGITS = "logits"
-_LOADING = threading.Lock()
-"""torch's loader keeps state of its own in a global: of two at a time, one fails."""
+_THREAD = ThreadPoolExecutor(1, thread_name_prefix="salience-torch")
+"""Where torch runs, and nowhere else. OpenMP keeps a team of workers for every thread that
+calls it; with more of them than cores each gives up waiting at once, and a gradient takes
+twice as long (50 ms became 110, EfficientNet-Lite0 on two cores). torch's loader, besides,
+keeps state in a global: of two loads at a time, one fails."""
 
 
 def torch_is_installed() -> bool:
@@ -34,7 +37,8 @@ class TorchGradient:
     """A `Differentiator` on a bundle's torch program (a batch would cost its images).
 
     Weights take no gradients, and no call leaves anything behind: the same call gives
-    the same bits, from any thread. torch cannot end a call early.
+    the same bits, from any thread. torch cannot end a call early, and a call waits while
+    another program is loading.
 
     Args:
         program: a bundle's `.pt2`; checked before torch is loaded.
@@ -53,13 +57,10 @@ class TorchGradient:
             raise NotPossible(
                 "gradients need torch on this server: pip install 'salience[torch]'"
             ) from fault
-        if threads:
-            torch.set_num_threads(threads)
         self._torch = torch
         self._layout = torch.channels_last
         try:
-            with _LOADING:
-                self._open(archive)
+            _THREAD.submit(self._open, archive, threads).result()
         except Exception as fault:  # torch's loader raises of every kind
             raise BundleRefused("torch cannot load the bundle's torch program") from fault
 
@@ -76,6 +77,27 @@ class TorchGradient:
             NotPossible: the program knows no such tap: older ones know none.
             ComputeFailed: torch failed.
         """
+        return _THREAD.submit(self._gradient, image, cotangent, tensors).result()
+
+    def masked_gradient(
+        self,
+        difference: FloatArray,
+        fill: FloatArray,
+        image_map: FloatArray,
+        cotangent: FloatArray,
+        stop: Stop,  # noqa: ARG002
+    ) -> tuple[FloatArray, FloatArray]:
+        """See `Differentiator.masked_gradient`.
+
+        Raises:
+            ComputeFailed: torch failed.
+        """
+        row = difference, fill, image_map
+        return _THREAD.submit(self._masked_gradient, *row, cotangent).result()
+
+    def _gradient(
+        self, image: FloatArray, cotangent: FloatArray, tensors: Sequence[str]
+    ) -> tuple[FloatArray, Mapping[str, FloatArray]]:
         leaf = self._tensor(image[None]).requires_grad_()
         outputs = self._outputs(leaf)
         known = {**outputs, IMAGES: leaf}
@@ -88,33 +110,29 @@ class TorchGradient:
         logits, gradients = self._backward(outputs[LOGITS], ends, cotangent)
         return logits, {tensor: each[0] for tensor, each in zip(tensors, gradients, strict=True)}
 
-    def masked_gradient(
+    def _masked_gradient(
         self,
         difference: FloatArray,
         fill: FloatArray,
         image_map: FloatArray,
         cotangent: FloatArray,
-        stop: Stop,
     ) -> tuple[FloatArray, FloatArray]:
-        """See `Differentiator.masked_gradient`.
-
-        Raises:
-            ComputeFailed: torch failed.
-        """
         leaf = self._tensor(image_map).requires_grad_()
         rows = self._tensor(interpolation_matrix(fill.shape[-2], image_map.shape[0]))
         columns = self._tensor(interpolation_matrix(fill.shape[-1], image_map.shape[1]))
         up = rows @ leaf @ columns.T
         low, high = up.amin(), up.amax()
         if is_flat(low.item(), high.item()):
-            logits, _ = self.gradient(fill, cotangent, (), stop)
+            logits, _ = self._gradient(fill, cotangent, ())
             return logits, np.zeros_like(image_map)
         mask = (up - low) / (high - low)
         image = self._tensor(fill) + mask * self._tensor(difference)
         logits, (gradient,) = self._backward(self._outputs(image[None])[LOGITS], [leaf], cotangent)
         return logits, gradient
 
-    def _open(self, archive: bytes) -> None:
+    def _open(self, archive: bytes, threads: int) -> None:
+        if threads:
+            self._torch.set_num_threads(threads)
         program = self._torch.export.load(io.BytesIO(archive))
         shape = next(
             node.meta["val"].shape
