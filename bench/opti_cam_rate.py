@@ -62,48 +62,40 @@ def measure(place: Workplace) -> Part:
     return Part(
         "opti_cam_rate",
         __doc__ or "",
-        (*_fallback(plain_pairs), *_onnx(torch_pairs), *_together(eight_pairs)),
+        (
+            _at_most(
+                "Opti-CAM, torch fallback ÷ plain torch loop, seconds",
+                plain_pairs,
+                "torch",
+                MOST_OF_PLAIN,
+            ),
+            _at_least(
+                "Opti-CAM, ONNX side ÷ torch fallback, speed",
+                torch_pairs,
+                "onnx",
+                LEAST_OF_TORCH,
+            ),
+            _at_most(
+                "eight Opti-CAMs at once ÷ in turn, seconds",
+                eight_pairs,
+                "eight",
+                MOST_OF_EIGHT,
+            ),
+        ),
         (Table(title, COLUMNS, tuple(rows)),),
     )
 
 
-def _fallback(pairs: dict[str, Pairs]) -> list[Figure]:
-    cost, room = pairs["torch"].cost.median, pairs[CONTROL].cost.half_spread
-    return [
-        Figure(
-            "Opti-CAM, torch fallback ÷ plain torch loop, seconds",
-            cost,
-            "",
-            f"≤ {MOST_OF_PLAIN}",
-            judged(MOST_OF_PLAIN - cost, room),
-        )
-    ]
+def _at_most(name: str, pairs: dict[str, Pairs], subject: str, most: float) -> Figure:
+    """The subject's seconds ÷ the baseline's, beside the limit."""
+    cost, room = pairs[subject].cost.median, pairs[CONTROL].cost.half_spread
+    return Figure(name, cost, "", f"≤ {most}", judged(most - cost, room))
 
 
-def _onnx(pairs: dict[str, Pairs]) -> list[Figure]:
-    speed, room = pairs["onnx"].speed.median, pairs[CONTROL].speed.half_spread
-    return [
-        Figure(
-            "Opti-CAM, ONNX side ÷ torch fallback, speed",
-            speed,
-            "×",
-            f"≥ {LEAST_OF_TORCH}",
-            judged(speed - LEAST_OF_TORCH, room),
-        )
-    ]
-
-
-def _together(pairs: dict[str, Pairs]) -> list[Figure]:
-    cost, room = pairs["eight"].cost.median, pairs[CONTROL].cost.half_spread
-    return [
-        Figure(
-            "eight Opti-CAMs at once ÷ in turn, seconds",
-            cost,
-            "",
-            f"≤ {MOST_OF_EIGHT}",
-            judged(MOST_OF_EIGHT - cost, room),
-        )
-    ]
+def _at_least(name: str, pairs: dict[str, Pairs], subject: str, least: float) -> Figure:
+    """The subject's speed ÷ the baseline's, beside the target."""
+    speed, room = pairs[subject].speed.median, pairs[CONTROL].speed.half_spread
+    return Figure(name, speed, "×", f"≥ {least}", judged(speed - least, room))
 
 
 def _plain(steps: int) -> Callable[[], object]:
