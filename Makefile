@@ -21,8 +21,6 @@ check: $(READY)  ## lint, types, contracts
 	$(VENV)/bin/hadolint Dockerfile
 
 bench: $(READY)  ## speed and memory beside peers, into bench-out/
-	$(PY) -m pip install --quiet --constraint constraints.txt --requirement bench/requirements.txt
-	$(PY) -m pip install --quiet --no-deps --requirement bench/requirements-no-deps.txt
 	$(PY) -m bench
 
 protos: $(READY)  ## generate the Python code of the contract again

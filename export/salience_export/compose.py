@@ -4,12 +4,15 @@ import numpy as np
 
 from salience_export.source import FloatArray
 from salience_export.specimens import MaskRows
-from salience_service.interpolation import unit_range, upsample
+from salience_service.interpolation import row_masks
 
 
 def compose(image: FloatArray, rows: MaskRows) -> FloatArray:
     """The rows [n, C, H, W] that the masked graph makes of an image [1, C, H, W], fill zero."""
-    up = upsample(rows.maps, image.shape[2], image.shape[3])
-    shown = np.where(rows.normalise[:, None, None], unit_range(up), up)
-    mask = rows.scale[:, None, None] * shown + rows.shift[:, None, None]
-    return np.asarray(mask[:, None] * image, np.float32)
+    return np.asarray(pixel_masks(image, rows)[:, None] * image, np.float32)
+
+
+def pixel_masks(image: FloatArray, rows: MaskRows) -> FloatArray:
+    """The masks [n, H, W] of these rows."""
+    size = (image.shape[2], image.shape[3])
+    return row_masks(rows.maps, rows.normalise, rows.scale, rows.shift, size)

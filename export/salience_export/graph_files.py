@@ -42,8 +42,10 @@ def write_graphs(directory: Path, source: SourceModel) -> GraphFiles:
         weights = WeightsFile(stream)
         built = build_graphs(weights.take(source.model), source.taps)
         taps = tuple(
-            Tap(tap.name, tap.channels, tap.height, tap.width, output)
-            for tap, output in zip(source.taps, built.outputs, strict=True)
+            Tap(tap.name, tap.channels, tap.height, tap.width, output, tap.layout, linear)
+            for tap, output, linear in zip(
+                source.taps, built.outputs, built.linear_heads, strict=True
+            )
         )
         graphs: list[Graph] = []
         for graph, model in _stated(built, taps):
@@ -61,6 +63,7 @@ def _stated(built: BuiltGraphs, taps: tuple[Tap, ...]) -> Iterator[tuple[Graph, 
 
     yield stated(GraphRole.FORWARD, built.forward)
     yield stated(GraphRole.MASKED, built.masked)
+    yield stated(GraphRole.PIXEL_MASKED, built.pixel_masked)
     if not isinstance(built.gradients, NoRule):
         yield stated(GraphRole.GRADIENT, built.gradients.gradient)
         yield stated(GraphRole.MASKED_GRADIENT, built.gradients.masked)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from salience_export.compose import compose
+from salience_export.compose import compose, pixel_masks
 from salience_export.errors import ExportError
 from salience_export.gradient_parity import measure_gradients
 from salience_export.source import LOGITS, FloatArray, Reference, SourceModel
@@ -25,7 +25,8 @@ class Parity:
     Attributes:
         logits: of the forward graph.
         features: of its taps; 0 where the source cannot tell its features.
-        masked: of the masked graph's logits, against the source on rows composed apart.
+        masked: of the masked graphs' logits, maps and pixels, against the source on rows
+            composed apart.
         tails: of the tails' logits with every channel kept, against the forward graph.
         gradient: of the gradient graphs, by norms; see `gradient_parity`. None where the
             source could not be differentiated.
@@ -87,7 +88,10 @@ def _feature(trial: Trial, found: dict[str, FloatArray], expected: Reference, na
 def _masked(trial: Trial, source: SourceModel, image: FloatArray) -> float:
     rows = mask_rows(trial.taps[-1])
     expected = source.reference(compose(image, rows)).logits
-    return relative_difference(trial.masked(image, rows), expected)
+    return max(
+        relative_difference(trial.masked(image, rows), expected),
+        relative_difference(trial.pixel_masked(image, pixel_masks(image, rows)), expected),
+    )
 
 
 def _tails(trial: Trial, images: FloatArray) -> float:

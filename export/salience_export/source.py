@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from salience_service.bundle.manifest import OutputKind
+from salience_service.bundle.manifest import OutputKind, TokenLayout
 
 FloatArray = NDArray[np.float32]
 
@@ -24,10 +24,12 @@ class SourceTap:
 
     Attributes:
         name: what people say: a torch module's name, or the tensor's own.
-        tensor: the tensor of `SourceModel.model`, float32 [N, channels, height, width].
+        tensor: the tensor of `SourceModel.model`, float32 [N, channels, height, width], or
+            tokens.
         channels: ≥ 1.
         height: rows, > 1 or width > 1.
         width: columns.
+        layout: how its elements lie in the tensor.
     """
 
     name: str
@@ -35,6 +37,7 @@ class SourceTap:
     channels: int
     height: int
     width: int
+    layout: TokenLayout = TokenLayout.SPATIAL
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ class Trial:
         self._paths = {g.role: g.path for g in graphs if g.role is not GraphRole.TAIL}
         self._forward = self._open(self._paths[GraphRole.FORWARD])
         self._masked = self._open(self._paths[GraphRole.MASKED])
+        self._pixel_masked = self._open(self._paths[GraphRole.PIXEL_MASKED])
 
     @property
     def has_gradients(self) -> bool:
@@ -40,6 +41,14 @@ class Trial:
     def masked(self, image: FloatArray, rows: MaskRows) -> FloatArray:
         """Logits [n, K] of the rows of an image [1, C, H, W], filled with zeros."""
         return self._masked.run(_row_feeds(image, rows), [LOGITS], Stop())[0]
+
+    def pixel_masked(self, image: FloatArray, masks: FloatArray) -> FloatArray:
+        """Logits [n, K] of an image [1, C, H, W] under masks [n, H, W], filled with zeros."""
+        feeds: dict[str, NDArray[np.generic]] = {
+            **_one_image(image, len(masks)),
+            "masks": masks,
+        }
+        return self._pixel_masked.run(feeds, [LOGITS], Stop())[0]
 
     def gradient(self, images: FloatArray, cotangents: FloatArray) -> dict[str, FloatArray]:
         """Gradients by tensor: `images` [N, C, H, W], and each tap by its output's name."""
@@ -82,13 +91,20 @@ class Trial:
 def _row_feeds(image: FloatArray, rows: MaskRows) -> dict[str, NDArray[np.generic]]:
     """What the masked graphs take for rows of one image, filled with zeros."""
     return {
-        "differences": image,
-        "fills": np.zeros_like(image),
-        "image_of": np.zeros(len(rows.maps), np.int64),
+        **_one_image(image, len(rows.maps)),
         "maps": rows.maps,
         "rows": interpolation_matrix(image.shape[2], rows.maps.shape[1]),
         "columns": interpolation_matrix(image.shape[3], rows.maps.shape[2]),
         "normalise": rows.normalise,
         "scale": rows.scale,
         "shift": rows.shift,
+    }
+
+
+def _one_image(image: FloatArray, rows: int) -> dict[str, NDArray[np.generic]]:
+    """What says that all rows are of one image."""
+    return {
+        "differences": image,
+        "fills": np.zeros_like(image),
+        "image_of": np.zeros(rows, np.int64),
     }

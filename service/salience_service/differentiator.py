@@ -18,7 +18,12 @@ class Differentiator(Protocol):
     """Answers one image a call; the same call gives the same bits, whoever else is there."""
 
     def gradient(
-        self, image: FloatArray, cotangent: FloatArray, tensors: Sequence[str], stop: Stop
+        self,
+        image: FloatArray,
+        cotangent: FloatArray,
+        tensors: Sequence[str],
+        stop: Stop,
+        guided: bool = False,
     ) -> tuple[FloatArray, Mapping[str, FloatArray]]:
         """The logits of one image, and the gradients of cotangent · logits.
 
@@ -28,12 +33,13 @@ class Differentiator(Protocol):
             tensors: what the gradients are taken to: `images` for the image, a tap by
                 its output of the forward graph. Nothing else is computed.
             stop: ends the call early, where the side can.
+            guided: stops negative gradients at every ReLU on the way.
 
         Returns:
             Logits float32 [K], and per tensor its gradient, float32 of its own shape.
 
         Raises:
-            NotPossible: this side does not know a tap.
+            NotPossible: this side does not know a tap, or cannot guide gradients.
             ComputeFailed: the runtime failed.
             Cancelled: `stop` ended the call.
         """
@@ -46,11 +52,14 @@ class Differentiator(Protocol):
         image_map: FloatArray,
         cotangent: FloatArray,
         stop: Stop,
+        normalise: bool = True,
+        scale: float = 1.0,
+        shift: float = 0.0,
     ) -> tuple[FloatArray, FloatArray]:
-        """The logits of fill + n(up(map)) · difference and d (cotangent · logits) / d map.
+        """The logits of fill + mask · difference and d (cotangent · logits) / d map.
 
-        up and n are those of the masked graph. A flat map is masked by zeros, which no
-        small change of it changes: its gradient is zeros, never NaN.
+        mask = scale · n(up(map)) + shift; up and n are those of the masked graph. A flat map
+        has an n of zeros, which no small change of it changes: its gradient is zeros, never NaN.
 
         Args:
             difference: float32 [C, H, W], image − fill.
@@ -58,6 +67,9 @@ class Differentiator(Protocol):
             image_map: float32 [h, w], finite.
             cotangent: float32 [K].
             stop: ends the call early, where the side can.
+            normalise: whether n is min–max; else it leaves the map as it is.
+            scale: of the mask.
+            shift: of the mask.
 
         Returns:
             Logits float32 [K] and gradient float32 [h, w].

@@ -9,7 +9,15 @@ from numpy.typing import NDArray
 
 from salience_service.bundle.manifest import GraphRole
 from salience_service.image.placement import Rectangle
-from salience_service.request import Encoding, Fill, Geometry, OptionScalar, Scale, ScoreKind
+from salience_service.request import (
+    CurveProtocol,
+    Encoding,
+    Fill,
+    Geometry,
+    OptionScalar,
+    Scale,
+    ScoreKind,
+)
 from salience_service.target import Target
 
 
@@ -95,13 +103,17 @@ class PartialMap:
 
 @dataclass(frozen=True)
 class GraphUse:
-    """A graph, its digest and the fixed shape at which it ran (map sizes 0 where none)."""
+    """A graph, its digest and the fixed shape at which it ran (map sizes 0 where none).
+
+    For a tail, `tap` is where it begins.
+    """
 
     role: GraphRole
     digest: str
     batch_size: int
     map_height: int = 0
     map_width: int = 0
+    tap: str = ""
 
 
 @dataclass(frozen=True)
@@ -148,7 +160,12 @@ class EncodedMap:
 
 @dataclass(frozen=True)
 class FinishedMap:
-    """A finished map with its provenance and cautions."""
+    """A finished map with its provenance and cautions.
+
+    Attributes:
+        box: where one was asked for and the map is not flat: around what it points at, in
+            pixels of the original image.
+    """
 
     map_id: int
     provenance: Provenance
@@ -157,17 +174,34 @@ class FinishedMap:
     signed: bool
     flags: tuple[MapFlag, ...]
     iterations: int | None
+    box: Rectangle | None = None
+
+
+@dataclass(frozen=True)
+class ScoreCurve:
+    """The target's probability while pixels are shown or hidden, most salient first.
+
+    Attributes:
+        kind: INSERTION or DELETION.
+        shares: of the pixels, rising from 0 to 1. probabilities: at each.
+    """
+
+    kind: ScoreKind
+    shares: tuple[float, ...]
+    probabilities: tuple[float, ...]
 
 
 @dataclass(frozen=True)
 class MapScores:
-    """Scores of one map, in percent, with the probabilities behind them."""
+    """Scores of one map, with the probabilities and curves behind them."""
 
     map_id: int
     scores: Mapping[ScoreKind, float]
     fill: Fill
     clean_probability: float
     masked_probability: float
+    curves: tuple[ScoreCurve, ...] = ()
+    curve_protocol: CurveProtocol | None = None
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """One explanation from order to finish: image, clean run, one map per method and target, scores."""
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 
+from salience_service.bundle.manifest import GraphRole
 from salience_service.control import Control
 from salience_service.driver import HEARTBEAT_SECONDS, Driver, Pace, Tally
 from salience_service.events import Event, Finished
@@ -10,15 +11,16 @@ from salience_service.findings import Findings
 from salience_service.image.fill import fill_tensor
 from salience_service.image.pixels import ImageLimits
 from salience_service.image.prepare import Prepared, prepare
-from salience_service.masked_graph import MaskedImage
-from salience_service.methods.probe import Base
+from salience_service.making import Made, Making
 from salience_service.model import Forward, ServedModel
 from salience_service.plan import PlannedMethod, plan
-from salience_service.request import ExplainOrder, Fill
+from salience_service.request import ExplainOrder
 from salience_service.resolve import resolve_targets
+from salience_service.row_graphs.sources import MaskedImage
 from salience_service.scheduler import Scheduler
-from salience_service.scores.faithfulness import masked_row
-from salience_service.target import Target
+from salience_service.scores.backdrops import backdrop
+from salience_service.scores.curves import curved
+from salience_service.subject import Subject
 from salience_service.ticket import Account
 
 
@@ -42,7 +44,6 @@ class Explanation:
         self._control, self._scheduler, self._pace = control, scheduler, pace
         self._plan = plan(order, model)
         self._account = Account()
-        self._head = model.manifest.head
         self._findings = Findings(model, order)
 
     def events(self, limits: ImageLimits, beside: int) -> Iterator[Event]:
@@ -54,48 +55,43 @@ class Explanation:
         """
         yield self._findings.started(beside)
         self._control.check()  # Decoding may take seconds, and nothing can stop it.
-        contract = self._model.manifest.input
-        prepared = prepare(self._order.image, contract, limits)
-        image = self._masked_image(prepared, self._order.fill)
-        score_image, score_fill = image, self._findings.score_fill
-        if self._order.scores and score_fill != self._order.fill:
-            score_image = self._masked_image(prepared, score_fill)
-        clean = self._clean_run(prepared)
-        targets = resolve_targets(self._order.targets, clean.logits, self._head)
-        yield self._findings.prediction(clean, targets, prepared.placement)
-        tally = Tally(self._expected_rows(len(targets)), done=1)
-        seconds, rows = [], []
-        pairs = [(planned, target) for planned in self._plan for target in targets]
-        for map_id, (planned, target) in enumerate(pairs):
-            began, before = time.monotonic(), tally.done
-            driver = self._driver(map_id, planned, target, image, tally)
-            yield from self._explain(driver, planned, clean, prepared, score_image)
-            seconds.append(time.monotonic() - began)
-            rows.append(tally.done - before)
-        yield self._finished(tuple(seconds), tuple(rows))
+        subject = self._subject(prepare(self._order.image, self._model.manifest.input, limits))
+        yield self._findings.prediction(subject)
+        count = len(subject.targets)
+        ahead = [planned.rows_for(count) for planned in self._plan]
+        tally, made = Tally(expected=1 + sum(ahead), done=1), Made()
+        for place, planned in enumerate(self._plan):
+            driver = self._driver(planned, subject, tally)
+            making = Making(planned, subject, driver, self._findings, made)
+            yield from making.events(place * count, sum(ahead[place + 1 :]))
+        yield self._finished(made)
 
-    def _explain(
-        self,
-        driver: Driver,
-        planned: PlannedMethod,
-        clean: Forward,
-        prepared: Prepared,
-        score_image: MaskedImage,
-    ) -> Generator[Event, None, None]:
-        """One map and its scores."""
-        before = driver.tally.done
-        base = self._base(planned, clean, driver, prepared)
-        outcome = yield from driver.run(planned.method.run(base, planned.options))
-        driver.tally.expected += driver.tally.done - before - planned.expected_rows
-        yield self._findings.finished_map(driver, planned, outcome, clean, prepared)
-        if self._order.scores:
-            answers = yield from driver.score(masked_row(outcome), score_image)
-            yield self._findings.scores(driver, clean, answers.logits[0])
+    def _subject(self, prepared: Prepared) -> Subject:
+        """The image as methods and scores see it, once the model has."""
+        order, tensor, contract = self._order, prepared.tensor, self._model.manifest.input
+        image = MaskedImage.over(tensor, fill_tensor(order.fill, tensor, contract))
+        score_image, score_fill = image, self._findings.score_fill
+        if order.scores and score_fill != order.fill:
+            score_image = MaskedImage.over(tensor, fill_tensor(score_fill, tensor, contract))
+        curve_images = {
+            kind: MaskedImage.over(tensor, backdrop(order.curve_protocol, kind, tensor, contract))
+            for kind in curved(order.scores)
+        }
+        clean = self._clean_run(prepared)
+        targets = resolve_targets(order.targets, clean.logits, self._model.manifest.head)
+        return Subject(prepared, clean, targets, image, score_image, curve_images)
 
     def _clean_run(self, prepared: Prepared) -> Forward:
         taps = {tap.name: tap for planned in self._plan for tap in planned.taps}
+        ending = [
+            tap
+            for planned in self._plan
+            if GraphRole.TAIL in planned.method.graphs
+            for tap in planned.taps
+        ]
+        live = [name for tap in ending for name in self._model.tails.live(tap)]
         ticket = self._scheduler.call(
-            lambda stop: self._model.forward(prepared.tensor, tuple(taps.values()), stop),
+            lambda stop: self._model.forward(prepared.tensor, tuple(taps.values()), stop, live),
             self._control,
             self._account,
         )
@@ -104,46 +100,28 @@ class Explanation:
         assert ticket.result is not None
         return ticket.result
 
-    def _masked_image(self, prepared: Prepared, fill: Fill) -> MaskedImage:
-        behind = fill_tensor(fill, prepared.tensor, self._model.manifest.input)
-        return MaskedImage(prepared.tensor - behind, behind)
-
-    def _base(
-        self, planned: PlannedMethod, clean: Forward, driver: Driver, prepared: Prepared
-    ) -> Base:
-        features = {tap.name: clean.features[tap.name] for tap in planned.taps}
-        return Base(features, clean.logits, driver.target, prepared.tensor, driver.image.fill)
-
-    def _driver(
-        self, map_id: int, planned: PlannedMethod, target: Target, image: MaskedImage, tally: Tally
-    ) -> Driver:
+    def _driver(self, planned: PlannedMethod, subject: Subject, tally: Tally) -> Driver:
         return Driver(
-            map_id=map_id,
             method=planned.method.name,
             gradient_side=planned.gradient_side,
             model=self._model,
             scheduler=self._scheduler,
             control=self._control,
             account=self._account,
-            image=image,
-            target=target,
+            image=subject.image,
+            clean=subject.clean,
             tally=tally,
             pace=self._pace,
             wants_partial_maps=self._order.partial_maps,
         )
 
-    def _expected_rows(self, targets: int) -> int:
-        """The clean run, every method's rows, and a row a map for its scores."""
-        each = sum(p.expected_rows + bool(self._order.scores) for p in self._plan)
-        return 1 + targets * each
-
-    def _finished(self, map_seconds: tuple[float, ...], map_rows: tuple[int, ...]) -> Finished:
+    def _finished(self, made: Made) -> Finished:
         account = self._account
         return Finished(
             account.rows,
             account.queue_seconds,
             account.device_seconds,
             time.monotonic() - self._began,
-            map_seconds,
-            map_rows,
+            tuple(made.seconds[map_id] for map_id in sorted(made.seconds)),
+            tuple(made.rows[map_id] for map_id in sorted(made.rows)),
         )

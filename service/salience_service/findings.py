@@ -1,5 +1,6 @@
 """Findings: what an explanation has found, told as the events of the contract."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version as installed_version
 
@@ -15,19 +16,21 @@ from salience_service.events import (
     MapScores,
     Prediction,
     Provenance,
+    ScoreCurve,
     Started,
     TargetScore,
 )
-from salience_service.image.placement import Placement
-from salience_service.image.prepare import Prepared
 from salience_service.methods.options import as_scalars
-from salience_service.methods.probe import Outcome
 from salience_service.model import Forward, ServedModel
 from salience_service.plan import PlannedMethod
 from salience_service.render import render
 from salience_service.request import ExplainOrder, Fill
+from salience_service.scores.box import box_of
+from salience_service.scores.curves import areas
 from salience_service.scores.faithfulness import faithfulness
+from salience_service.subject import Subject
 from salience_service.target import Target, TargetKind
+from salience_service.voices import Voice
 
 SOFTWARE_VERSION = installed_version("salience")
 TOP_CLASSES = 5
@@ -56,50 +59,64 @@ class Findings:
             beside,
         )
 
-    def prediction(
-        self, clean: Forward, targets: tuple[Target, ...], placement: Placement
-    ) -> Prediction:
+    def prediction(self, subject: Subject) -> Prediction:
         """The best classes of the clean run, and what the targets came to."""
+        clean, placement = subject.clean, subject.prepared.placement
         best = np.argsort(-clean.logits, kind="stable")[:TOP_CLASSES]
         top = tuple(self._class_score(clean, int(index)) for index in best)
-        scored = tuple(_target_score(target, clean) for target in targets)
+        scored = tuple(_target_score(target, clean) for target in subject.targets)
         return Prediction(top, scored, placement.original_height, placement.original_width)
 
     def finished_map(
-        self,
-        driver: Driver,
-        planned: PlannedMethod,
-        outcome: Outcome,
-        clean: Forward,
-        prepared: Prepared,
+        self, voice: Voice, driver: Driver, planned: PlannedMethod, subject: Subject
     ) -> FinishedMap:
         """The map as it was asked for, with its cautions and all that it was made of."""
-        contract, form = self.model.manifest.input, self.order.format
-        encoded = render(outcome.map, outcome.signed, prepared, contract, driver.image.fill, form)
+        contract, form, box = self.model.manifest.input, self.order.format, self.order.box
+        outcome, fill = voice.ended, subject.image.fill
+        encoded = render(outcome.map, outcome.signed, subject.prepared, contract, fill, form)
         flags = {
             MapFlag.DEGENERATE: encoded.degenerate,
             MapFlag.CLASS_AGNOSTIC: planned.method.class_agnostic,
+            MapFlag.FAILS_SANITY_CHECKS: planned.method.fails_sanity_checks,
             MapFlag.NOT_CONVERGED: not outcome.converged,
         }
         return FinishedMap(
-            map_id=driver.map_id,
+            map_id=voice.map_id,
             provenance=self._provenance(driver, planned),
-            target=_target_score(driver.target, clean),
+            target=_target_score(voice.target, subject.clean),
             encoded=encoded,
             signed=outcome.signed,
             flags=tuple(flag for flag, raised in flags.items() if raised),
             iterations=outcome.iterations,
+            box=None if box is None else box_of(outcome, subject.prepared.placement, box),
         )
 
-    def scores(self, driver: Driver, clean: Forward, masked: NDArray[np.float32]) -> MapScores:
-        """Scores of a map; `masked`: float32 [K], the logits of the image it masks."""
-        result = faithfulness(self.order.scores, driver.target, clean.logits, masked)
+    def scores(
+        self,
+        voice: Voice,
+        subject: Subject,
+        masked: NDArray[np.float32],
+        curves: Sequence[ScoreCurve],
+    ) -> MapScores:
+        """Scores of a map, in the order asked for.
+
+        Args:
+            voice: whose map.
+            subject: the image.
+            masked: float32 [K], the logits of the image masked by the map.
+            curves: those that the scores asked for are taken of.
+        """
+        kinds, protocol = self.order.scores, self.order.curve_protocol
+        result = faithfulness(kinds, voice.target, subject.clean.logits, masked)
+        found = {**result.scores, **areas(kinds, curves, protocol)}
         return MapScores(
-            driver.map_id,
-            result.scores,
-            self.score_fill,
-            result.clean_probability,
-            result.masked_probability,
+            map_id=voice.map_id,
+            scores={kind: found[kind] for kind in kinds},
+            fill=self.score_fill,
+            clean_probability=result.clean_probability,
+            masked_probability=result.masked_probability,
+            curves=tuple(curves),
+            curve_protocol=protocol if curves else None,
         )
 
     def _class_score(self, clean: Forward, index: int) -> ClassScore:
@@ -111,9 +128,10 @@ class Findings:
     def _provenance(self, driver: Driver, planned: PlannedMethod) -> Provenance:
         model = self.model
         ran = (
-            model.graph_use(role, shape)
+            model.graph_use(role, shape, tap)
             for role in GraphRole
-            for shape in sorted(driver.graphs.get(role, ()))
+            for ran_role, tap, shape in sorted(driver.ran, key=lambda each: each[1:])
+            if ran_role is role
         )
         return Provenance(
             model=model.name,

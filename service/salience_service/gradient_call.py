@@ -5,13 +5,14 @@ from dataclasses import dataclass
 
 from salience_service.bundle.manifest import GraphRole, Manifest
 from salience_service.differentiator import IMAGES, Differentiator
-from salience_service.masked_graph import MaskedImage
+from salience_service.layout import folded
 from salience_service.methods.probe import (
     GradientAnswer,
     Gradients,
     MapGradient,
     MapGradientAnswer,
 )
+from salience_service.row_graphs.sources import MaskedImage
 from salience_service.session import Stop
 from salience_service.target import Target
 
@@ -36,7 +37,10 @@ class GradientCalls:
 
         def call(stop: Stop) -> MapGradientAnswer:
             difference, fill = self.image.difference, self.image.fill
-            logits, found = side.masked_gradient(difference, fill, probe.map, cotangent, stop)
+            mask = probe.normalise, probe.scale, probe.shift
+            logits, found = side.masked_gradient(
+                difference, fill, probe.map, cotangent, stop, *mask
+            )
             return MapGradientAnswer(float(self.target.value(logits)), found)
 
         return call
@@ -44,12 +48,12 @@ class GradientCalls:
     def of_image(self, probe: Gradients, side: Differentiator) -> Callable[[Stop], GradientAnswer]:
         """The gradients to taps and image, to be called by the device thread."""
         cotangent = self.target.cotangent(self.manifest.head.classes)
-        taps = {tap.name: tap.output for tap in self.manifest.taps if tap.name in probe.taps}
-        tensors = [*taps.values(), IMAGES] if probe.of_image else [*taps.values()]
+        taps = [tap for tap in self.manifest.taps if tap.name in probe.taps]
+        tensors = [tap.output for tap in taps] + [IMAGES] * probe.of_image
 
         def call(stop: Stop) -> GradientAnswer:
-            logits, found = side.gradient(probe.image, cotangent, tensors, stop)
-            to_taps = {name: found[output] for name, output in taps.items()}
+            logits, found = side.gradient(probe.image, cotangent, tensors, stop, probe.guided)
+            to_taps = {tap.name: folded(found[tap.output], tap) for tap in taps}
             return GradientAnswer(float(self.target.value(logits)), found.get(IMAGES), to_taps)
 
         return call

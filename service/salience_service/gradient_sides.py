@@ -3,9 +3,11 @@
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property
 
 from salience_service.bundle.manifest import GraphRole
 from salience_service.bundle.reader import Bundle
+from salience_service.bundle.rectifiers import has_rectifier
 from salience_service.differentiator import Differentiator
 from salience_service.errors import NotPossible
 from salience_service.events import GradientSide
@@ -60,6 +62,24 @@ class GradientSides:
             raise NotPossible(reason)
         return side
 
+    def guided(self, choice: GradientChoice) -> GradientSide:
+        """The side that answers where gradients are guided: torch's, which alone can.
+
+        Raises:
+            NotPossible: another was asked for, torch's is not there, or the network has no ReLU.
+        """
+        if choice is GradientChoice.ONNX:
+            raise NotPossible(
+                "the onnx side cannot guide gradients: ask for gradient_side torch, or for none"
+            )
+        side = self.chosen(GradientChoice.TORCH)
+        if not self._has_rectifier:
+            raise NotPossible(
+                f"model {self._bundle.manifest.name} has no ReLU at which to guide gradients: "
+                "use gradient"
+            )
+        return side
+
     def open(self, side: GradientSide) -> Future[Differentiator]:
         """A side's differentiator; torch takes some seconds to load when first asked for.
 
@@ -75,6 +95,10 @@ class GradientSides:
             if opened is None or (opened.done() and opened.exception()):
                 opened = self._open[side] = _OPENER.submit(self._opened, side)
             return opened
+
+    @cached_property
+    def _has_rectifier(self) -> bool:
+        return has_rectifier(self._bundle.path(self._bundle.manifest.torch_program))
 
     def _missing(self, side: GradientSide) -> str:
         """Why a side is not there, and the remedy; empty where it is."""

@@ -75,3 +75,27 @@ def unit_range(image_map: NDArray[np.float32]) -> NDArray[np.float32]:
     flat = ~(span > FLAT * np.maximum(np.abs(low), np.abs(high)))
     scaled: NDArray[np.float32] = np.where(flat, 0, (image_map - low) / np.where(flat, 1, span))
     return scaled.astype(np.float32)
+
+
+def row_masks(
+    maps: NDArray[np.float32],
+    normalise: NDArray[np.bool_],
+    scale: NDArray[np.float32],
+    shift: NDArray[np.float32],
+    size: tuple[int, int],
+) -> NDArray[np.float32]:
+    """The masks that the masked graph makes of maps: scale · n(up(map)) + shift.
+
+    Args:
+        maps: [n, h, w].
+        normalise: [n], where n is min–max; else nothing.
+        scale: [n].
+        shift: [n].
+        size: of the masks.
+
+    Returns:
+        float32 [n, *size].
+    """
+    up = upsample(maps, *size)
+    shown = np.where(normalise[:, None, None], unit_range(up), up)
+    return np.asarray(scale[:, None, None] * shown + shift[:, None, None], np.float32)

@@ -10,23 +10,38 @@ from numpy.typing import NDArray
 
 from salience_service.bundle.manifest import Graph, GraphRole, OutputKind, Tap
 from salience_service.bundle.reader import Bundle
-from salience_service.errors import BundleRefused, SalienceError
+from salience_service.errors import BundleRefused, NotPossible, SalienceError
 from salience_service.events import GradientSide, GraphUse
 from salience_service.gradient_sides import GradientSides
-from salience_service.masked_graph import MaskedGraph
+from salience_service.layout import folded
 from salience_service.methods import METHODS, Method, taps_for
 from salience_service.request import GradientChoice, ScoreKind
+from salience_service.row_graphs.masked import MaskedGraph
+from salience_service.row_graphs.pixel_masked import PixelMaskedGraph
+from salience_service.row_graphs.sources import TappedImage
+from salience_service.scores.faithfulness import MASKED
 from salience_service.session import Device, Session, Stop
+from salience_service.tails import Tails
+
+TAIL_BATCHES = 8
+"""Rows of a tail's call over those of a masked graph's: a row is small where the network ends."""
 
 FloatArray = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Forward:
-    """The clean run of one image: logits float32 [K], features float32 [k, h, w] by tap."""
+    """The clean run of one image.
+
+    Attributes:
+        logits: float32 [K].
+        features: by tap, float32 [k, h, w].
+        outputs: what was fetched besides the logits, as the graph puts it out, by its names.
+    """
 
     logits: FloatArray
     features: dict[str, FloatArray]
+    outputs: dict[str, FloatArray]
 
 
 @dataclass(frozen=True)
@@ -62,20 +77,45 @@ class ServedModel:
         self._forward = Session(self._path(GraphRole.FORWARD), device, weights)
         masked = Session(self._path(GraphRole.MASKED), device, weights)
         self.masked = MaskedGraph(masked, self.manifest.input, batch_size)
+        self.pixel_masked: PixelMaskedGraph | None = None
+        if self.manifest.graph(GraphRole.PIXEL_MASKED):
+            pixel_masked = Session(self._path(GraphRole.PIXEL_MASKED), device, weights)
+            self.pixel_masked = PixelMaskedGraph(pixel_masked, batch_size)
+        self.tails = Tails(bundle, device, TAIL_BATCHES * batch_size, self._tapped)
         self.provider = self._forward.provider
 
-    def forward(self, image: FloatArray, taps: Sequence[Tap], stop: Stop) -> Forward:
-        """Runs one prepared image [C, H, W], alone, and fetches the named taps."""
-        outputs = ["logits", *(tap.output for tap in taps)]
-        logits, *features = self._forward.run({"images": image[None]}, outputs, stop)
-        return Forward(
-            logits[0], {tap.name: each[0] for tap, each in zip(taps, features, strict=True)}
-        )
+    def forward(
+        self, image: FloatArray, taps: Sequence[Tap], stop: Stop, live: Sequence[str] = ()
+    ) -> Forward:
+        """Runs one prepared image [C, H, W], alone, and fetches taps, and outputs for tails."""
+        names = list(dict.fromkeys([*(tap.output for tap in taps), *live]))
+        logits, *found = self._forward.run({"images": image[None]}, ["logits", *names], stop)
+        outputs = {name: each[0] for name, each in zip(names, found, strict=True)}
+        features = {tap.name: folded(outputs[tap.output], tap) for tap in taps}
+        return Forward(logits[0], features, outputs)
 
-    def graph_use(self, role: GraphRole, shape: tuple[int, int] = (0, 0)) -> GraphUse:
-        """A graph as it runs here, for the provenance; `shape` is that of its maps."""
-        batch = self.batch_size if role is GraphRole.MASKED else 1
-        return GraphUse(role, self.bundle.digest_of(self._graph(role)), batch, *shape)
+    def tapped(self, clean: Forward, tap: Tap) -> TappedImage:
+        """The image of a clean run that fetched the tap and what its tail takes."""
+        live = {name: clean.outputs[name] for name in self.tails.live(tap)}
+        return TappedImage(clean.outputs[tap.output], live)
+
+    def graph_use(
+        self, role: GraphRole, shape: tuple[int, int] = (0, 0), tap: str = ""
+    ) -> GraphUse:
+        """A graph as it runs here, for the provenance.
+
+        Args:
+            role: which.
+            shape: that of its maps.
+            tap: for a tail, where it begins.
+        """
+        batches = {
+            GraphRole.MASKED: self.batch_size,
+            GraphRole.PIXEL_MASKED: self.batch_size,
+            GraphRole.TAIL: self.tails.batch_size,
+        }
+        digest = self.bundle.digest_of(self._graph(role, tap))
+        return GraphUse(role, digest, batches.get(role, 1), *shape, tap)
 
     @property
     def gradient_sides(self) -> tuple[GradientSide, ...]:
@@ -88,19 +128,49 @@ class ServedModel:
 
     def scores(self) -> tuple[ScoreKind, ...]:
         """The scores that maps of this model can be given."""
-        return () if self.manifest.head.kind is OutputKind.REGRESSION else tuple(ScoreKind)
+        if self.manifest.head.kind is OutputKind.REGRESSION:
+            return ()
+        return tuple(ScoreKind) if self.pixel_masked else MASKED
+
+    def side_for(
+        self, method: Method[Any], taps: Sequence[Tap], choice: GradientChoice
+    ) -> GradientSide:
+        """Who takes the gradients of a method on these taps; NONE where it takes none.
+
+        Raises:
+            NotPossible: the model lacks what the method needs, with the remedy.
+        """
+        for role in method.graphs:
+            ends = [tap.name for tap in taps] if role is GraphRole.TAIL else [""]
+            if not all(self.manifest.graph(role, end) for end in ends):
+                raise NotPossible(
+                    f"{method.name} needs the {role.value} graph, which model {self.name} was "
+                    "exported without: export it again"
+                )
+        for tap in taps if method.linear_head else ():
+            if not tap.linear_head:
+                raise NotPossible(
+                    f"{method.name} needs a tap that global average pooling and one linear layer "
+                    f"bring to the logits, which {tap.name} is not: use grad-cam"
+                )
+        if method.guided:
+            return self.gradients.guided(choice)
+        return self.gradients.chosen(choice) if method.needs_gradient else GradientSide.NONE
 
     def _listing(self, method: Method[Any]) -> MethodListing:
         try:
-            taps = tuple(tap.name for tap in taps_for(method, self.manifest, ()))
-            if method.needs_gradient:
-                self.gradients.chosen(GradientChoice.AUTO)
+            taps = taps_for(method, self.manifest, ())
+            self.side_for(method, taps, GradientChoice.AUTO)
         except SalienceError as reason:
             return MethodListing(method, (), False, str(reason))
-        return MethodListing(method, taps, True)
+        return MethodListing(method, tuple(tap.name for tap in taps), True)
 
-    def _graph(self, role: GraphRole) -> Graph:
-        graph = self.manifest.graph(role)
+    def _tapped(self, image: FloatArray, tap: Tap) -> TappedImage:
+        """Runs once a tail, at its opening, beside the device thread: sessions bear that."""
+        return self.tapped(self.forward(image, [tap], Stop(), self.tails.live(tap)), tap)
+
+    def _graph(self, role: GraphRole, tap: str = "") -> Graph:
+        graph = self.manifest.graph(role, tap)
         if graph is None:
             raise BundleRefused(f"the bundle has no {role.value} graph")
         return graph

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from salience_service.differentiator import IMAGES, FloatArray
+from salience_service.errors import NotPossible
 from salience_service.interpolation import interpolation_matrix
 from salience_service.session import Session, Stop
 
@@ -34,9 +35,20 @@ class OnnxGradient:
         self._parts = parts
 
     def gradient(
-        self, image: FloatArray, cotangent: FloatArray, tensors: Sequence[str], stop: Stop
+        self,
+        image: FloatArray,
+        cotangent: FloatArray,
+        tensors: Sequence[str],
+        stop: Stop,
+        guided: bool = False,
     ) -> tuple[FloatArray, Mapping[str, FloatArray]]:
-        """See `Differentiator.gradient`."""
+        """See `Differentiator.gradient`.
+
+        Raises:
+            NotPossible: the gradient graphs hold the true gradient, and cannot guide it.
+        """
+        if guided:
+            raise NotPossible("the onnx side cannot guide gradients: ask for the torch side")
         feeds = {IMAGES: image[None], "cotangent": cotangent[None]}
         outputs = ["logits", *(f"d_{tensor}" for tensor in tensors)]
         session = self._parts.get(frozenset(tensors), self._gradient)
@@ -50,6 +62,9 @@ class OnnxGradient:
         image_map: FloatArray,
         cotangent: FloatArray,
         stop: Stop,
+        normalise: bool = True,
+        scale: float = 1.0,
+        shift: float = 0.0,
     ) -> tuple[FloatArray, FloatArray]:
         """See `Differentiator.masked_gradient`."""
         feeds: dict[str, NDArray[np.generic]] = {
@@ -59,9 +74,9 @@ class OnnxGradient:
             "maps": image_map[None],
             "rows": interpolation_matrix(fill.shape[-2], image_map.shape[0]),
             "columns": interpolation_matrix(fill.shape[-1], image_map.shape[1]),
-            "normalise": np.ones(1, np.bool_),
-            "scale": np.ones(1, np.float32),
-            "shift": np.zeros(1, np.float32),
+            "normalise": np.array([normalise]),
+            "scale": np.array([scale], np.float32),
+            "shift": np.array([shift], np.float32),
             "cotangent": cotangent[None],
         }
         logits, gradient = self._masked_gradient.run(feeds, ["logits", "d_maps"], stop)

@@ -14,6 +14,11 @@ UNSIGNED_COLOURS = "bids:inferno"
 """Perceptually uniform, dark to bright: no evidence darkens the photograph, evidence lights up."""
 SIGNED_COLOURS = "colorcet:cet_d1"
 """Perceptually uniform both ways (Kovesi 2015): blue against, red for, white at zero."""
+BRIGHTEST_PERCENT = 99.5
+"""Colours run to this percentile of a map's absolute values, and what exceeds it has the last
+colour: a gradient's few greatest pixels would leave all others dark. Overlays only: never data."""
+SAMPLE = 1 << 20
+"""The percentile is taken of at least so many pixels, or of all."""
 UNSEEN_LIGHT = 0.35
 """Pixels the model never saw keep this share of their light, in grey, under stripes."""
 STRIPE_GREY, FINEST, ACROSS = 160, 16, 24
@@ -32,6 +37,24 @@ def overlay(
     """A map of unit scale [h, w] in colour over a picture [h, w, 3]; alpha: share of colour."""
     colours = _lookup(SIGNED_COLOURS if signed else UNSIGNED_COLOURS)[grey(unit, signed)]
     return np.asarray(Image.blend(Image.fromarray(picture), Image.fromarray(colours), alpha))
+
+
+def vivid(unit: NDArray[np.float32], validity: NDArray[np.bool_] | None) -> NDArray[np.float32]:
+    """A map of unit scale [h, w] for an overlay: what exceeds the percentile becomes ±1.
+
+    Args:
+        unit: the map.
+        validity: bool [h, w], True where the model saw; None = everywhere.
+    """
+    every = max(1, unit.size // SAMPLE)  # An original may have fifty million pixels.
+    strengths = np.abs(unit.ravel()[::every])
+    if validity is not None:
+        strengths = strengths[validity.ravel()[::every]]
+    if not strengths.any():
+        return unit
+    # Where hardly a pixel differs from zero, the percentile is zero too.
+    brightest = np.float32(np.percentile(strengths, BRIGHTEST_PERCENT)) or strengths.max()
+    return np.asarray(np.clip(unit / brightest, -1, 1), np.float32)
 
 
 def masked(

@@ -4,15 +4,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from salience_service.bundle.manifest import Tap
-from salience_service.errors import InvalidRequest
+from salience_service.errors import InvalidRequest, NotPossible
 from salience_service.events import GradientSide
 from salience_service.image.fill import check_fill
 from salience_service.methods import METHODS, Method, taps_for
+from salience_service.methods.method import extent
 from salience_service.methods.options import Options, resolve
 from salience_service.model import ServedModel
 from salience_service.render import check_format
-from salience_service.request import ExplainOrder, GradientChoice, MethodCall
+from salience_service.request import ExplainOrder, MethodCall
 from salience_service.resolve import check_targets
+from salience_service.scores.backdrops import check_backdrop
+from salience_service.scores.box import check_box
+from salience_service.scores.curves import curve_row_count, curved
 from salience_service.scores.faithfulness import refuse_unscorable
 
 MAX_METHODS = 64
@@ -20,17 +24,26 @@ MAX_METHODS = 64
 
 @dataclass(frozen=True)
 class PlannedMethod:
-    """A method with its options settled, its taps, coarse to fine, and who takes its gradients."""
+    """A method of an order, possible on its model.
+
+    Attributes:
+        method: the method. options: settled. taps: coarse to fine.
+        gradient_side: who takes its gradients.
+        rows: rows and gradients that one map is expected to take.
+        score_rows: rows of the scores of one map.
+    """
 
     method: Method[Any]
     options: Options
     taps: tuple[Tap, ...]
     gradient_side: GradientSide
+    rows: int
+    score_rows: int
 
-    @property
-    def expected_rows(self) -> int:
-        """Rows and gradients that one map is expected to take."""
-        return self.method.rows(tuple(tap.channels for tap in self.taps), self.options)
+    def rows_for(self, targets: int) -> int:
+        """Rows expected for maps of some targets: rows are shared, gradients are not."""
+        shares = not self.method.needs_gradient
+        return self.rows * (min(targets, 1) if shares else targets) + self.score_rows * targets
 
 
 def plan(order: ExplainOrder, model: ServedModel) -> tuple[PlannedMethod, ...]:
@@ -42,20 +55,36 @@ def plan(order: ExplainOrder, model: ServedModel) -> tuple[PlannedMethod, ...]:
     """
     if not 1 <= len(order.methods) <= MAX_METHODS:
         raise InvalidRequest(f"{len(order.methods)} methods asked for; name 1 to {MAX_METHODS}")
-    refuse_unscorable(order.scores, model.manifest.head.kind)
+    _check_scores(order, model)
     check_targets(order.targets, model.manifest.head)
     check_format(order.format)
     for fill in (order.fill, order.score_fill):
         if fill is not None:
             check_fill(fill, model.manifest.input)
-    return tuple(_planned(call, model, order.gradient_side) for call in order.methods)
+    if order.box is not None:
+        check_box(order.box)
+    return tuple(_planned(call, model, order) for call in order.methods)
 
 
-def _planned(call: MethodCall, model: ServedModel, choice: GradientChoice) -> PlannedMethod:
+def _check_scores(order: ExplainOrder, model: ServedModel) -> None:
+    refuse_unscorable(order.scores, model.manifest.head.kind)
+    lost = [kind.value for kind in order.scores if kind not in model.scores()]
+    if lost:
+        raise NotPossible(
+            f"scores {', '.join(lost)} need the pixel_masked graph, which model {model.name} was "
+            "exported without: export it again"
+        )
+    for kind in curved(order.scores):
+        check_backdrop(order.curve_protocol, kind, model.manifest.input)
+
+
+def _planned(call: MethodCall, model: ServedModel, order: ExplainOrder) -> PlannedMethod:
     method = METHODS.get(call.name)
     if method is None:
         raise InvalidRequest(f"no method {call.name!r}; known are: {', '.join(METHODS)}")
     options = resolve(method.options, call.options)
     taps = taps_for(method, model.manifest, call.taps)
-    side = model.gradients.chosen(choice) if method.needs_gradient else GradientSide.NONE
-    return PlannedMethod(method, options, taps, side)
+    side = model.side_for(method, taps, order.gradient_side)
+    size = extent(taps, model.manifest.input)
+    score_rows = int(bool(order.scores)) + curve_row_count(order.scores, size.height)
+    return PlannedMethod(method, options, taps, side, method.rows(size, options), score_rows)

@@ -10,7 +10,15 @@ from salience_service.errors import ComputeFailed, InvalidRequest
 from salience_service.events import EncodedMap
 from salience_service.image.prepare import Prepared, to_pixels
 from salience_service.interpolation import is_flat, upsample
-from salience_service.picture import grey, masked, overlay, png, striped, three_channels
+from salience_service.picture import (
+    grey,
+    masked,
+    overlay,
+    png,
+    striped,
+    three_channels,
+    vivid,
+)
 from salience_service.request import Encoding, Geometry, MapFormat, Scale
 
 PICTURES = (Encoding.PNG_OVERLAY, Encoding.PNG_MASKED)
@@ -100,7 +108,7 @@ def _encoded(
             return png(grey(unit, signed))
     picture = _picture(prepared, contract, wanted.geometry)
     if wanted.encoding is Encoding.PNG_OVERLAY:
-        drawn = overlay(unit, signed, picture, wanted.overlay_alpha)
+        drawn = overlay(vivid(unit, grid.validity), signed, picture, wanted.overlay_alpha)
     else:
         fill = _on_picture(to_pixels(fill_tensor, contract), prepared, wanted.geometry)
         drawn = masked(grid.unit(signed=False), picture, fill)

@@ -183,6 +183,28 @@ class ScoreKind(Enum):
     AVERAGE_DROP = "ad"
     AVERAGE_INCREASE = "ai"
     AVERAGE_GAIN = "ag"
+    INSERTION = "insertion"
+    DELETION = "deletion"
+    INSERTION_DELETION = "insertion-deletion"
+
+
+class CurveProtocol(Enum):
+    """How insertion and deletion are taken (see `scores.curves`)."""
+
+    RISE = "rise"
+    POLYCAM = "polycam"
+
+
+@dataclass(frozen=True)
+class BoxOrder:
+    """A box around what a map points at.
+
+    Attributes:
+        threshold: what its pixels exceed, as a share of the way from the map's least value to
+            its greatest, in [0, 1); None = the map's mean.
+    """
+
+    threshold: float | None = None
 
 
 class GradientChoice(Enum):
@@ -208,3 +230,5 @@ class ExplainOrder:
     format: MapFormat = field(default_factory=MapFormat)
     partial_maps: bool = True
     gradient_side: GradientChoice = GradientChoice.AUTO
+    curve_protocol: CurveProtocol = CurveProtocol.RISE
+    box: BoxOrder | None = None

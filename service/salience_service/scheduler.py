@@ -143,20 +143,29 @@ class Scheduler:
 
 
 def _share_out(first: Ticket, waiting: Sequence[Ticket]) -> list[_Share]:
-    """Rows for one batch: equal shares for all who fit, what the small leave goes to the large."""
+    """Rows for one batch: equal shares for all who fit, what the small leave goes to the large.
+
+    An explanation may have several tickets waiting; together they take one share, in turn.
+    """
     if not isinstance(first, RowTicket):
         return [_Share(first, 0, 1)]
+    guests: dict[int, list[RowTicket]] = {}
     fitting = [t for t in waiting if isinstance(t, RowTicket) and t.key == first.key]
-    by_turn = sorted(fitting, key=lambda ticket: ticket.account.turn)
-    guests = sorted(
-        by_turn[: first.graph.batch_size], key=lambda ticket: ticket.size - ticket.taken
-    )
-    room, shares = first.graph.batch_size, []
-    for place, ticket in enumerate(guests):
-        rows = min(ticket.size - ticket.taken, -(-room // (len(guests) - place)))
-        shares.append(_Share(ticket, ticket.taken, ticket.taken + rows))
-        room -= rows
+    for ticket in sorted(fitting, key=lambda ticket: ticket.account.turn):
+        guests.setdefault(id(ticket.account), []).append(ticket)
+    room, shares = first.graph.batch_size, list[_Share]()
+    seated = sorted([*guests.values()][:room], key=_rows_left)
+    for place, tickets in enumerate(seated):
+        most = -(-room // (len(seated) - place))
+        for ticket in tickets:
+            rows = min(ticket.size - ticket.taken, most)
+            shares.append(_Share(ticket, ticket.taken, ticket.taken + rows))
+            most, room = most - rows, room - rows
     return [share for share in shares if share.rows]
+
+
+def _rows_left(tickets: Sequence[RowTicket]) -> int:
+    return sum(ticket.size - ticket.taken for ticket in tickets)
 
 
 def _execute(batch: Sequence[_Share], stop: Stop) -> Callable[[], None]:

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -17,16 +17,24 @@ FloatArray = NDArray[np.float32]
 T = TypeVar("T")
 
 
+class RowSource(Protocol):
+    """What rows are made from: arrays that many share; compared by identity."""
+
+    def arrays(self) -> Mapping[str, FloatArray]:
+        """By the name of the graph's input that holds one such array for each source."""
+        ...
+
+
 @dataclass(frozen=True)
 class RowSpan:
-    """Rows that share an image and a composition (see `methods.probe.Rows`).
+    """Rows that share a source and a composition (see `methods.probe.Rows`).
 
     Attributes:
-        image: what the rows' masks are laid over; compared by identity.
-        maps: float32 [n, h, w].
+        source: what the rows' masks are laid over.
+        maps: float32 [n, …], as the graph takes them.
     """
 
-    image: object
+    source: RowSource
     maps: FloatArray
     normalise: bool = True
     scale: float = 1.0
@@ -37,7 +45,7 @@ class RowSpan:
 
     def part(self, start: int, stop: int) -> "RowSpan":
         """Rows start to stop."""
-        return RowSpan(self.image, self.maps[start:stop], self.normalise, self.scale, self.shift)
+        return RowSpan(self.source, self.maps[start:stop], self.normalise, self.scale, self.shift)
 
 
 class RowGraph(Protocol):

@@ -2,14 +2,15 @@
 
 import importlib.util
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from salience_service.bundle.program import read_program
+from salience_service.bundle.rectifiers import FLOOR_NAMES, is_rectifier
 from salience_service.differentiator import IMAGES, FloatArray
 from salience_service.errors import BundleRefused, ComputeFailed, NotPossible
 from salience_service.interpolation import interpolation_matrix, is_flat
@@ -28,9 +29,28 @@ twice as long (50 ms became 110, EfficientNet-Lite0 on two cores). torch's loade
 keeps state in a global: of two loads at a time, one fails."""
 
 
+Run = Callable[["Tensor"], Any]
+"""Runs the program on an image [1, C, H, W]."""
+
+
 def torch_is_installed() -> bool:
     """Whether gradients can be had here at all; torch itself is not loaded."""
     return importlib.util.find_spec("torch") is not None
+
+
+def _rectifies(node: "torch.fx.Node") -> bool:
+    """Whether a node of a program calls a ReLU."""
+    target = str(node.target)
+    if not target.startswith("aten."):
+        return False
+    named = [node.kwargs[name] for name in FLOOR_NAMES if name in node.kwargs]
+    floor = (*node.args[1:2], *named, None)[0]
+    return is_rectifier(target.split(".")[1], floor)
+
+
+def _let_through(gradient: "Tensor") -> "Tensor":
+    """What of a gradient guided backpropagation lets through."""
+    return gradient.clamp(min=0)
 
 
 class TorchGradient:
@@ -70,6 +90,7 @@ class TorchGradient:
         cotangent: FloatArray,
         tensors: Sequence[str],
         stop: Stop,  # noqa: ARG002
+        guided: bool = False,
     ) -> tuple[FloatArray, Mapping[str, FloatArray]]:
         """See `Differentiator.gradient`.
 
@@ -77,7 +98,8 @@ class TorchGradient:
             NotPossible: the program knows no such tap: older ones know none.
             ComputeFailed: torch failed.
         """
-        return _THREAD.submit(self._gradient, image, cotangent, tensors).result()
+        run = self._guided if guided else self._network
+        return _THREAD.submit(self._gradient, image, cotangent, tensors, run).result()
 
     def masked_gradient(
         self,
@@ -86,20 +108,23 @@ class TorchGradient:
         image_map: FloatArray,
         cotangent: FloatArray,
         stop: Stop,  # noqa: ARG002
+        normalise: bool = True,
+        scale: float = 1.0,
+        shift: float = 0.0,
     ) -> tuple[FloatArray, FloatArray]:
         """See `Differentiator.masked_gradient`.
 
         Raises:
             ComputeFailed: torch failed.
         """
-        row = difference, fill, image_map
+        row = difference, fill, image_map, normalise, scale, shift
         return _THREAD.submit(self._masked_gradient, *row, cotangent).result()
 
     def _gradient(
-        self, image: FloatArray, cotangent: FloatArray, tensors: Sequence[str]
+        self, image: FloatArray, cotangent: FloatArray, tensors: Sequence[str], run: Run
     ) -> tuple[FloatArray, Mapping[str, FloatArray]]:
         leaf = self._tensor(image[None]).requires_grad_()
-        outputs = self._outputs(leaf)
+        outputs = self._outputs(leaf, run)
         known = {**outputs, IMAGES: leaf}
         if unknown := [tensor for tensor in tensors if tensor not in known]:
             raise NotPossible(
@@ -115,19 +140,25 @@ class TorchGradient:
         difference: FloatArray,
         fill: FloatArray,
         image_map: FloatArray,
+        normalise: bool,
+        scale: float,
+        shift: float,
         cotangent: FloatArray,
     ) -> tuple[FloatArray, FloatArray]:
         leaf = self._tensor(image_map).requires_grad_()
         rows = self._tensor(interpolation_matrix(fill.shape[-2], image_map.shape[0]))
         columns = self._tensor(interpolation_matrix(fill.shape[-1], image_map.shape[1]))
-        up = rows @ leaf @ columns.T
-        low, high = up.amin(), up.amax()
-        if is_flat(low.item(), high.item()):
-            logits, _ = self._gradient(fill, cotangent, ())
-            return logits, np.zeros_like(image_map)
-        mask = (up - low) / (high - low)
-        image = self._tensor(fill) + mask * self._tensor(difference)
-        logits, (gradient,) = self._backward(self._outputs(image[None])[LOGITS], [leaf], cotangent)
+        mask = rows @ leaf @ columns.T
+        if normalise:
+            low, high = mask.amin(), mask.amax()
+            if is_flat(low.item(), high.item()):
+                image = fill + np.float32(shift) * difference
+                logits, _ = self._gradient(image, cotangent, (), self._network)
+                return logits, np.zeros_like(image_map)
+            mask = (mask - low) / (high - low)
+        row = self._tensor(fill) + (scale * mask + shift) * self._tensor(difference)
+        outputs = self._outputs(row[None], self._network)
+        logits, (gradient,) = self._backward(outputs[LOGITS], [leaf], cotangent)
         return logits, gradient
 
     def _open(self, archive: bytes, threads: int) -> None:
@@ -157,17 +188,34 @@ class TorchGradient:
         """
         self._network.to(memory_format=self._layout)  # type: ignore[call-overload]
         leaf = self._tensor(image[None]).requires_grad_()
-        self._torch.autograd.grad(self._network_outputs(leaf)[LOGITS].sum(), leaf)
+        outputs = self._network_outputs(leaf, self._network)
+        self._torch.autograd.grad(outputs[LOGITS].sum(), leaf)
 
-    def _outputs(self, images: "Tensor") -> "dict[str, Tensor]":
+    def _guided(self, images: "Tensor") -> Any:
+        """Runs the program, each ReLU of which will let through no negative gradient.
+
+        The program is interpreted as it is, and its ReLUs' outputs are hooked in this run
+        alone: nothing of it is copied or changed.
+        """
+
+        class Guided(self._torch.fx.Interpreter):  # type: ignore[misc, name-defined]
+            def run_node(self, node: "torch.fx.Node") -> Any:
+                output = super().run_node(node)
+                if _rectifies(node) and output.requires_grad:
+                    output.register_hook(_let_through)
+                return output
+
+        return Guided(self._network).run(images)
+
+    def _outputs(self, images: "Tensor", run: Run) -> "dict[str, Tensor]":
         """Logits [K] and taps [1, C, h, w] by name, of one image [1, C, H, W]."""
         try:
-            return self._network_outputs(images)
+            return self._network_outputs(images, run)
         except RuntimeError as fault:
             raise ComputeFailed("torch failed on the model's gradient") from fault
 
-    def _network_outputs(self, images: "Tensor") -> "dict[str, Tensor]":
-        answer = self._network(images.contiguous(memory_format=self._layout))
+    def _network_outputs(self, images: "Tensor", run: Run) -> "dict[str, Tensor]":
+        answer = run(images.contiguous(memory_format=self._layout))
         outputs: dict[str, Tensor] = answer if isinstance(answer, dict) else {LOGITS: answer}
         return {**outputs, LOGITS: outputs[LOGITS].reshape(-1)}
 

@@ -1,5 +1,7 @@
 """Before a model serves: its golden example is met on the real provider, every shape is run."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from salience_service.bundle.golden import GoldenExample, GoldenGradient
@@ -8,11 +10,11 @@ from salience_service.differentiator import IMAGES
 from salience_service.drift import norm_difference, relative_difference
 from salience_service.errors import BundleRefused
 from salience_service.events import GradientSide
-from salience_service.interpolation import upsample_back
-from salience_service.masked_graph import MaskedImage
+from salience_service.interpolation import row_masks, upsample_back
 from salience_service.model import ServedModel
+from salience_service.row_graphs.sources import MaskedImage
 from salience_service.session import Stop
-from salience_service.ticket import RowSpan
+from salience_service.ticket import RowGraph, RowSpan
 
 
 def warm_up(model: ServedModel) -> float:
@@ -27,7 +29,11 @@ def warm_up(model: ServedModel) -> float:
             beyond the golden example's own.
     """
     golden = read_golden(model.bundle)
-    drift = max(_forward_drift(model, golden), _masked_drift(model, golden))
+    drift = max(
+        _forward_drift(model, golden),
+        _masked_drift(model, golden),
+        _pixel_masked_drift(model, golden),
+    )
     if not drift <= model.manifest.golden.tolerance:
         raise BundleRefused(
             f"model {model.name} {model.version} drifts from its golden example on "
@@ -54,9 +60,23 @@ def _masked_drift(model: ServedModel, golden: GoldenExample) -> float:
         RowSpan(image, row[None], bool(normalise), float(scale), float(shift))
         for row, normalise, scale, shift in rows
     ]
+    return _rows_drift(model.masked, spans, golden)
+
+
+def _pixel_masked_drift(model: ServedModel, golden: GoldenExample) -> float:
+    """The same rows, their masks made here."""
+    if model.pixel_masked is None:
+        return 0.0
+    size = (model.manifest.input.height, model.manifest.input.width)
+    masks = row_masks(golden.maps, golden.normalise, golden.scale, golden.shift, size)
+    image = _zero_filled(golden)
+    return _rows_drift(model.pixel_masked, [RowSpan(image, mask[None]) for mask in masks], golden)
+
+
+def _rows_drift(graph: RowGraph, spans: Sequence[RowSpan], golden: GoldenExample) -> float:
     batches = [
-        model.masked.score(spans[start : start + model.batch_size], Stop())
-        for start in range(0, len(spans), model.batch_size)
+        graph.score(spans[start : start + graph.batch_size], Stop())
+        for start in range(0, len(spans), graph.batch_size)
     ]
     pairs = zip(np.concatenate(batches), golden.masked_logits, strict=True)
     return max(relative_difference(found, expected) for found, expected in pairs)

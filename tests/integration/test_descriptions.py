@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from salience_client import Client, Method, Option, Preprocessed
-from salience_service.methods import METHODS
+from salience_service.methods import METHODS, TapRule
 from tests.conftest import BundleOf
 from tests.support.engines import client_over
+from tests.support.small import SMALL, small
 
 KINDS = ("softmax", "sigmoid", "binary", "regression")
-ALL_SCORES = ("ad", "ai", "ag")
+ALL_SCORES = ("ad", "ai", "ag", "insertion", "deletion", "insertion-deletion")
 FINDINGS = ("effusion", "nodule", "mass", "edema", "hernia", "fibrosis")
 
 
@@ -62,8 +63,7 @@ def test_every_method_is_told_with_sources_taps_options_defaults_and_limits(
         assert method.summary
         assert method.source
         assert set(method.default_taps) <= {tap.name for tap in told.taps}
-        tapless = method.name in ("fake-cam", "integrated-gradients")
-        assert bool(method.default_taps) == (not tapless)
+        assert bool(method.default_taps) == (METHODS[method.name].taps is not TapRule.NONE)
         for option in method.options:
             assert_whole(option)
 
@@ -75,6 +75,8 @@ def assert_whole(option: Option) -> None:
         assert option.default in option.choices
     elif option.type == "flag":
         assert option.default in (True, False)
+    elif option.type == "text":
+        assert isinstance(option.default, str)
     else:
         assert option.minimum is not None
         assert option.maximum is not None
@@ -85,9 +87,12 @@ def assert_whole(option: Option) -> None:
 def test_what_is_told_can_be_asked_for_and_is_what_holds_unsaid(client: Client, kind: str) -> None:
     told = client.describe(kind)
     image = Preprocessed(np.ones((told.input.channels, 32, 32), np.float32))
-    defaults = {m.name: {o.name: o.default for o in m.options} for m in told.methods}
+    defaults = {
+        m.name: {**{o.name: o.default for o in m.options}, **SMALL.get(m.name, {})}
+        for m in told.methods
+    }
     stated = [Method(m.name, m.default_taps, **defaults[m.name]) for m in told.methods]
-    unsaid = [method.name for method in told.methods]
+    unsaid = [small(method.name) for method in told.methods]
     for methods in (stated, unsaid):
         for found in client.explain(image, model=kind, methods=methods).maps:
             (method,) = (m for m in told.methods if m.name == found.method)
@@ -96,10 +101,12 @@ def test_what_is_told_can_be_asked_for_and_is_what_holds_unsaid(client: Client, 
 
 
 def test_score_cam_has_the_options_of_its_peers_and_of_the_authors_code(client: Client) -> None:
-    """pytorch-grad-cam and torch-cam weigh by a softmax; the authors' code by raw probabilities."""
+    """pytorch-grad-cam and torch-cam weigh by a softmax; the authors' code by raw probabilities;
+    Poly-CAM's tables of single layers by changes of the confidence."""
     (method,) = (m for m in client.describe("softmax").methods if m.name == "score-cam")
     choices = {option.name: set(option.choices) for option in method.options}
-    assert choices == {"score": {"logit", "probability"}, "weights": {"softmax", "raw"}}
+    weights = {"softmax", "raw", "cic", "cdc", "cvc"}
+    assert choices == {"score": {"logit", "probability"}, "weights": weights}
 
 
 def test_a_models_newest_version_is_the_default(client: Client) -> None:

@@ -83,7 +83,7 @@ class RecordingGraph:
         return self._graph.shape_key(maps)
 
     def score(self, spans: Sequence[RowSpan], stop: Stop) -> np.ndarray:
-        self.calls.append([(id(span.image), len(span)) for span in spans])
+        self.calls.append([(id(span.source), len(span)) for span in spans])
         self.began.append(time.monotonic())
         return self._graph.score(spans, stop)
 

@@ -12,7 +12,9 @@ import pytest
 
 from salience_client import Client, Method, NotPossible
 from salience_service.bundle.reader import open_bundle
+from salience_service.methods import METHODS, TapRule
 from tests.support.engines import client_over
+from tests.support.small import small
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / "shared" / "data"
@@ -92,10 +94,28 @@ def test_an_imported_file_answers_every_method_that_needs_no_gradient(served: Se
         assert all(np.isfinite(found.scores[score]) for score in ("ad", "ai", "ag"))
 
 
+def test_an_imported_file_lacks_only_what_needs_torch_or_another_head(served: Served) -> None:
+    name, client = served
+    lost = {method.name for method in client.describe(name).methods if not method.available}
+    guided = {method for method in METHODS if METHODS[method].guided}
+    assert lost == guided | ({"cam"} if name == "squeezenet1.1" else set())
+
+
+def test_every_other_method_answers_an_imported_file(served: Served) -> None:
+    name, client = served
+    told = client.describe(name)
+    data, true_class = photographs()[0]
+    for method in (each.name for each in told.methods if each.available):
+        reads = METHODS[method].taps is not TapRule.NONE and method != "cam"
+        asked = small(method, FILES[name][0]) if reads else small(method)
+        (found,) = client.explain(data, model=name, methods=asked, targets=true_class).maps
+        assert np.isfinite(found.array).all(), method
+        assert not found.is_degenerate, method
+
+
 def test_an_imported_file_answers_gradient_methods_with_no_torch_module(served: Served) -> None:
     name, client = served
     told = client.describe(name)
-    assert all(method.available for method in told.methods)
     assert told.gradient_sides == ("onnx",)
     assert (told.output, told.classes) == ("softmax", 1000)
     assert told.input.colour_order == ("bgr" if name == "squeezenet1.1" else "rgb")

@@ -57,6 +57,9 @@ def test_describe_model_tells_input_classes_taps_methods_with_their_options_and_
         map_pb2.SCORE_KIND_AVERAGE_DROP,
         map_pb2.SCORE_KIND_AVERAGE_INCREASE,
         map_pb2.SCORE_KIND_AVERAGE_GAIN,
+        map_pb2.SCORE_KIND_INSERTION,
+        map_pb2.SCORE_KIND_DELETION,
+        map_pb2.SCORE_KIND_INSERTION_DELETION,
     ]
     score_cam, opti_cam = told.methods
     assert (score_cam.available, list(score_cam.default_taps)) == (True, ["last"])

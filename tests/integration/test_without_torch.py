@@ -13,13 +13,17 @@ import pytest
 from salience_client import Client, Method, NotPossible, Preprocessed
 from salience_service.bundle.manifest import GraphRole
 from salience_service.bundle.reader import Bundle
+from salience_service.interpolation import upsample
+from salience_service.methods import METHODS
 from tests.support.bundles import without
 from tests.support.engines import client_over
 from tests.support.environments import environment_of
+from tests.support.small import small
 
 IMAGE = Preprocessed(np.random.default_rng(0).normal(size=(3, 32, 32)).astype(np.float32))
 GRADIENTS = (GraphRole.GRADIENT, GraphRole.MASKED_GRADIENT)
-GRADIENT_METHODS = ["opti-cam", "grad-cam", "hires-cam", "integrated-gradients"]
+GRADIENT_METHODS = [name for name, method in METHODS.items() if method.needs_gradient]
+GUIDED = [name for name in GRADIENT_METHODS if METHODS[name].guided]
 SOON_SECONDS = 60
 
 
@@ -79,10 +83,18 @@ def test_a_server_without_torch_answers_the_methods_of_rows_with_scores(client: 
         assert found.provenance.gradient_side == "none"
 
 
+def test_a_server_has_what_the_methods_of_superpixels_need(client: Client) -> None:
+    asked = [Method(name, samples=40, superpixels="slic") for name in ("lime", "kernel-shap")]
+    smooth = Preprocessed(upsample(IMAGE.array[:, ::4, ::4], 32, 32))  # Noise has no superpixels.
+    for found in client.explain(smooth, model="softmax", methods=asked).maps:
+        assert np.isfinite(found.array).all()
+        assert not found.is_degenerate
+
+
 def test_a_server_without_torch_answers_gradient_methods_as_torch_does(
     client: Client, tiny_bundle: Bundle
 ) -> None:
-    methods = [Method("opti-cam", iterations=1), *GRADIENT_METHODS[1:]]
+    methods = [one_step(name) for name in GRADIENT_METHODS if name not in GUIDED]
     answer = client.explain(IMAGE, model="softmax", methods=methods, scores=["ad", "ai", "ag"])
     with client_over(tiny_bundle) as here:
         expected = here.explain(IMAGE, model="softmax", methods=methods, gradient_side="torch")
@@ -91,6 +103,12 @@ def test_a_server_without_torch_answers_gradient_methods_as_torch_does(
         assert by_torch.provenance.gradient_side == "torch"
         assert found.scores is not None
         np.testing.assert_allclose(found.array, by_torch.array, rtol=0, atol=1e-4)
+
+
+def one_step(name: str) -> Method:
+    """The method, small; one that climbs takes one step, before last bits grow."""
+    climbs = name in ("opti-cam", "extremal-perturbation")
+    return small(name, iterations=1) if climbs else small(name)
 
 
 def test_a_whole_opti_cam_needs_no_torch(client: Client) -> None:
@@ -110,7 +128,9 @@ def test_a_server_without_torch_says_what_the_torch_side_needs(client: Client) -
 def test_a_server_without_torch_lists_what_it_can_answer(client: Client) -> None:
     told = client.describe("softmax")
     assert told.gradient_sides == ("onnx",)
-    assert all(method.available for method in told.methods)
+    lost = {m.name: m.unavailable_reason for m in told.methods if not m.available}
+    assert sorted(lost) == sorted(GUIDED)
+    assert all("salience[torch]" in reason for reason in lost.values())
 
 
 def test_without_gradient_graphs_gradient_methods_are_listed_with_the_remedy(
@@ -125,7 +145,10 @@ def test_without_gradient_graphs_gradient_methods_are_listed_with_the_remedy(
 
 def modules_after(program: str, *arguments: str) -> set[str]:
     """Which of the heavy packages a fresh process holds at the end of a program."""
-    heavy = "{'torch', 'onnx', 'onnxruntime', 'grpc', 'PIL', 'salience_service', 'salience_export'}"
+    heavy = {
+        "torch", "onnx", "onnxruntime", "grpc", "PIL", "skimage", "sklearn", "scipy",
+        "salience_service", "salience_export",
+    }  # fmt: skip
     code = f"import sys\n{program}\nprint(*({heavy} & set(sys.modules)))"
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments],
@@ -150,10 +173,10 @@ with Client(open_in_process(sys.argv[1], threads=1)) as client:
 """
     loaded = modules_after(program, str(models))
     assert "onnxruntime" in loaded
-    assert not loaded & {"torch", "salience_export"}
+    assert not loaded & {"torch", "salience_export", "skimage", "sklearn", "scipy"}
 
 
-def test_the_server_module_loads_neither_torch_nor_the_exporter() -> None:
+def test_the_server_module_loads_neither_torch_nor_the_exporter_nor_what_few_methods_need() -> None:
     loaded = modules_after("import salience_service.rpc.server")
     assert {"onnxruntime", "grpc"} <= loaded
-    assert not loaded & {"torch", "salience_export"}
+    assert not loaded & {"torch", "salience_export", "skimage", "sklearn", "scipy"}

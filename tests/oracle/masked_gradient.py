@@ -8,21 +8,35 @@ from torch import Tensor, nn
 
 
 def masked_value(
-    network: nn.Module, difference: Tensor, fill: Tensor, image_map: Tensor, cotangent: Tensor
+    network: nn.Module,
+    difference: Tensor,
+    fill: Tensor,
+    image_map: Tensor,
+    cotangent: Tensor,
+    normalise: bool = True,
+    scale: float = 1.0,
+    shift: float = 0.0,
 ) -> Tensor:
-    """cotangent · logits of fill + n(up(map)) · difference; all float64."""
+    """cotangent · logits of fill + (scale · n(up(map)) + shift) · difference; all float64."""
     up = nn.functional.interpolate(
         image_map[None, None], fill.shape[-2:], mode="bilinear", align_corners=False
     )[0, 0]
-    mask = (up - up.min()) / (up.max() - up.min())
-    return network((fill + mask * difference)[None])[0] @ cotangent
+    mask = (up - up.min()) / (up.max() - up.min()) if normalise else up
+    return network((fill + (scale * mask + shift) * difference)[None])[0] @ cotangent
 
 
 def masked_gradient(
-    network: nn.Module, difference: Tensor, fill: Tensor, image_map: Tensor, cotangent: Tensor
+    network: nn.Module,
+    difference: Tensor,
+    fill: Tensor,
+    image_map: Tensor,
+    cotangent: Tensor,
+    normalise: bool = True,
+    scale: float = 1.0,
+    shift: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """The value and its gradient to the map, float64 [h, w]."""
     leaf = image_map.clone().requires_grad_()
-    value = masked_value(network, difference, fill, leaf, cotangent)
+    value = masked_value(network, difference, fill, leaf, cotangent, normalise, scale, shift)
     (gradient,) = torch.autograd.grad(value, leaf)
     return value.detach(), gradient

@@ -10,15 +10,20 @@ from torch import Tensor, nn
 from salience_service.bundle.manifest import OutputKind
 from salience_service.methods.probe import (
     Base,
+    ChannelRows,
     GradientAnswer,
     Gradients,
     MapGradient,
     MapGradientAnswer,
     Partial,
+    PixelRows,
     RowAnswers,
+    RowProbe,
     Rows,
+    Series,
 )
 from salience_service.target import Target, TargetKind
+from tests.oracle.guided_backprop import GuidedReLU
 from tests.support.networks import seeded
 
 
@@ -43,8 +48,16 @@ class Pyramid(nn.Module):
         middle = self.act(self.middle(self.pool(fine)))
         return {"fine": fine, "middle": middle, "coarse": self.act(self.coarse(middle))}
 
+    def after(self, tap: str, features: Tensor) -> Tensor:
+        """Logits [N, 6] of features that stand for those of a tap."""
+        if tap == "fine":
+            return self.after("middle", self.act(self.middle(self.pool(features))))
+        if tap == "middle":
+            return self.after("coarse", self.act(self.coarse(features)))
+        return self.head(features.flatten(1))
+
     def forward(self, images: Tensor) -> Tensor:
-        return self.head(self.taps(images)["coarse"].flatten(1))
+        return self.after("coarse", self.taps(images)["coarse"])
 
 
 def pyramid(activation: nn.Module | None = None, seed: int = 0) -> Pyramid:
@@ -60,6 +73,13 @@ def with_another_head(network: Pyramid, seed: int = 1) -> Pyramid:
     other.load_state_dict(network.state_dict())
     other.head.load_state_dict(pyramid(seed=seed).head.state_dict())
     return other
+
+
+def guided(network: Pyramid) -> Pyramid:
+    """The same network of the same numbers, its activations guided ReLUs."""
+    twin = pyramid(GuidedReLU()).to(network.head.weight.dtype)
+    twin.load_state_dict(network.state_dict())
+    return twin
 
 
 def class_target(index: int, output: OutputKind = OutputKind.SOFTMAX) -> Target:
@@ -114,7 +134,7 @@ class Heard:
     rows: int = 0
     gradients: int = 0
     values: list[float] = field(default_factory=list)
-    probes: list[Rows | MapGradient | Gradients] = field(default_factory=list)
+    probes: list[RowProbe | MapGradient | Gradients] = field(default_factory=list)
 
 
 def hear(run, scene: Scene, target: Target) -> Heard:
@@ -129,14 +149,10 @@ def hear(run, scene: Scene, target: Target) -> Heard:
                 answer = None
                 continue
             heard.probes.append(probe)
-            if isinstance(probe, Rows):
-                answer = _row_answers(probe, scene)
-                heard.rows += len(probe.maps)
-                heard.previews.append(
-                    [probe.preview(answer.logits[:n]) for n in range(1, len(probe.maps) + 1)]
-                    if probe.preview
-                    else []
-                )
+            if isinstance(probe, RowProbe):
+                answer, previews = _row_answers(probe, scene)
+                heard.rows += len(answer.logits)
+                heard.previews.append(previews)
             else:
                 answer = _gradient_answer(probe, scene, target)
                 heard.gradients += 1
@@ -157,12 +173,46 @@ def _unit_masks(maps: Tensor, scene: Scene, normalise: bool) -> Tensor:
     return torch.where(flat, 0.0, (up - low) / torch.where(flat, 1.0, high - low))
 
 
+PART = 3
+"""Rows of a part: few, so that most probes come in several, the last not full."""
+
+
+def _row_answers(probe: RowProbe, scene: Scene) -> tuple[RowAnswers, list[Partial]]:
+    """All logits, and a preview after every row; the probe hears part by part."""
+    series = _series(probe)
+    logits, previews = np.empty((0, 6), np.float32), []
+    for start in range(0, series.shape[0], PART):
+        masks = np.array(series[start : min(start + PART, series.shape[0])])
+        found = _logits(probe, torch.from_numpy(masks).to(scene.image.dtype), scene)
+        logits = np.concatenate([logits, found])
+        if probe.preview:
+            done = range(start + 1, start + len(masks) + 1)
+            previews += [probe.preview(logits[:n]) for n in done]
+        if probe.heard:
+            probe.heard(masks, found)
+    return RowAnswers(logits), previews
+
+
+def _series(probe: RowProbe) -> Series:
+    match probe:
+        case Rows(maps=series) | PixelRows(masks=series) | ChannelRows(kept=series):
+            return series
+    raise TypeError(f"no rows: {type(probe).__name__}")
+
+
 @torch.no_grad()
-def _row_answers(rows: Rows, scene: Scene) -> RowAnswers:
-    maps = torch.from_numpy(np.array(rows.maps)).to(scene.image.dtype)
-    masks = rows.scale * _unit_masks(maps, scene, rows.normalise) + rows.shift
-    logits = scene.network(scene.fill + masks * (scene.image - scene.fill))
-    return RowAnswers(logits.float().numpy())
+def _logits(probe: RowProbe, masks: Tensor, scene: Scene) -> np.ndarray:
+    if isinstance(probe, ChannelRows):
+        features = scene.features(probe.tap)
+        if probe.features is not None:
+            features = torch.from_numpy(probe.features.copy()).to(scene.image.dtype)
+        found = scene.network.after(probe.tap, masks[:, :, None, None] * features)
+    else:
+        if isinstance(probe, Rows):
+            unit = _unit_masks(masks, scene, probe.normalise)
+            masks = (probe.scale * unit + probe.shift)[:, 0]
+        found = scene.network(scene.fill + masks[:, None] * (scene.image - scene.fill))
+    return found.float().numpy()
 
 
 def _gradient_answer(
@@ -171,7 +221,7 @@ def _gradient_answer(
     if isinstance(probe, Gradients):
         return _gradients_answer(probe, scene, target)
     image_map = torch.from_numpy(probe.map.copy()).to(scene.image.dtype).requires_grad_()
-    mask = _unit_masks(image_map[None], scene, normalise=True)[0]
+    mask = probe.scale * _unit_masks(image_map[None], scene, probe.normalise)[0] + probe.shift
     logits = scene.network((scene.fill + mask * (scene.image - scene.fill))[None])[0]
     cotangent = torch.from_numpy(target.cotangent(len(logits))).to(logits.dtype)
     (gradient,) = torch.autograd.grad((logits * cotangent).sum(), image_map)
@@ -181,8 +231,9 @@ def _gradient_answer(
 
 def _gradients_answer(probe: Gradients, scene: Scene, target: Target) -> GradientAnswer:
     image = torch.from_numpy(probe.image.copy()).to(scene.image.dtype).requires_grad_()
-    features = scene.network.taps(image[None])
-    logits = scene.network.head(features["coarse"].flatten(1))[0]
+    network = guided(scene.network) if probe.guided else scene.network
+    features = network.taps(image[None])
+    logits = network.head(features["coarse"].flatten(1))[0]
     cotangent = torch.from_numpy(target.cotangent(len(logits))).to(logits.dtype)
     ends = [image, *(features[tap] for tap in probe.taps)]
     own, *others = torch.autograd.grad((logits * cotangent).sum(), ends)

@@ -82,7 +82,8 @@ def map_message(
                     batch_size=8,
                     map_height=7,
                     map_width=7,
-                )
+                ),
+                map_pb2.GraphUse(role=manifest_pb2.GRAPH_ROLE_TAIL, tap="layer3"),
             ],
             fill=image_pb2.Fill(mean=image_pb2.MeanFill()),
             gradient_side=map_pb2.GRADIENT_SIDE_NONE,
@@ -135,6 +136,29 @@ def scores(map_id: int = 0) -> pb.ExplainResponse:
             fill=image_pb2.Fill(black=image_pb2.BlackFill()),
             clean_probability=0.75,
             masked_probability=0.65,
+        )
+    )
+
+
+def curve_scores(map_id: int = 0) -> pb.ExplainResponse:
+    """Insertion, deletion and their difference, with three points of each curve."""
+    curves = {
+        map_pb2.SCORE_KIND_INSERTION: (0.25, 0.5, 0.75),
+        map_pb2.SCORE_KIND_DELETION: (0.75, 0.5, 0.25),
+    }
+    values = {**dict.fromkeys(curves, 0.5), map_pb2.SCORE_KIND_INSERTION_DELETION: -0.0625}
+    return pb.ExplainResponse(
+        scores=map_pb2.MapScores(
+            map_id=map_id,
+            scores=[map_pb2.Score(kind=kind, value=value) for kind, value in values.items()],
+            fill=image_pb2.Fill(mean=image_pb2.MeanFill()),
+            clean_probability=0.75,
+            masked_probability=0.5,
+            curves=[
+                map_pb2.ScoreCurve(kind=kind, shares=(0, 0.5, 1), probabilities=points)
+                for kind, points in curves.items()
+            ],
+            curve_protocol=map_pb2.CURVE_PROTOCOL_POLYCAM,
         )
     )
 
@@ -193,6 +217,9 @@ def description(rule: int = manifest_pb2.RESIZE_RULE_SHORT_SIDE) -> pb.DescribeM
         default_taps=["layer4"],
         available=True,
     )
+    guided = method_pb2.MethodDescription(
+        name="guided-backprop", available=True, fails_sanity_checks=True
+    )
     lost = method_pb2.MethodDescription(
         name="opti-cam", needs_gradient=True, unavailable_reason="export it with torch"
     )
@@ -209,7 +236,7 @@ def description(rule: int = manifest_pb2.RESIZE_RULE_SHORT_SIDE) -> pb.DescribeM
             kind=manifest_pb2.OUTPUT_KIND_SOFTMAX, classes=2, labels=["tabby", "tench"]
         ),
         taps=[manifest_pb2.Tap(name="layer4", channels=320, height=7, width=7)],
-        methods=[method, lost],
+        methods=[method, guided, lost],
         scores=[map_pb2.SCORE_KIND_AVERAGE_DROP],
         gradient_sides=[map_pb2.GRADIENT_SIDE_TORCH],
         batch_size=8,

@@ -211,7 +211,8 @@ def test_models_are_listed_and_described():
     )
     option = model.methods[0].options[0]
     assert (option.type, option.default, option.minimum, option.maximum) == ("integer", 0, 0, 64)
-    assert not model.methods[1].available
+    assert [method.available for method in model.methods] == [True, True, False]
+    assert [method.fails_sanity_checks for method in model.methods] == [False, True, False]
 
 
 def test_the_asynchronous_client_gives_the_same():

@@ -60,6 +60,33 @@ def test_a_map_of_several_targets_is_found_by_method_and_target():
         explanation["rise"]
 
 
+def test_maps_made_together_get_their_own_scores_whatever_the_order():
+    names = ("tabby", "tench", "lynx")
+    resolved = [fake.target(name, index) for index, name in enumerate(names)]
+    values = [fake.ramp() * (number + 1) for number in range(3)]
+    messages = [
+        fake.started(),
+        fake.prediction(*resolved),
+        *(fake.partial_map(number) for number in (0, 1, 2, 1, 0)),
+        *(
+            fake.whole(fake.map_message(values[number], number, resolved=resolved[number]))
+            for number in (1, 0, 2)
+        ),
+        *(fake.scores(number) for number in (2, 0)),
+        fake.curve_scores(1),
+        fake.finished(90, 1.0, 2.0, 3.0, map_rows=(31, 32, 33)),
+    ]
+
+    explanation = collect(messages)
+
+    assert [map_.target.name for map_ in explanation.maps] == list(names)
+    for number, map_ in enumerate(explanation.maps):
+        np.testing.assert_array_equal(map_.array, values[number])
+        assert map_.scores.map_id == number
+        assert (map_.rows, map_.seconds) == (31 + number, 1.0 + number)
+    assert explanation["score-cam", "tench"].scores["insertion"] == 0.5
+
+
 @pytest.mark.parametrize("missing", [0, 1, 6])
 def test_an_answer_without_its_frame_is_no_explanation(missing):
     messages = fake.simple_answer()

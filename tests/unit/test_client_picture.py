@@ -78,6 +78,53 @@ def test_a_flat_map_has_the_colour_of_zero_everywhere(value):
     assert picture.sum() < 24 * 20
 
 
+def test_one_great_pixel_does_not_leave_the_others_dark():
+    values = np.tile(np.linspace(0, 1, 60, dtype=np.float32), (40, 1))
+    spoilt = values.copy()
+    spoilt[0, 0] = 1000
+    grey = np.full((40, 60, 3), 100, np.uint8)
+
+    picture, unspoilt = overlay(grey, spoilt, 1), overlay(grey, values, 1)
+
+    np.testing.assert_allclose(picture[1:], unspoilt[1:], atol=12)
+    np.testing.assert_array_equal(picture[0, 0], unspoilt[0, -1])  # the last colour
+
+
+def test_one_great_pixel_of_a_signed_map_leaves_zero_white_and_the_others_their_colours():
+    values = np.tile(np.linspace(-1, 1, 61, dtype=np.float32), (40, 1))
+    spoilt = values.copy()
+    spoilt[0, 0] = -1000
+    grey = np.full((40, 61, 3), 100, np.uint8)
+
+    picture, unspoilt = overlay(grey, spoilt, 1), overlay(grey, values, 1)
+
+    np.testing.assert_allclose(picture[1:], unspoilt[1:], atol=12)
+    assert picture[20, 30].min() > 220
+
+
+def test_a_map_of_one_pixel_is_drawn_by_its_greatest_value():
+    values = np.zeros((40, 60), np.float32)
+    values[7, 9] = 1
+    grey = np.full((40, 60, 3), 100, np.uint8)
+
+    picture = overlay(grey, values, 1).astype(int).sum(axis=2)
+
+    assert picture[7, 9] > 400
+    assert np.delete(picture.ravel(), 7 * 60 + 9).max() < 20
+
+
+def test_the_colours_of_an_original_come_from_what_the_model_saw():
+    seen = np.zeros((4, 6), bool)
+    seen[:, 2:4] = True
+    values = np.where(seen, fake.ramp(), 0).astype(np.float32)
+    grown = saliency_map(values, original, validity=seen)
+    whole = saliency_map(np.ascontiguousarray(values[:, 2:4]), original)
+
+    picture = overlay(GREY, grown, 1)
+
+    np.testing.assert_array_equal(picture[:, 2:4], overlay(GREY[:, 2:4], whole, 1))
+
+
 def test_a_map_in_input_geometry_lies_on_the_cut_that_the_model_saw():
     image = np.zeros((4, 12, 3), np.uint8)
     image[:, 6:] = 200

@@ -14,6 +14,7 @@ from salience_client import (
     PartialMap,
     Prediction,
     Progress,
+    Rectangle,
     SaliencyMap,
     Scores,
     Started,
@@ -69,9 +70,76 @@ def test_a_map_holds_its_numbers_and_how_it_was_made():
     )
     assert (map_.raw_minimum, map_.raw_maximum, map_.audit) == (-1.5, 2.5, "unaudited")
     assert map_.provenance.options == {"samples": 4}
-    assert map_.provenance.graphs[0].role == "masked"
+    masked, tail = map_.provenance.graphs
+    assert (masked.role, masked.tap) == ("masked", "")
+    assert (tail.role, tail.tap) == ("tail", "layer3")
     assert map_.provenance.gradient_side == "none"
     assert (map_.iterations, map_.validity, map_.is_degenerate) == (None, None, False)
+
+
+def test_scores_come_with_their_curves_as_arrays():
+    scores, _ = read([fake.curve_scores(), fake.finished(1)])
+
+    assert (scores["insertion"], scores["deletion"], scores["insertion-deletion"]) == (
+        0.5,
+        0.5,
+        -0.0625,
+    )
+    assert scores.curve_protocol == "polycam"
+    assert set(scores.curves) == {"insertion", "deletion"}
+    curve = scores.curves["deletion"]
+    np.testing.assert_array_equal(curve.shares, [0, 0.5, 1])
+    np.testing.assert_array_equal(curve.probabilities, [0.75, 0.5, 0.25])
+    assert curve.probabilities.dtype == np.float64
+    assert not curve.probabilities.flags.writeable
+
+
+def test_scores_without_curves_have_no_protocol():
+    scores, _ = read([fake.scores(), fake.finished(1)])
+
+    assert (scores.curves, scores.curve_protocol) == ({}, None)
+
+
+def test_a_curve_of_which_a_point_is_missing_is_refused():
+    message = fake.curve_scores()
+    del message.scores.curves[0].shares[-1]
+
+    with pytest.raises(BrokenAnswer, match="not as many probabilities as shares"):
+        read([message])
+
+
+def test_a_box_is_there_where_the_message_has_one():
+    message = fake.map_message(fake.ramp())
+    assert read_map(fake.whole(message)).box is None
+
+    message.box.CopyFrom(map_pb2.Rectangle(left=3, top=0, width=20, height=10))
+
+    assert read_map(fake.whole(message)).box == Rectangle(3, 0, 20, 10)
+
+
+def test_maps_that_are_made_together_may_interleave_their_events():
+    large, small = fake.map_message(fake.ramp()), fake.map_message(1 - fake.ramp(), 1)
+    kinds = read(
+        [
+            fake.progress(0, 10),
+            fake.partial_map(0),
+            fake.partial_map(1),
+            fake.progress(0, 20),
+            fake.partial_map(1),
+            fake.partial_map(0),
+            *fake.in_pieces(large, 32),
+            *fake.in_pieces(small, 64),
+            fake.scores(0),
+            fake.curve_scores(1),
+            fake.finished(20, 1.0, 1.0),
+        ]
+    )
+
+    partials = [event.map_id for event in kinds if isinstance(event, PartialMap)]
+    maps = [event for event in kinds if isinstance(event, SaliencyMap)]
+    assert partials == [0, 1, 1, 0]
+    assert [map_.data for map_ in maps] == [large.data, small.data]
+    assert [event.map_id for event in kinds if isinstance(event, Scores)] == [0, 1]
 
 
 def test_flags_are_words():

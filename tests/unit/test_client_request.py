@@ -1,5 +1,7 @@
 """What a caller says becomes the message that the contract asks for."""
 
+from typing import get_args
+
 import numpy as np
 import pytest
 
@@ -21,6 +23,7 @@ from salience_client import (
 )
 from salience_client.fill import fill_message, fill_of
 from salience_client.method import method_message, option_of
+from salience_client.request import Score
 from salience_client.target import target_message
 
 
@@ -56,6 +59,8 @@ def test_everything_that_can_be_said_is_in_the_message():
         overlay_alpha=0.25,
         partial_maps=False,
         gradient_side="torch",
+        curve_protocol="polycam",
+        box=0.25,
     )
 
     assert request.version == "2"
@@ -77,6 +82,8 @@ def test_everything_that_can_be_said_is_in_the_message():
     )
     assert request.no_partial_maps
     assert request.gradient_side == map_pb2.GRADIENT_SIDE_TORCH
+    assert request.curve_protocol == map_pb2.CURVE_PROTOCOL_POLYCAM
+    assert request.box.threshold == 0.25
 
 
 @pytest.mark.parametrize(
@@ -89,6 +96,30 @@ def test_everything_that_can_be_said_is_in_the_message():
 )
 def test_every_gradient_side_has_its_word(word, number):
     assert ask(gradient_side=word).gradient_side == number
+
+
+@pytest.mark.parametrize(
+    "word", ["average-drop", "average-increase", "average-gain", *get_args(Score)[3:]]
+)
+def test_every_score_has_its_word(word):
+    short = {"average-drop": "ad", "average-increase": "ai", "average-gain": "ag"}
+
+    (number,) = ask(scores=short.get(word, word)).scores
+
+    assert map_pb2.ScoreKind.Name(number) == f"SCORE_KIND_{word}".upper().replace("-", "_")
+
+
+def test_the_client_knows_every_score_of_the_contract():
+    assert len(get_args(Score)) == len(map_pb2.ScoreKind.values()) - 1
+
+
+def test_a_box_at_the_mean_and_at_zero_are_not_the_same():
+    mean, zero = ask(box="mean").box, ask(box=0).box
+
+    assert ask(box="mean").HasField("box")
+    assert not mean.HasField("threshold")
+    assert (zero.HasField("threshold"), zero.threshold) == (True, 0)
+    assert ask(box=np.float32(0.5)).box.threshold == 0.5
 
 
 def test_one_target_and_one_score_need_no_list():
@@ -112,7 +143,11 @@ def test_every_encoding_has_its_word(encoding):
     [
         ({"encoding": "jpeg"}, "'jpeg' is no map encoding: use one of float32"),
         ({"geometry": "unspecified"}, "is no map geometry"),
-        ({"scores": ["auc"]}, "'auc' is no score: use ad, ai, ag"),
+        ({"scores": ["auc"]}, "'auc' is no score: use ad, ai, ag, insertion, deletion, ins"),
+        ({"curve_protocol": "roar"}, "'roar' is no curve protocol: use one of rise, polycam"),
+        ({"box": "largest"}, "box is 'largest': give 'mean' or a share"),
+        ({"box": True}, "box is True"),
+        ({"box": None}, "box is None"),
         ({"fill": "white"}, "'white' is no fill"),
         ({"gradient_side": "none"}, "'none' is no gradient side: use one of auto, onnx, torch"),
         ({"targets": [-1]}, "-1 is no class index"),

@@ -7,6 +7,8 @@ from salience_client import Blur, Colour, Method
 typer = pytest.importorskip("typer")
 
 from salience_client.commands.arguments import (  # noqa: E402
+    box_of_word,
+    curves_of_word,
     fill_of_word,
     listed,
     methods_of,
@@ -103,9 +105,42 @@ def test_a_fill_that_is_none_is_wrong_usage(word):
 
 def test_scores_are_read():
     assert scores_of("ag, ad") == ["ag", "ad"]
+    assert scores_of("insertion,deletion,insertion-deletion") == [
+        "insertion",
+        "deletion",
+        "insertion-deletion",
+    ]
     assert scores_of("") == []
     with pytest.raises(typer.BadParameter, match="'auc' is no score"):
         scores_of("ad,auc")
+
+
+@pytest.mark.parametrize("word", ["rise", "polycam"])
+def test_a_curve_protocol_is_read(word):
+    assert curves_of_word(word) == word
+
+
+@pytest.mark.parametrize("word", ["", "RISE", "roar"])
+def test_a_curve_protocol_that_is_none_is_wrong_usage(word):
+    with pytest.raises(typer.BadParameter, match="give one of rise, polycam"):
+        curves_of_word(word)
+
+
+@pytest.mark.parametrize(("word", "box"), [("mean", "mean"), ("0.5", 0.5), ("0", 0.0)])
+def test_a_box_is_read(word, box):
+    assert box_of_word(word) == box
+
+
+@pytest.mark.parametrize("word", ["", "largest", "1", "-0.1", "nan", "inf", "true"])
+def test_a_box_that_is_none_is_wrong_usage(word):
+    with pytest.raises(typer.BadParameter, match="give mean or 0 to less than 1"):
+        box_of_word(word)
+
+
+@pytest.mark.parametrize("names", ["all,score-cam", "score-cam,all"])
+def test_all_beside_another_method_is_wrong_usage(names):
+    with pytest.raises(typer.BadParameter, match="all stands alone"):
+        methods_of([names], [], [])
 
 
 @pytest.mark.parametrize("word", ["auto", "onnx", "torch"])

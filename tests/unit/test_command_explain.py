@@ -37,9 +37,13 @@ class Servicer(pb_grpc.ExplanationServiceServicer):
         for map_id, target in enumerate(targets):
             message = fake.map_message(fake.ramp(), map_id, resolved=target)
             message.raw_maximum = float("inf")
+            if request.HasField("box"):
+                message.box.CopyFrom(map_pb2.Rectangle(left=50, top=1, width=300, height=299))
             yield fake.progress(map_id, 100 * (map_id + 1), 100 * len(targets))
             yield fake.whole(message)
-            if request.scores:
+            if map_pb2.SCORE_KIND_INSERTION in request.scores:
+                yield fake.curve_scores(map_id)
+            elif request.scores:
                 yield fake.scores(map_id)
         yield fake.finished(100 * len(targets), *[1.25] * len(targets))
 
@@ -98,6 +102,52 @@ def test_a_table_says_class_probability_scores_rows_and_seconds(photo, address):
 
 def test_scores_that_were_not_asked_for_have_no_column(photo, address):
     assert "AD" not in explain(photo, address).stdout
+
+
+def test_curve_scores_and_boxes_have_columns_of_their_own(photo, address):
+    done = explain(photo, address, "--scores", "insertion", "--curves", "polycam", "--box", "0.5")
+
+    text = " ".join(done.stdout.split())
+    assert "Method Target Ins Del Ins−Del Box Rows Seconds" in text
+    assert "score-cam tabby 0.500 0.500 -0.062 300×299+50+1 100 1.25" in text
+    assert Servicer.asked.curve_protocol == map_pb2.CURVE_PROTOCOL_POLYCAM
+    assert Servicer.asked.box.threshold == 0.5
+
+
+def test_json_has_curves_and_boxes(photo, address):
+    done = explain(photo, address, "--scores", "insertion", "--box", "mean", "--json")
+
+    (entry,) = json.loads(done.stdout)["methods"]
+    assert entry["scores"] == {"insertion": 0.5, "deletion": 0.5, "insertion-deletion": -0.0625}
+    assert entry["curve_protocol"] == "polycam"
+    assert entry["curves"]["insertion"] == {
+        "shares": [0, 0.5, 1],
+        "probabilities": [0.25, 0.5, 0.75],
+    }
+    assert entry["box"] == {"left": 50, "top": 1, "width": 300, "height": 299}
+    assert not Servicer.asked.box.HasField("threshold")
+
+
+def test_all_methods_are_those_that_the_model_can_answer(photo, address):
+    done = run(
+        *("explain", photo, "--address", address, "--model", "lite0", "--method", "all"),
+        *("--option", "score-cam.samples=4"),
+    )
+
+    assert done.exit_code == 0, done.output
+    assert [method.name for method in Servicer.asked.methods] == ["score-cam", "guided-backprop"]
+    assert Servicer.asked.methods[0].options["samples"].integer == 4
+
+
+def test_a_montage_has_the_photograph_and_every_map(photo, address, tmp_path):
+    file = tmp_path / "deep" / "all.png"
+    done = explain(photo, address, "--target", "a", "--target", "b", "--montage", file)
+
+    assert f"a montage in {file}" in done.stdout
+    assert "files in" not in done.stdout
+    with Image.open(file) as picture:
+        assert (picture.format, picture.mode) == ("PNG", "RGB")
+        assert picture.width == 3 * (224 + 14) + 14
 
 
 def test_json_is_one_object_and_nothing_else(photo, address, tmp_path):
@@ -183,6 +233,7 @@ def test_models_are_listed_and_described(address):
     assert fake.DIGEST[:12] in listed
     assert "input   3×4×6 rgb, resized by short-side" in described
     assert "not here: export it with torch" in described
+    assert described.count("caution: its maps hardly change") == 1
     assert "gradients by torch" in described
     assert "integer 0 to 64" in described
 
@@ -217,6 +268,9 @@ def test_a_server_that_is_not_there_is_one_line_and_exit_code_1():
         ["explain", __file__, "--model", "m"],
         ["explain", __file__, "--model", "m", "--method", "m", "--fill", "pink"],
         ["explain", __file__, "--model", "m", "--method", "m", "--scores", "auc"],
+        ["explain", __file__, "--model", "m", "--method", "m", "--curves", "roar"],
+        ["explain", __file__, "--model", "m", "--method", "m", "--box", "1"],
+        ["explain", __file__, "--model", "m", "--method", "all,m"],
         ["explain", __file__, "--model", "m", "--method", "m", "--timeout", "-1"],
         ["explain", __file__, "--model", "m", "--method", "m", "--models", "no-such-directory"],
         ["models", "--address", "127.0.0.1:1", "--models", "."],

@@ -5,47 +5,16 @@ import pytest
 import torch
 from torch import nn
 
-from salience_service.bundle.manifest import OutputKind
 from salience_service.errors import ComputeFailed
 from salience_service.interpolation import unit_range
-from salience_service.methods.grad_cam import GradCamOptions, grad_cam, grad_cam_rows
-from salience_service.methods.hires_cam import HiResCamOptions, hires_cam, hires_cam_rows
+from salience_service.methods.gradients.grad_cam import GradCamOptions, grad_cam
+from salience_service.methods.gradients.hires_cam import HiResCamOptions, hires_cam
 from salience_service.methods.probe import GradientAnswer, Gradients, Outcome
-from salience_service.target import Target, TargetKind
+from salience_service.target import Target
 from tests.oracle.grad_cam import grad_cam as grad_cam_oracle
 from tests.oracle.hires_cam import hires_cam as hires_cam_oracle
-from tests.support.answering import Pyramid, Scene, class_target, hear, pyramid, with_another_head
-
-CLASS = 2
-SCENE = Scene.of(pyramid()).double()
-SOFTMAX = OutputKind.SOFTMAX
-TARGETS = [
-    class_target(CLASS),
-    Target("not:2", TargetKind.ABSENT, CLASS, SOFTMAX),
-    Target("2-4", TargetKind.DIFFERENCE, CLASS, SOFTMAX, 4),
-]
-
-
-def value_of(target: Target):
-    """The target's value of logits [C], as torch computes it."""
-    if target.kind is TargetKind.ABSENT:
-        return lambda logits: -logits[target.index]
-    if target.against is not None:
-        return lambda logits: logits[target.index] - logits[target.against]
-    return lambda logits: logits[target.index]
-
-
-def tail_of(network: Pyramid, tap: str):
-    """The network from a tap on."""
-
-    def tail(features):
-        if tap == "fine":
-            features = network.act(network.middle(network.pool(features)))
-        if tap in ("fine", "middle"):
-            features = network.act(network.coarse(features))
-        return network.head(features.flatten(1))
-
-    return tail
+from tests.support.answering import Pyramid, Scene, class_target, hear, with_another_head
+from tests.support.gradients import CLASS, SCENE, TARGETS, tail_of, value_of
 
 
 def grad(tap: str, target: Target = TARGETS[0], scene: Scene = SCENE, **options: bool) -> Outcome:
@@ -65,6 +34,16 @@ def test_grad_cam_equals_its_oracle(tap: str, target: Target) -> None:
     assert expected.max() > 0
     assert not found.signed
     np.testing.assert_allclose(unit_range(found.map), unit_range(expected.numpy()), atol=1e-4)
+
+
+@pytest.mark.parametrize("tap", ["fine", "middle", "coarse"])
+def test_with_positive_gradients_it_equals_the_oracle_that_averages_only_those(tap: str) -> None:
+    expected = grad_cam_oracle(
+        tail_of(SCENE.network, tap), SCENE.features(tap), value_of(TARGETS[0]), positive=True
+    )
+    found, plain = grad(tap, positive_gradients=True), grad(tap)
+    np.testing.assert_allclose(unit_range(found.map), unit_range(expected.numpy()), atol=1e-4)
+    assert np.abs(unit_range(found.map) - unit_range(plain.map)).max() > 0.05
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
@@ -124,7 +103,6 @@ def test_one_gradient_is_taken_of_the_clean_image_to_the_tap_alone(method) -> No
     assert isinstance(probe, Gradients)
     assert (probe.taps, probe.of_image) == ((name,), False)
     np.testing.assert_array_equal(probe.image, base.image)
-    assert grad_cam_rows((7,), GradCamOptions()) == hires_cam_rows((7,), HiResCamOptions()) == 1
 
 
 @pytest.mark.parametrize(

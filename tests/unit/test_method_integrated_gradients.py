@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from salience_service.errors import ComputeFailed, InvalidRequest
-from salience_service.methods.integrated_gradients import (
+from salience_service.methods.gradients.integrated_gradients import (
     IntegratedGradientsOptions,
     integrated_gradients,
     integrated_gradients_rows,

@@ -9,10 +9,10 @@ from torch import nn
 
 from salience_service.errors import ComputeFailed, InvalidRequest
 from salience_service.interpolation import unit_range
-from salience_service.methods.adam import Adam
 from salience_service.methods.asking import climbed
 from salience_service.methods.channels import softmax
-from salience_service.methods.opti_cam import (
+from salience_service.methods.optimised.adam import Adam
+from salience_service.methods.optimised.opti_cam import (
     OptiCamOptions,
     logit_gradient,
     opti_cam,
@@ -20,7 +20,7 @@ from salience_service.methods.opti_cam import (
     still,
 )
 from salience_service.methods.options import resolve
-from salience_service.methods.probe import MapGradientAnswer, Outcome, Partial
+from salience_service.methods.probe import MapGradient, MapGradientAnswer, Outcome, Partial
 from tests.oracle.opti_cam import objective
 from tests.oracle.opti_cam import opti_cam as oracle
 from tests.support.answering import Heard, Scene, class_target, hear, pyramid, with_another_head
@@ -58,7 +58,7 @@ def test_the_gradient_equals_float64_autograd() -> None:
     (exact,) = torch.autograd.grad(objective(*args, u)[0], u)
     weights = softmax(u.detach().numpy())
     image_map = np.float32(np.tensordot(weights, features.numpy(), 1))
-    answer = hear(climbed(image_map), SMOOTH, class_target(CLASS)).outcome
+    answer = hear(climbed(MapGradient(image_map)), SMOOTH, class_target(CLASS)).outcome
     found = logit_gradient(weights, features.numpy(), answer.gradient)
     relative = np.linalg.norm(found - exact.numpy()) / np.linalg.norm(exact.numpy())
     assert relative < 1e-6

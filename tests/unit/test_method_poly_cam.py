@@ -10,8 +10,8 @@ import torch.nn.functional as F
 
 from salience_service.bundle.manifest import OutputKind
 from salience_service.interpolation import interpolation_matrix, unit_range
-from salience_service.methods.local_norm import local_norm, pooling_matrix
-from salience_service.methods.poly_cam import PolyCamOptions, clipped, poly_cam
+from salience_service.methods.rows.local_norm import local_norm, pooling_matrix
+from salience_service.methods.rows.poly_cam import PolyCamOptions, clipped, poly_cam
 from tests.oracle.poly_cam import poly_cam as oracle
 from tests.support.answering import Heard, Scene, class_target, hear, pyramid, with_another_head
 

@@ -9,9 +9,11 @@ import torch
 from salience_service.bundle.manifest import OutputKind
 from salience_service.errors import ComputeFailed
 from salience_service.interpolation import unit_range
+from salience_service.methods.method import Extent
 from salience_service.methods.probe import RowAnswers
-from salience_service.methods.score_cam import ScoreCamOptions, score_cam
+from salience_service.methods.rows.score_cam import ScoreCamOptions, score_cam, score_cam_rows
 from salience_service.target import Target, TargetKind
+from tests.oracle.poly_cam import poly_cam as poly_cam_oracle
 from tests.oracle.score_cam import score_cam as oracle
 from tests.support.answering import Scene, class_target, hear, pyramid, with_another_head
 
@@ -38,10 +40,55 @@ CLASS = 2
 @pytest.mark.parametrize("score", ["logit", "probability"])
 def test_score_cam_equals_its_oracle(score: str, weights: str) -> None:
     def value(logits):
-        return logits[CLASS] if score == "logit" else torch.softmax(logits, 0)[CLASS]
+        return logits[3] if score == "logit" else torch.softmax(logits, 0)[3]
 
-    found = explained(SCENE, class_target(CLASS), score=score, weights=weights)
-    assert np.abs(found - expected(SCENE, value, weights)).max() < 1e-4
+    found = explained(SCENE, class_target(3), score=score, weights=weights)
+    exact = expected(SCENE, value, weights)
+    assert exact.max() == 1  # Raw logits below zero would leave nothing to compare.
+    assert np.abs(found - exact).max() < 1e-4
+
+
+CHANGES = {"cic": "plus", "cdc": "minus", "cvc": "plus-minus"}
+
+
+@pytest.mark.parametrize("tap", ["coarse", "middle", "fine"])
+@pytest.mark.parametrize("weights", list(CHANGES))
+def test_weights_by_confidence_equal_the_oracle_of_one_layer_of_poly_cam(
+    weights: str, tap: str
+) -> None:
+    target = class_target(3)
+    run = score_cam(SCENE.base(target, tap), ScoreCamOptions(weights=weights))
+    heard, exact = hear(run, SCENE, target), SCENE.double()
+    with torch.no_grad():
+        (image_map,) = poly_cam_oracle(
+            exact.network, exact.image, [exact.features(tap)],
+            lambda logits: torch.softmax(logits, 0)[3], exact.fill, CHANGES[weights],
+        )  # fmt: skip
+    assert image_map.max() > 0
+    difference = unit_range(heard.outcome.map) - unit_range(image_map.numpy())
+    assert np.abs(difference).max() < 1e-4
+    rows = score_cam_rows(
+        Extent((len(exact.features(tap)),), 54, 42), ScoreCamOptions(weights=weights)
+    )
+    assert heard.rows == rows == len(exact.features(tap)) * (2 if weights == "cvc" else 1)
+
+
+def test_the_increase_of_confidence_is_the_raw_probability_whatever_score_says() -> None:
+    raw = explained(SCENE, class_target(3), score="probability", weights="raw")
+    for score in ("logit", "probability"):
+        cic = explained(SCENE, class_target(3), score=score, weights="cic")
+        assert np.array_equal(cic, raw)
+
+
+@pytest.mark.parametrize("weights", list(CHANGES))
+def test_previews_by_confidence_end_in_the_map(weights: str) -> None:
+    target = class_target(3)
+    run = score_cam(SCENE.base(target, "coarse"), ScoreCamOptions(weights=weights))
+    heard = hear(run, SCENE, target)
+    fractions = [preview.fraction for previews in heard.previews for preview in previews]
+    rows = 18 if weights == "cvc" else 9
+    assert fractions == pytest.approx([done / rows for done in range(1, rows + 1)])
+    assert np.array_equal(heard.previews[-1][-1].map, heard.outcome.map)
 
 
 @pytest.mark.parametrize(

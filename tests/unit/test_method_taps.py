@@ -21,6 +21,7 @@ from salience_service.bundle.manifest import (
 )
 from salience_service.errors import InvalidRequest, NotPossible
 from salience_service.methods import METHODS, taps_for
+from salience_service.methods.method import Extent
 from tests.support.answering import Scene, class_target, hear, pyramid
 
 TAPS = (
@@ -51,13 +52,13 @@ def names(method: str, *named: str, manifest: Manifest = MANIFEST) -> list[str]:
     return [tap.name for tap in taps_for(METHODS[method], manifest, named)]
 
 
-def test_a_method_of_one_tap_reads_the_last_spatial_one_by_default() -> None:
+def test_a_method_of_one_tap_reads_the_last_by_default() -> None:
     assert names("score-cam") == names("opti-cam") == ["head"]
-    assert names("score-cam", manifest=replace(MANIFEST, taps=TAPS[:4])) == ["block2"]
+    assert names("score-cam", manifest=replace(MANIFEST, taps=TAPS[:4])) == ["tokens"]
 
 
 def test_a_method_of_many_taps_reads_the_last_of_each_resolution_coarse_to_fine() -> None:
-    assert names("poly-cam") == ["head", "block2", "stem"]
+    assert names("poly-cam") == ["head", "tokens", "block2", "stem"]
 
 
 def test_named_taps_are_put_from_coarse_to_fine_whatever_their_order() -> None:
@@ -77,7 +78,6 @@ def test_a_method_of_no_tap_reads_none() -> None:
         ("score-cam", ["block9"], "unknown tap 'block9': the taps of model are stem, block1"),
         ("score-cam", ["stem", "head"], "score-cam reads one tap, 2 named"),
         ("poly-cam", ["stem", "stem"], "named twice"),
-        ("poly-cam", ["stem", "tokens"], "tap tokens holds tokens, poly-cam reads spatial taps"),
         ("fake-cam", ["stem"], "fake-cam reads no tap, 1 named"),
     ],
 )
@@ -86,9 +86,9 @@ def test_unfit_taps_are_refused_by_name(method: str, named: list[str], words: st
         taps_for(METHODS[method], MANIFEST, named)
 
 
-def test_a_model_without_spatial_taps_is_told_how_to_get_one() -> None:
+def test_a_model_without_taps_is_told_how_to_get_one() -> None:
     with pytest.raises(NotPossible, match="export it again with --tap"):
-        names("poly-cam", manifest=replace(MANIFEST, taps=(TAPS[3],)))
+        names("poly-cam", manifest=replace(MANIFEST, taps=()))
 
 
 @pytest.mark.parametrize(
@@ -104,11 +104,13 @@ def test_a_model_without_spatial_taps_is_told_how_to_get_one() -> None:
 )
 def test_a_method_asks_for_as_many_rows_as_it_said(name: str, options: dict[str, str]) -> None:
     method = METHODS[name]
-    taps = {"NONE": [], "ONE": ["coarse"], "MANY": ["coarse", "middle", "fine"]}[method.taps.name]
+    every = ["coarse", "middle", "fine"]
+    taps = {"NONE": [], "ONE": every[:1], "FUSED": every[:1], "MANY": every}[method.taps.name]
     scene, target = Scene.of(pyramid(nn.Softplus())), class_target(1)
     base = scene.base(target, *taps)
     resolved = method.options(**options)
     heard = hear(method.run(base, resolved), scene, target)
     channels = tuple(len(features) for features in base.features.values())
-    assert heard.rows + heard.gradients == method.rows(channels, resolved)
+    extent = Extent(channels, base.height, base.width)
+    assert heard.rows + heard.gradients == method.rows(extent, resolved)
     assert (heard.gradients > 0) is method.needs_gradient

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pytest
 
+from salience_service.errors import NotPossible
 from salience_service.interpolation import interpolation_matrix
 from salience_service.onnx_gradient import OnnxGradient
 from salience_service.session import Stop
@@ -87,3 +88,23 @@ def test_a_masked_row_is_one_image_normalised_and_shown(session: RecordingSessio
     for name, value in expected.items():
         assert session.feeds[name].dtype == value.dtype, name
         np.testing.assert_array_equal(session.feeds[name], value)
+
+
+def test_a_mask_is_fed_as_it_is_asked_for(session: RecordingSession) -> None:
+    side = OnnxGradient(session, session)  # type: ignore[arg-type]
+    image_map = np.zeros((4, 3), np.float32)
+    side.masked_gradient(IMAGE - FILL, FILL, image_map, COTANGENT, Stop(), False, -0.5, 1.0)
+    for name, value in {
+        "normalise": np.array([False]),
+        "scale": np.array([-0.5], np.float32),
+        "shift": np.array([1.0], np.float32),
+    }.items():
+        assert session.feeds[name].dtype == value.dtype
+        np.testing.assert_array_equal(session.feeds[name], value)
+
+
+def test_a_guided_gradient_is_refused_and_nothing_runs(session: RecordingSession) -> None:
+    side = OnnxGradient(session, session)  # type: ignore[arg-type]
+    with pytest.raises(NotPossible, match=r"onnx side cannot guide.*ask for the torch side"):
+        side.gradient(IMAGE, COTANGENT, ["images"], Stop(), guided=True)
+    assert session.fetched == []

@@ -13,6 +13,7 @@ from salience_service.image.fill import fill_tensor
 from salience_service.image.pixels import ImageLimits
 from salience_service.image.prepare import Prepared, prepare
 from salience_service.interpolation import upsample
+from salience_service.picture import vivid
 from salience_service.render import check_format, render
 from salience_service.request import (
     BlurFill,
@@ -217,6 +218,39 @@ def test_a_signed_overlay_is_blue_against_red_for_and_pale_at_zero() -> None:
     assert against[2] > against[0] + 100
     assert favour[0] > favour[2] + 100
     assert zero.min() > 200
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_one_great_pixel_does_not_leave_an_overlay_dark_and_no_data_is_changed(
+    signed: bool,
+) -> None:
+    ramp = np.tile(np.linspace(-1 if signed else 0, 1, 48, dtype=np.float32), (48, 1))
+    spoilt = ramp.copy()
+    spoilt[0, 0] = -1000 if signed else 1000
+    form = MapFormat(Encoding.PNG_OVERLAY, overlay_alpha=1.0)
+    colours = [picture(rendered(raw, form, signed=signed)) for raw in (spoilt, ramp)]
+    np.testing.assert_allclose(colours[0][1:].astype(int), colours[1][1:].astype(int), atol=12)
+    for encoding in (Encoding.FLOAT32, Encoding.PNG_GREY):
+        one, other = (rendered(raw, MapFormat(encoding), signed=signed) for raw in (spoilt, ramp))
+        assert one.data != other.data
+    assert abs(numbers(rendered(spoilt, MapFormat(), signed=signed))[20, 40]) < 0.002
+
+
+def test_a_map_of_one_pixel_is_drawn_by_its_greatest_value() -> None:
+    raw = np.zeros((48, 48), np.float32)
+    raw[7, 9] = 3
+    colours = picture(rendered(raw, MapFormat(Encoding.PNG_OVERLAY, overlay_alpha=1.0)))
+    assert colours[7, 9].astype(int).sum() > 400
+    assert colours[30, 30].astype(int).sum() < 20
+
+
+def test_the_colours_of_an_overlay_come_from_what_the_model_saw() -> None:
+    seen = np.random.default_rng(0).random((10, 10), dtype=np.float32)
+    unit, validity = np.zeros((2, 100, 100))
+    unit[40:50, 70:80], validity[40:50, 70:80] = seen, 1
+    drawn = vivid(unit.astype(np.float32), validity.astype(bool))
+    np.testing.assert_array_equal(drawn[40:50, 70:80], vivid(seen, None))
+    assert 0.9 < np.median(drawn[drawn > 0]) / np.median(seen) < 1.1
 
 
 def test_unseen_pixels_of_an_overlay_are_grey_and_striped_whatever_the_map() -> None:

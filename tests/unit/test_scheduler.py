@@ -31,7 +31,7 @@ class CountingGraph:
         return maps.shape[1:]
 
     def score(self, spans: list[RowSpan], stop: Stop) -> np.ndarray:
-        self.calls.append([(span.image, len(span)) for span in spans])
+        self.calls.append([(span.source, len(span)) for span in spans])
         self.stops.append(stop)
         self.began.release()
         assert self.let.acquire(timeout=10)

@@ -11,7 +11,7 @@ from salience_service.bundle.manifest import OutputKind
 from salience_service.errors import ComputeFailed, InvalidRequest
 from salience_service.methods.probe import Outcome
 from salience_service.request import ScoreKind
-from salience_service.scores.faithfulness import faithfulness, masked_row, refuse_unscorable
+from salience_service.scores.faithfulness import faithfulness, masked_rows, refuse_unscorable
 from salience_service.target import Target, TargetKind
 from tests.oracle.faithfulness import faithfulness as oracle
 from tests.oracle.faithfulness import sigmoid_probability
@@ -94,11 +94,11 @@ def test_a_probability_that_is_not_a_number_is_an_error_and_no_score() -> None:
 
 def test_a_map_is_scored_by_one_row_with_its_min_max_as_mask() -> None:
     image_map = np.float32([[-1, 0], [2, 3]])
-    rows = masked_row(Outcome(image_map))
+    rows = masked_rows([Outcome(image_map)])
     assert np.array_equal(rows.maps, image_map[None])
     assert (rows.normalise, rows.scale, rows.shift) == (True, 1, 0)
 
 
 def test_a_signed_map_is_scored_by_its_positive_part() -> None:
-    rows = masked_row(Outcome(np.float32([[-1, 0], [2, 3]]), signed=True))
+    rows = masked_rows([Outcome(np.float32([[-1, 0], [2, 3]]), signed=True)])
     assert np.array_equal(rows.maps, np.float32([[[0, 0], [2, 3]]]))

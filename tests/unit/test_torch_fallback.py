@@ -75,6 +75,36 @@ def test_the_gradient_of_a_masked_row_equals_float64(side, seed, h, w):
     assert_close(gradient, expected)
 
 
+@pytest.mark.parametrize("normalise", [True, False])
+@pytest.mark.parametrize(("scale", "shift"), [(1.0, 0.0), (-1.0, 1.0), (0.3, -0.2)])
+def test_the_gradient_of_any_mask_equals_float64(side, normalise, scale, shift):
+    given = task(11)
+    asked = normalise, scale, shift
+    value, expected = masked_gradient(small_network().double(), *doubles(*given), *asked)
+    logits, gradient = side.masked_gradient(*given, Stop(), *asked)
+    assert logits @ given[3] == pytest.approx(float(value), rel=1e-5, abs=1e-6)
+    assert_close(gradient, expected)
+
+
+def test_the_inverse_of_a_flat_map_shows_the_whole_image(side):
+    difference, fill, image_map, cotangent = task(3)
+    flat = np.full_like(image_map, 0.7)
+    logits, gradient = side.masked_gradient(difference, fill, flat, cotangent, Stop(), True, -1, 1)
+    np.testing.assert_array_equal(gradient, np.zeros((3, 4), np.float32))
+    np.testing.assert_array_equal(logits, to_image(side, fill + difference, cotangent)[0])
+
+
+def test_a_flat_map_that_is_not_normalised_has_a_gradient(side):
+    difference, fill, image_map, cotangent = task(3)
+    flat = np.full_like(image_map, 0.7)
+    asked = False, 1.0, 0.0
+    _, expected = masked_gradient(
+        small_network().double(), *doubles(difference, fill, flat, cotangent), *asked
+    )
+    _, gradient = side.masked_gradient(difference, fill, flat, cotangent, Stop(), *asked)
+    assert_close(gradient, expected)
+
+
 def test_the_oracle_itself_equals_central_differences():
     given = doubles(*task(7))
     network, step = small_network().double(), 1e-6

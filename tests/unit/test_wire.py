@@ -93,6 +93,8 @@ def test_everything_that_is_stated_is_kept() -> None:
             ),
             no_partial_maps=True,
             gradient_side=map_pb2.GRADIENT_SIDE_TORCH,
+            curve_protocol=map_pb2.CURVE_PROTOCOL_POLYCAM,
+            box=map_pb2.BoxRequest(threshold=0),
         )
     )
     assert order.version == "2"
@@ -108,6 +110,13 @@ def test_everything_that_is_stated_is_kept() -> None:
     )
     assert not order.partial_maps
     assert order.gradient_side is request.GradientChoice.TORCH
+    assert order.curve_protocol is request.CurveProtocol.POLYCAM
+    assert order.box == request.BoxOrder(0.0)
+
+
+def test_a_box_without_a_threshold_is_at_the_mean_and_no_box_is_none() -> None:
+    assert order_of(good_request(box={})).box == request.BoxOrder(None)
+    assert order_of(good_request()).box is None
 
 
 def test_an_empty_request_is_refused() -> None:
@@ -150,6 +159,7 @@ def test_an_empty_request_is_refused() -> None:
         ({"format": {"overlay_alpha": float("nan")}}, "overlay_alpha"),
         ({"gradient_side": 1}, "gradient side 1 .*state one of AUTO, ONNX, TORCH"),
         ({"gradient_side": 99}, "gradient side 99 is unknown"),
+        ({"curve_protocol": 99}, "curve protocol 99 .*state one of RISE, POLYCAM"),
     ],
 )
 def test_what_is_missing_contradictory_or_too_much_is_refused(
@@ -170,6 +180,8 @@ RICH = good_request(
     fill={"blur": {"kernel": 3}},
     scores=[1],
     format={"encoding": 2},
+    curve_protocol=2,
+    box={"threshold": 0.5},
 ).SerializeToString()
 
 
@@ -390,6 +402,7 @@ def test_an_unstated_target_is_refused(message: dict[str, Any], words: str) -> N
         (request.Geometry, numbers.GEOMETRY_NUMBERS),
         (request.Scale, numbers.SCALE_NUMBERS),
         (request.ScoreKind, numbers.SCORE_NUMBERS),
+        (request.CurveProtocol, numbers.PROTOCOL_NUMBERS),
         (events.MapFlag, numbers.FLAG_NUMBERS),
         (events.GradientSide, numbers.SIDE_NUMBERS),
         (TargetKind, numbers.TARGET_NUMBERS),
@@ -410,6 +423,7 @@ def test_the_tables_of_requests_know_every_number_of_the_contract() -> None:
     assert set(numbers.GEOMETRIES) | {0} == set(map_pb2.MapGeometry.values())
     assert set(numbers.SCALES) | {0} == set(map_pb2.MapScale.values())
     assert set(numbers.SCORES) | {0} == set(map_pb2.ScoreKind.values())
+    assert set(numbers.CURVE_PROTOCOLS) | {0} == set(map_pb2.CurveProtocol.values())
     sides = set(numbers.GRADIENT_CHOICES) | {map_pb2.GRADIENT_SIDE_NONE}
     assert sides == set(map_pb2.GradientSide.values())
     assert set(numbers.GRADIENT_CHOICES.values()) == set(request.GradientChoice)
@@ -515,6 +529,44 @@ def test_scores_travel_with_their_fill_and_both_probabilities() -> None:
     ]
     assert (scores.map_id, scores.fill.blur.kernel) == (2, 51)
     assert (scores.clean_probability, scores.masked_probability) == (0.25, 0.75)
+    assert not scores.curves
+    assert scores.curve_protocol == map_pb2.CURVE_PROTOCOL_UNSPECIFIED
+
+
+def test_curves_travel_with_their_protocol() -> None:
+    curve = events.ScoreCurve(request.ScoreKind.DELETION, (0, 0.5, 1), (0.75, 0.5, 0.25))
+    event = events.MapScores(
+        map_id=1,
+        scores={request.ScoreKind.DELETION: 0.5},
+        fill=request.MeanFill(),
+        clean_probability=0.75,
+        masked_probability=0.5,
+        curves=(curve,),
+        curve_protocol=request.CurveProtocol.POLYCAM,
+    )
+    (message,) = responses_of(event)
+    (sent,) = message.scores.curves
+    assert sent.kind == map_pb2.SCORE_KIND_DELETION
+    assert (tuple(sent.shares), tuple(sent.probabilities)) == (curve.shares, curve.probabilities)
+    assert message.scores.curve_protocol == map_pb2.CURVE_PROTOCOL_POLYCAM
+
+
+def test_a_box_travels_where_there_is_one() -> None:
+    made = finished_map()
+    (plain,) = responses_of(made)
+    assert not plain.map.HasField("box")
+    boxed = events.FinishedMap(**(vars(made) | {"box": Rectangle(3, 0, 20, 10)}))
+    (message,) = responses_of(boxed)
+    box = message.map.box
+    assert (box.left, box.top, box.width, box.height) == (3, 0, 20, 10)
+
+
+def test_a_tail_tells_its_tap() -> None:
+    use = events.GraphUse(GraphRole.TAIL, "d" * 64, 8, tap="layer3")
+    made = finished_map()
+    provenance = events.Provenance(**(vars(PROVENANCE) | {"graphs": (use,)}))
+    (message,) = responses_of(events.FinishedMap(**(vars(made) | {"provenance": provenance})))
+    assert message.map.provenance.graphs[0].tap == "layer3"
 
 
 def test_a_rectangle_keeps_its_edges_between_pixels() -> None:

@@ -63,9 +63,11 @@ from salience_client.saliency_map import (
     Rectangle,
     ResolvedTarget,
     SaliencyMap,
+    ScoreCurve,
     Scores,
 )
 from salience_client.target import AboveThreshold, Absent, Difference, Present, Target, TopK
+from salience_client.tiles import Tile, montage
 from salience_client.transport import AsyncTransport, Transport
 
 __all__ = [
@@ -116,17 +118,20 @@ __all__ = [
     "ResolvedTarget",
     "SalienceError",
     "SaliencyMap",
+    "ScoreCurve",
     "Scores",
     "ServerFailed",
     "Started",
     "Tap",
     "Target",
+    "Tile",
     "TopK",
     "Transport",
     "Unavailable",
     "Unsupported",
     "explain_request",
     "letterboxed",
+    "montage",
     "open_in_process",
     "overlay",
 ]

@@ -1,6 +1,7 @@
 """Each message of an answer as a typed value."""
 
 import zlib
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from salience_client.saliency_map import (
     Rectangle,
     ResolvedTarget,
     SaliencyMap,
+    ScoreCurve,
     Scores,
 )
 from salience_client.words import score_word, word_of
@@ -92,19 +94,27 @@ def saliency_map_of(head: map_pb2.SaliencyMap, data: bytes) -> SaliencyMap:
         flags=frozenset(word_of(map_pb2.MapFlag, flag) for flag in head.flags),
         audit=word_of(map_pb2.AuditVerdict, head.audit),
         validity=_validity(head),
-        seen=Rectangle(head.seen.left, head.seen.top, head.seen.width, head.seen.height),
+        seen=_rectangle(head.seen),
         iterations=head.iterations if head.HasField("iterations") else None,
+        box=_rectangle(head.box) if head.HasField("box") else None,
     )
 
 
 def scores_of(message: map_pb2.MapScores) -> Scores:
-    """Scores of a map."""
+    """Scores of a map.
+
+    Raises:
+        BrokenAnswer: a curve has not as many probabilities as shares.
+    """
+    protocol = word_of(map_pb2.CurveProtocol, message.curve_protocol)
     return Scores(
         message.map_id,
         {score_word(score.kind): score.value for score in message.scores},
         fill_of(message.fill),
         message.clean_probability,
         message.masked_probability,
+        {score_word(curve.kind): _curve(curve) for curve in message.curves},
+        protocol if message.curves else None,
     )
 
 
@@ -151,7 +161,30 @@ def _provenance(message: map_pb2.Provenance) -> Provenance:
 
 def _graph(message: map_pb2.GraphUse) -> GraphUse:
     role = word_of(manifest_pb2.GraphRole, message.role)
-    return GraphUse(role, message.digest, message.batch_size, message.map_height, message.map_width)
+    return GraphUse(
+        role,
+        message.digest,
+        message.batch_size,
+        message.map_height,
+        message.map_width,
+        message.tap,
+    )
+
+
+def _rectangle(message: map_pb2.Rectangle) -> Rectangle:
+    return Rectangle(message.left, message.top, message.width, message.height)
+
+
+def _curve(message: map_pb2.ScoreCurve) -> ScoreCurve:
+    if len(message.shares) != len(message.probabilities):
+        raise BrokenAnswer("a curve has not as many probabilities as shares")
+    return ScoreCurve(_fixed(message.shares), _fixed(message.probabilities))
+
+
+def _fixed(numbers: Sequence[float]) -> NDArray[np.float64]:
+    array = np.array(numbers, np.float64)
+    array.flags.writeable = False
+    return array
 
 
 def _validity(head: map_pb2.SaliencyMap) -> NDArray[np.bool_] | None:

@@ -52,7 +52,10 @@ class Tap:
 
 @dataclass(frozen=True)
 class Option:
-    """One option of a method: its type ("number", "integer", "flag", "choice"), default, limits."""
+    """One option of a method, with its default and limits.
+
+    Its type is "number", "integer", "flag", "choice" or "text".
+    """
 
     name: str
     summary: str
@@ -65,13 +68,17 @@ class Option:
 
 @dataclass(frozen=True)
 class MethodDescription:
-    """A method as a model offers it; `unavailable_reason` is empty where it can be answered."""
+    """A method as a model offers it; `unavailable_reason` is empty where it can be answered.
+
+    One that `fails_sanity_checks` makes maps that hardly change with the network's weights.
+    """
 
     name: str
     summary: str
     source: str
     options: tuple[Option, ...]
     class_agnostic: bool
+    fails_sanity_checks: bool
     needs_gradient: bool
     default_taps: tuple[str, ...]
     available: bool
@@ -91,7 +98,7 @@ class ModelDescription:
         thresholds: one probability a class, or none.
         taps: its feature tensors.
         methods: every method the server knows.
-        scores: the scores it can be given: "ad", "ai", "ag".
+        scores: the scores it can be given, such as "ad" or "insertion".
         gradient_sides: "onnx", "torch": which can take gradients; the first does by default.
         batch_size: rows per device call of the masked graph.
     """
@@ -151,15 +158,16 @@ def _input(message: manifest_pb2.InputContract) -> Input:
 
 def _method(message: method_pb2.MethodDescription) -> MethodDescription:
     return MethodDescription(
-        message.name,
-        message.summary,
-        message.source,
-        tuple(_option(option) for option in message.options),
-        message.class_agnostic,
-        message.needs_gradient,
-        tuple(message.default_taps),
-        message.available,
-        message.unavailable_reason,
+        name=message.name,
+        summary=message.summary,
+        source=message.source,
+        options=tuple(_option(option) for option in message.options),
+        class_agnostic=message.class_agnostic,
+        fails_sanity_checks=message.fails_sanity_checks,
+        needs_gradient=message.needs_gradient,
+        default_taps=tuple(message.default_taps),
+        available=message.available,
+        unavailable_reason=message.unavailable_reason,
     )
 
 

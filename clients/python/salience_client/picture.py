@@ -20,6 +20,9 @@ UNSIGNED_COLOURS = "bids:inferno"
 """Perceptually uniform, dark to bright."""
 SIGNED_COLOURS = "colorcet:cet_d1"
 """Diverging: blue is evidence against, white is nothing, red is evidence for."""
+BRIGHTEST_PERCENT = 99.5
+"""Colours run to this percentile of a map's absolute values, and what exceeds it has the last
+colour: a gradient's few greatest pixels would leave all others dark. Pictures only: never data."""
 _COLOURS = 256
 
 ImageSource = NDArray[np.uint8] | bytes | str | os.PathLike[str]
@@ -31,8 +34,10 @@ def overlay(
 ) -> NDArray[np.uint8]:
     """A map in colour over its image, on the map's grid.
 
-    Unsigned maps run from their least to their greatest value; signed maps have zero in
-    the middle of a diverging colour map. Pixels that the model never saw stay as they are.
+    Unsigned maps run from their least value up; signed maps have zero in the middle of a
+    diverging colour map. Both reach their last colours at the 99.5th percentile of the map's
+    absolute values, so that few great pixels do not leave the others faint. Pixels that the
+    model never saw stay as they are.
 
     Args:
         image: the image as it was sent. For a map in input geometry it is cut to what the
@@ -58,7 +63,7 @@ def overlay(
         values, signed = _plain(saliency_map), bool((saliency_map < 0).any())
         seen, valid = None, None
     under = _fit(image, values.shape, seen).astype(np.float32)
-    mixed = under + alpha * (_coloured(values, signed) - under)
+    mixed = under + alpha * (_coloured(values, signed, valid) - under)
     result = mixed if valid is None else np.where(valid[:, :, None], mixed, under)
     return np.asarray(np.rint(result), np.uint8)
 
@@ -91,16 +96,26 @@ def _plain(values: NDArray[Any]) -> NDArray[np.float32]:
     return np.asarray(values, np.float32)
 
 
-def _coloured(values: NDArray[np.float32], signed: bool) -> NDArray[np.float32]:
+def _coloured(
+    values: NDArray[np.float32], signed: bool, valid: NDArray[np.bool_] | None
+) -> NDArray[np.float32]:
     """Colours, float32 [h, w, 3] in [0, 255]; a flat map has the colour of zero."""
-    low = -np.abs(values).max() if signed else values.min()
-    high = -low if signed else values.max()
-    middle = 0.5 if signed else 0.0
-    share = (values - low) / (high - low) if high > low else np.full_like(values, middle)
+    seen = values.ravel() if valid is None else values[valid]
+    zero = seen.min() if seen.size and not signed else np.float32(0)
+    strength = np.clip((values - zero) / _brightest(np.abs(seen - zero)), -1, 1)
+    share = (strength + 1) / 2 if signed else np.maximum(strength, 0)
     colormap = require("cmap", "cli", "drawing a map").Colormap
     table = colormap(SIGNED_COLOURS if signed else UNSIGNED_COLOURS).lut(_COLOURS)
     index = np.rint(share * (_COLOURS - 1)).astype(np.intp)
     return np.asarray(255 * table[index, :3], np.float32)
+
+
+def _brightest(strengths: NDArray[np.float32]) -> float:
+    """The strength of the last colour; 1 for a map of zeros."""
+    if not strengths.any():
+        return 1.0
+    # Where hardly a pixel differs from zero, the percentile is zero too.
+    return float(np.percentile(strengths, BRIGHTEST_PERCENT)) or float(strengths.max())
 
 
 def _fit(image: ImageSource, shape: tuple[int, ...], seen: Rectangle | None) -> NDArray[np.uint8]:

@@ -1,6 +1,7 @@
 """A request in the caller's words, and the message it becomes."""
 
 from collections.abc import Iterable
+from numbers import Real
 from typing import Any, Literal, Required, TypedDict, Unpack
 
 from salience.v1 import map_pb2
@@ -15,7 +16,9 @@ from salience_client.words import number_of, score_number
 Encoding = Literal["float32", "float16", "png-grey", "png-overlay", "png-masked"]
 Geometry = Literal["feature", "input", "original"]
 Scale = Literal["unit", "raw"]
-Score = Literal["ad", "ai", "ag"]
+Score = Literal["ad", "ai", "ag", "insertion", "deletion", "insertion-deletion"]
+CurveProtocol = Literal["rise", "polycam"]
+Box = float | Literal["mean"]
 GradientSide = Literal["auto", "onnx", "torch"]
 
 
@@ -42,7 +45,12 @@ class RequestOptions(TypedDict, total=False):
     scores: Iterable[Score]
     """Scores of each map."""
     score_fill: Fill
-    """The fill of the scores; not given = `fill`."""
+    """The fill of AD, AI and AG; not given = `fill`."""
+    curve_protocol: CurveProtocol
+    """How insertion and deletion are taken, fills included; not given = "rise"."""
+    box: Box
+    """Asks for a box around what each map points at: "mean", or what its pixels must exceed as a
+    share of the way from the map's least value to its greatest, from 0 to less than 1."""
     encoding: Encoding
     """How pixels are written; not given = "float32"."""
     geometry: Geometry
@@ -80,6 +88,10 @@ def explain_request(image: ImageLike, **options: Unpack[RequestOptions]) -> Expl
         request.fill.CopyFrom(fill_message(options["fill"]))
     if "score_fill" in options:
         request.score_fill.CopyFrom(fill_message(options["score_fill"]))
+    if "curve_protocol" in options:
+        request.curve_protocol = number_of(map_pb2.CurveProtocol, options["curve_protocol"])
+    if "box" in options:
+        request.box.CopyFrom(_box(options["box"]))
     return request
 
 
@@ -96,6 +108,17 @@ def _side(word: str) -> map_pb2.GradientSide:
     if word not in _SIDES:
         raise InvalidRequest(f"{word!r} is no gradient side: use one of {', '.join(_SIDES)}")
     return _SIDES[word]
+
+
+def _box(asked: object) -> map_pb2.BoxRequest:
+    match asked:
+        case "mean":
+            return map_pb2.BoxRequest()
+        case bool():
+            pass
+        case Real():
+            return map_pb2.BoxRequest(threshold=float(asked))
+    raise InvalidRequest(f"box is {asked!r}: give 'mean' or a share from 0 to less than 1")
 
 
 def _several(given: Any) -> Iterable[Any]:

@@ -1,7 +1,7 @@
 """A finished saliency map: its pixels, what they mean, and all that is needed to make it again."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from io import BytesIO
 from typing import Any
@@ -37,16 +37,32 @@ class ResolvedTarget:
     probability: float | None
 
 
+@dataclass(frozen=True, eq=False)
+class ScoreCurve:
+    """The target's probability while pixels are shown or hidden, most salient first.
+
+    Attributes:
+        shares: float64 [n], of the pixels, rising from 0 to 1; read-only.
+        probabilities: float64 [n], at each; read-only.
+    """
+
+    shares: NDArray[np.float64]
+    probabilities: NDArray[np.float64]
+
+
 @dataclass(frozen=True)
 class Scores:
-    """Scores of one map on one image: the summands of AD, AI and AG, in percent.
+    """Scores of one map on one image: the summands of means over images.
 
     Attributes:
         map_id: the map scored.
-        values: by word: "ad" and "ag" in [0, 100], "ai" 0 or 100.
-        fill: what stood behind the mask.
+        values: by word: "ad" and "ag" in percent, [0, 100], "ai" 0 or 100; "insertion" and
+            "deletion" areas in [0, 1], "insertion-deletion" their difference.
+        fill: what stood behind the mask of AD, AI and AG.
         clean_probability: of the target on the clean image.
         masked_probability: of the target on the image masked by the map.
+        curves: "insertion", "deletion", as far as the scores are taken of them.
+        curve_protocol: "rise" or "polycam"; None where there are no curves.
     """
 
     map_id: int
@@ -54,6 +70,8 @@ class Scores:
     fill: Fill
     clean_probability: float
     masked_probability: float
+    curves: Mapping[str, ScoreCurve] = field(default_factory=dict)
+    curve_protocol: str | None = None
 
     def __getitem__(self, score: str) -> float:
         return self.values[score]
@@ -61,13 +79,17 @@ class Scores:
 
 @dataclass(frozen=True)
 class GraphUse:
-    """A graph and the fixed shape at which it ran; map sizes are 0 where it takes no maps."""
+    """A graph and the fixed shape at which it ran; map sizes are 0 where it takes no maps.
+
+    For role "tail", `tap` is where it begins.
+    """
 
     role: str
     digest: str
     batch_size: int
     map_height: int
     map_width: int
+    tap: str = ""
 
 
 @dataclass(frozen=True)
@@ -119,10 +141,13 @@ class SaliencyMap:
         validity: bool [height, width], True where the model saw the pixel; None = all seen.
         seen: the part of the image as sent that the model saw.
         iterations: steps taken, where the method iterates.
+        box: around what the map points at, in whole pixels of the image as sent; None where
+            none was asked for, or where the map is flat.
         scores: its scores; None until they are known, or where none were asked for.
-        rows: device rows run for it, scores included, and for the first map the clean image;
+        rows: device rows run for it, scores included; rows that several maps are made of
+            count for each. None until the answer is complete.
+        seconds: seconds it took, scores included; maps made together share theirs evenly.
             None until the answer is complete.
-        seconds: seconds it took, scores included; None until the answer is complete.
     """
 
     map_id: int
@@ -142,6 +167,7 @@ class SaliencyMap:
     validity: NDArray[np.bool_] | None
     seen: Rectangle
     iterations: int | None
+    box: Rectangle | None = None
     scores: Scores | None = None
     rows: int | None = None
     seconds: float | None = None

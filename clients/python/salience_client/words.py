@@ -7,7 +7,14 @@ from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
 from salience.v1.map_pb2 import ScoreKind
 from salience_client.errors import InvalidRequest
 
-_SCORE_WORDS = {"ad": "average-drop", "ai": "average-increase", "ag": "average-gain"}
+_SCORE_WORDS = {
+    "ad": "average-drop",
+    "ai": "average-increase",
+    "ag": "average-gain",
+    "insertion": "insertion",
+    "deletion": "deletion",
+    "insertion-deletion": "insertion-deletion",
+}
 _SCORE_SHORT = {long: short for short, long in _SCORE_WORDS.items()}
 
 
@@ -31,13 +38,13 @@ def number_of(enum: EnumTypeWrapper, word: str) -> Any:
 
 
 def score_word(number: int) -> str:
-    """The word of a ScoreKind: "ad", "ai" or "ag"."""
+    """The word of a ScoreKind, such as "ad" or "insertion"."""
     word = word_of(ScoreKind, number)
     return _SCORE_SHORT.get(word, word)
 
 
 def score_number(word: str) -> Any:
-    """The ScoreKind of "ad", "ai" or "ag".
+    """The ScoreKind of a word, such as "ad" or "insertion".
 
     Raises:
         InvalidRequest: there is no such score.

@@ -7,10 +7,13 @@ import onnx
 
 from salience_export.differentiate.step import NoRule
 from salience_export.graphs.batch import settle_shapes
+from salience_export.graphs.flow import Flow
 from salience_export.graphs.forward import build_forward, output_names
 from salience_export.graphs.gradient import build_gradient
+from salience_export.graphs.linear_head import has_linear_head
 from salience_export.graphs.masked import build_masked
 from salience_export.graphs.masked_gradient import build_masked_gradient
+from salience_export.graphs.pixel_masked import build_pixel_masked
 from salience_export.graphs.tail import build_tail, live_tensors
 from salience_export.source import SourceTap
 
@@ -30,16 +33,20 @@ class BuiltGraphs:
     Attributes:
         forward: `images` → `logits`, taps, live tensors.
         masked: see `build_masked`.
+        pixel_masked: see `build_pixel_masked`.
         tails: one per tap, in the order of the taps.
         outputs: per tap, its output of the forward graph.
+        linear_heads: per tap, whether CAM is defined there.
         live: per tap, the outputs of the forward graph that its tail takes besides.
         gradients: the two graphs that go back, or why there are none.
     """
 
     forward: onnx.ModelProto
     masked: onnx.ModelProto
+    pixel_masked: onnx.ModelProto
     tails: tuple[onnx.ModelProto, ...]
     outputs: tuple[str, ...]
+    linear_heads: tuple[bool, ...]
     live: tuple[tuple[str, ...], ...]
     gradients: GradientGraphs | NoRule
 
@@ -60,8 +67,10 @@ def build_graphs(model: onnx.ModelProto, taps: Sequence[SourceTap]) -> BuiltGrap
     return BuiltGraphs(
         forward=build_forward(settled, names),
         masked=build_masked(settled),
+        pixel_masked=build_pixel_masked(settled),
         tails=tuple(build_tail(settled, tap, names) for tap in taps),
         outputs=tuple(names[tap.tensor] for tap in taps),
+        linear_heads=tuple(has_linear_head(Flow(settled), tap) for tap in taps),
         live=tuple(tuple(names[tensor] for tensor in each) for each in live),
         gradients=_gradients(settled, taps, names),
     )

@@ -132,11 +132,18 @@ def _factors() -> list[onnx.NodeProto]:
 
 
 def _rows() -> list[onnx.NodeProto]:
-    """`images` [N, C, H, W] = fills[image_of] + mask · differences[image_of]."""
+    """`images` [N, C, H, W], of `up`."""
     return [
         node("Mul", "up", "factor", to="scaled"),
         node("Add", "scaled", "offset", to="mask"),
-        node("Unsqueeze", "mask", "channel_axis", to="mask_"),
+        *composed("mask"),
+    ]
+
+
+def composed(mask: str) -> list[onnx.NodeProto]:
+    """`images` [N, C, H, W] = fills[image_of] + mask · differences[image_of]; mask [N, H, W]."""
+    return [
+        node("Unsqueeze", mask, "channel_axis", to="mask_"),
         node("Gather", "differences", "image_of", to="difference", axis=0),
         node("Mul", "difference", "mask_", to="shown"),
         node("Gather", "fills", "image_of", to="fill", axis=0),

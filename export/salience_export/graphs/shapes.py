@@ -48,6 +48,16 @@ class Shape:
             and self.per_image[1] * self.per_image[2] > 1
         )
 
+    @property
+    def is_tokens(self) -> bool:
+        """Whether it is float32 [N, T, C] with more than one token."""
+        return (
+            self.element == onnx.TensorProto.FLOAT
+            and self.is_row
+            and len(self.dimensions) == 3
+            and self.per_image[0] > 1
+        )
+
 
 def shapes_of(model: onnx.ModelProto) -> dict[str, Shape]:
     """Shapes of the tensors that inference can tell; others are missing.

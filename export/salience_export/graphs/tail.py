@@ -10,6 +10,7 @@ from salience_export.errors import ExportError
 from salience_export.graphs.flow import Flow, assemble, reads, stand_aside
 from salience_export.graphs.forward import declared
 from salience_export.source import LOGITS, SourceTap
+from salience_service.bundle.manifest import TokenLayout
 
 _OWN = ("tap", "image_of", "keep", "keep_", "whole", "map_axes")
 """Names of the tail's inputs and of what it adds."""
@@ -47,7 +48,7 @@ def build_tail(model: onnx.ModelProto, tap: SourceTap, names: Mapping[str, str])
         names: of `output_names`, over the tap's live tensors.
 
     Returns:
-        `tap` [R, C, h, w], each live tensor [R, …] under its forward name, `image_of`
+        `tap` [R, C, h, w] or its tokens, each live tensor [R, …] under its forward name, `image_of`
         int64 [N], `keep` float32 [N, C] → `logits` [N, K]. Channel c of row n is
         keep[n, c] · tap[image_of[n], c].
     """
@@ -55,8 +56,9 @@ def build_tail(model: onnx.ModelProto, tap: SourceTap, names: Mapping[str, str])
     entries = {tensor: names[tensor] for tensor in live_tensors(model, tap)}
     shared, moved = stand_aside(model, {*_OWN, *entries.values()})
     places = {tensor: moved.get(tensor, tensor) for tensor in (tap.tensor, *entries)}
+    axes = [2, 3] if tap.layout is TokenLayout.SPATIAL else [1]
     shared.graph.initializer.append(
-        onnx.numpy_helper.from_array(np.array([2, 3], np.int64), "map_axes")
+        onnx.numpy_helper.from_array(np.array(axes, np.int64), "map_axes")
     )
     nodes = _channels_kept(places[tap.tensor])
     nodes += [

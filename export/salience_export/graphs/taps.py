@@ -7,7 +7,8 @@ import onnx
 from salience_export.errors import ExportError
 from salience_export.graphs.flow import Flow
 from salience_export.graphs.shapes import Shape
-from salience_export.source import LOGITS, SourceTap
+from salience_export.graphs.tokens import grid_of
+from salience_export.source import IMAGES, LOGITS, SourceTap
 
 ACTIVATIONS = frozenset(
     {"Relu", "LeakyRelu", "PRelu", "Clip", "Elu", "Selu", "Celu", "ThresholdedRelu"}
@@ -24,18 +25,24 @@ def tap_of(model: onnx.ModelProto, tensor: str) -> SourceTap:
     """The tap that is this tensor.
 
     Raises:
-        ExportError: no such tensor, or not float32 [N, C, H, W] with more than one pixel.
+        ExportError: no such tensor, or neither float32 [N, C, H, W] with more than one pixel
+            nor float32 [N, T, C] with the tokens of a grid of square patches, and perhaps
+            one class token before them.
     """
     flow = Flow(model)
     if tensor not in flow.producers:
         raise ExportError(f"the graph computes no tensor {tensor!r}; see its node outputs")
     shape = flow.shapes.get(tensor)
-    if shape is None or tensor == LOGITS or not shape.is_map:
-        stated = "unknown" if shape is None else ["N" if n is None else n for n in shape.dimensions]
-        raise ExportError(
-            f"{tensor!r} has shape {stated}: a tap is float32 [N, C, H, W] with more than one pixel"
-        )
-    return _tap(tensor, shape)
+    if shape is not None and tensor != LOGITS:
+        if shape.is_map:
+            return _tap(tensor, shape)
+        if shape.is_tokens and (tap := _tokens(tensor, shape, flow.shapes[IMAGES])):
+            return tap
+    stated = "unknown" if shape is None else ["N" if n is None else n for n in shape.dimensions]
+    raise ExportError(
+        f"{tensor!r} has shape {stated}: a tap is float32 [N, C, H, W] with more than one pixel, "
+        "or [N, T, C] with T patches of the image, after a class token or not"
+    )
 
 
 def choose_taps(model: onnx.ModelProto, classes: int) -> tuple[SourceTap, ...]:
@@ -180,6 +187,14 @@ def _follows_depthwise(flow: Flow, node: onnx.NodeProto) -> bool:
         if before.op_type not in _DENSE:
             waiting.extend(before.input)
     return False
+
+
+def _tokens(tensor: str, shape: Shape, images: Shape) -> SourceTap | None:
+    tokens, channels = shape.per_image
+    grid = grid_of(tokens, *images.per_image[1:])
+    if grid is None:
+        return None
+    return SourceTap(tensor, tensor, channels, grid.height, grid.width, grid.layout)
 
 
 def _tap(tensor: str, shape: Shape) -> SourceTap:

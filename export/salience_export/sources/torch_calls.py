@@ -108,9 +108,13 @@ def _is_spatial(output: Tensor) -> bool:
     return output.ndim == 4 and output.is_floating_point() and output.shape[2] * output.shape[3] > 1
 
 
+def _is_tokens(output: Tensor) -> bool:
+    return output.ndim == 3 and output.is_floating_point() and output.shape[1] > 1
+
+
 @torch.no_grad()
 def check_calls(network: nn.Module, images: Tensor, wanted: Sequence[str]) -> None:
-    """Refuses taps that are no call of a submodule with a spatial output.
+    """Refuses taps that are no call of a submodule that puts out maps or tokens.
 
     Raises:
         ExportError: an unknown module; one that is called several times, or never; an
@@ -141,10 +145,11 @@ def _check_call(name: str, calls: Mapping[str, object], times: int) -> None:
     if name not in calls:
         raise ExportError(f"tap {name!r}: the module is called once; name it {module!r}")
     output = calls[name]
-    if not isinstance(output, Tensor) or not _is_spatial(output):
+    if not isinstance(output, Tensor) or not (_is_spatial(output) or _is_tokens(output)):
         found = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
         raise ExportError(
-            f"tap {name!r} puts out {found}; a tap is a float tensor [N, C, h, w] with h·w > 1"
+            f"tap {name!r} puts out {found}; a tap is a float tensor [N, C, h, w] with h·w > 1, "
+            "or [N, T, C] with a token a patch of the image"
         )
 
 

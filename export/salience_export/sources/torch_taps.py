@@ -1,6 +1,7 @@
 """The taps of a torch network: module calls and the graph's tensors, matched to each other."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -44,7 +45,7 @@ def _origin(model: onnx.ModelProto, tensor: str) -> str:
 
 
 def _with_name(tap: SourceTap, name: str) -> SourceTap:
-    return SourceTap(name, tap.tensor, tap.channels, tap.height, tap.width)
+    return replace(tap, name=name)
 
 
 def _in_order(model: onnx.ModelProto, taps: Sequence[SourceTap]) -> tuple[SourceTap, ...]:

@@ -12,7 +12,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ExplainRequest(_message.Message):
-    __slots__ = ("model", "version", "image", "methods", "targets", "fill", "scores", "score_fill", "format", "no_partial_maps", "gradient_side")
+    __slots__ = ("model", "version", "image", "methods", "targets", "fill", "scores", "score_fill", "format", "no_partial_maps", "gradient_side", "curve_protocol", "box")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     IMAGE_FIELD_NUMBER: _ClassVar[int]
@@ -24,6 +24,8 @@ class ExplainRequest(_message.Message):
     FORMAT_FIELD_NUMBER: _ClassVar[int]
     NO_PARTIAL_MAPS_FIELD_NUMBER: _ClassVar[int]
     GRADIENT_SIDE_FIELD_NUMBER: _ClassVar[int]
+    CURVE_PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    BOX_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: str
     image: _image_pb2.Image
@@ -35,7 +37,9 @@ class ExplainRequest(_message.Message):
     format: _map_pb2.MapFormat
     no_partial_maps: bool
     gradient_side: _map_pb2.GradientSide
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., image: _Optional[_Union[_image_pb2.Image, _Mapping]] = ..., methods: _Optional[_Iterable[_Union[_method_pb2.MethodCall, _Mapping]]] = ..., targets: _Optional[_Iterable[_Union[_target_pb2.Target, _Mapping]]] = ..., fill: _Optional[_Union[_image_pb2.Fill, _Mapping]] = ..., scores: _Optional[_Iterable[_Union[_map_pb2.ScoreKind, str]]] = ..., score_fill: _Optional[_Union[_image_pb2.Fill, _Mapping]] = ..., format: _Optional[_Union[_map_pb2.MapFormat, _Mapping]] = ..., no_partial_maps: _Optional[bool] = ..., gradient_side: _Optional[_Union[_map_pb2.GradientSide, str]] = ...) -> None: ...
+    curve_protocol: _map_pb2.CurveProtocol
+    box: _map_pb2.BoxRequest
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., image: _Optional[_Union[_image_pb2.Image, _Mapping]] = ..., methods: _Optional[_Iterable[_Union[_method_pb2.MethodCall, _Mapping]]] = ..., targets: _Optional[_Iterable[_Union[_target_pb2.Target, _Mapping]]] = ..., fill: _Optional[_Union[_image_pb2.Fill, _Mapping]] = ..., scores: _Optional[_Iterable[_Union[_map_pb2.ScoreKind, str]]] = ..., score_fill: _Optional[_Union[_image_pb2.Fill, _Mapping]] = ..., format: _Optional[_Union[_map_pb2.MapFormat, _Mapping]] = ..., no_partial_maps: _Optional[bool] = ..., gradient_side: _Optional[_Union[_map_pb2.GradientSide, str]] = ..., curve_protocol: _Optional[_Union[_map_pb2.CurveProtocol, str]] = ..., box: _Optional[_Union[_map_pb2.BoxRequest, _Mapping]] = ...) -> None: ...
 
 class ExplainResponse(_message.Message):
     __slots__ = ("started", "prediction", "progress", "partial_map", "map", "map_chunk", "scores", "finished")

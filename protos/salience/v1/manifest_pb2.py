@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1asalience/v1/manifest.proto\x12\x0bsalience.v1\"\xc6\x03\n\x08Manifest\x12\x16\n\x0eschema_version\x18\x01 \x01(\r\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12)\n\x05input\x18\x04 \x01(\x0b\x32\x1a.salience.v1.InputContract\x12\x1f\n\x04head\x18\x05 \x01(\x0b\x32\x11.salience.v1.Head\x12\x1e\n\x04taps\x18\x06 \x03(\x0b\x32\x10.salience.v1.Tap\x12\"\n\x06graphs\x18\x07 \x03(\x0b\x32\x12.salience.v1.Graph\x12&\n\x05\x66iles\x18\x08 \x03(\x0b\x32\x17.salience.v1.BundleFile\x12#\n\x06golden\x18\t \x01(\x0b\x32\x13.salience.v1.Golden\x12\x15\n\rtorch_program\x18\n \x01(\t\x12#\n\x06source\x18\x0b \x01(\x0b\x32\x13.salience.v1.Source\x12\x38\n\nwritten_by\x18\x0c \x03(\x0b\x32$.salience.v1.Manifest.WrittenByEntry\x1a\x30\n\x0eWrittenByEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xbf\x01\n\rInputContract\x12\x10\n\x08\x63hannels\x18\x01 \x01(\r\x12\x0e\n\x06height\x18\x02 \x01(\r\x12\r\n\x05width\x18\x03 \x01(\r\x12.\n\x0c\x63olour_order\x18\x04 \x01(\x0e\x32\x18.salience.v1.ColourOrder\x12\r\n\x05white\x18\x05 \x01(\x01\x12\x0c\n\x04mean\x18\x06 \x03(\x01\x12\x0b\n\x03std\x18\x07 \x03(\x01\x12#\n\x06resize\x18\x08 \x01(\x0b\x32\x13.salience.v1.Resize\"v\n\x06Resize\x12%\n\x04rule\x18\x01 \x01(\x0e\x32\x17.salience.v1.ResizeRule\x12\x12\n\nshort_side\x18\x02 \x01(\r\x12\x31\n\rinterpolation\x18\x03 \x01(\x0e\x32\x1a.salience.v1.Interpolation\"b\n\x04Head\x12%\n\x04kind\x18\x01 \x01(\x0e\x32\x17.salience.v1.OutputKind\x12\x0f\n\x07\x63lasses\x18\x02 \x01(\r\x12\x0e\n\x06labels\x18\x03 \x03(\t\x12\x12\n\nthresholds\x18\x04 \x03(\x01\"~\n\x03Tap\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x63hannels\x18\x02 \x01(\r\x12\x0e\n\x06height\x18\x03 \x01(\r\x12\r\n\x05width\x18\x04 \x01(\r\x12(\n\x06layout\x18\x05 \x01(\x0e\x32\x18.salience.v1.TokenLayout\x12\x0e\n\x06output\x18\x06 \x01(\t\"e\n\x05Graph\x12$\n\x04role\x18\x01 \x01(\x0e\x32\x16.salience.v1.GraphRole\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\r\n\x05opset\x18\x03 \x01(\r\x12\x0b\n\x03tap\x18\x04 \x01(\t\x12\x0c\n\x04live\x18\x05 \x03(\t\"8\n\nBundleFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x0c\n\x04size\x18\x03 \x01(\x04\")\n\x06Golden\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x11\n\ttolerance\x18\x02 \x01(\x01\"G\n\x06Source\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x0e\n\x06parity\x18\x03 \x01(\x01\x12\x0f\n\x07\x63hanges\x18\x04 \x03(\t*n\n\x0b\x43olourOrder\x12\x1c\n\x18\x43OLOUR_ORDER_UNSPECIFIED\x10\x00\x12\x14\n\x10\x43OLOUR_ORDER_RGB\x10\x01\x12\x14\n\x10\x43OLOUR_ORDER_BGR\x10\x02\x12\x15\n\x11\x43OLOUR_ORDER_GREY\x10\x03*s\n\nResizeRule\x12\x1b\n\x17RESIZE_RULE_UNSPECIFIED\x10\x00\x12\x1a\n\x16RESIZE_RULE_SHORT_SIDE\x10\x01\x12\x17\n\x13RESIZE_RULE_STRETCH\x10\x02\x12\x13\n\x0fRESIZE_RULE_PAD\x10\x03*\x80\x01\n\rInterpolation\x12\x1d\n\x19INTERPOLATION_UNSPECIFIED\x10\x00\x12\x1a\n\x16INTERPOLATION_BILINEAR\x10\x01\x12\x19\n\x15INTERPOLATION_BICUBIC\x10\x02\x12\x19\n\x15INTERPOLATION_LANCZOS\x10\x03*\x98\x01\n\nOutputKind\x12\x1b\n\x17OUTPUT_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13OUTPUT_KIND_SOFTMAX\x10\x01\x12\x17\n\x13OUTPUT_KIND_SIGMOID\x10\x02\x12\x1a\n\x16OUTPUT_KIND_REGRESSION\x10\x03\x12\x1f\n\x1bOUTPUT_KIND_LOG_PROBABILITY\x10\x04*\x81\x01\n\x0bTokenLayout\x12\x1c\n\x18TOKEN_LAYOUT_UNSPECIFIED\x10\x00\x12\x18\n\x14TOKEN_LAYOUT_SPATIAL\x10\x01\x12\x17\n\x13TOKEN_LAYOUT_TOKENS\x10\x02\x12!\n\x1dTOKEN_LAYOUT_CLASS_AND_TOKENS\x10\x03*\xc1\x01\n\tGraphRole\x12\x1a\n\x16GRAPH_ROLE_UNSPECIFIED\x10\x00\x12\x16\n\x12GRAPH_ROLE_FORWARD\x10\x01\x12\x15\n\x11GRAPH_ROLE_MASKED\x10\x02\x12\x1b\n\x17GRAPH_ROLE_PIXEL_MASKED\x10\x03\x12\x13\n\x0fGRAPH_ROLE_TAIL\x10\x04\x12\x17\n\x13GRAPH_ROLE_GRADIENT\x10\x05\x12\x1e\n\x1aGRAPH_ROLE_MASKED_GRADIENT\x10\x06\x42\x13\n\x0forg.salience.v1P\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1asalience/v1/manifest.proto\x12\x0bsalience.v1\"\xc6\x03\n\x08Manifest\x12\x16\n\x0eschema_version\x18\x01 \x01(\r\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12)\n\x05input\x18\x04 \x01(\x0b\x32\x1a.salience.v1.InputContract\x12\x1f\n\x04head\x18\x05 \x01(\x0b\x32\x11.salience.v1.Head\x12\x1e\n\x04taps\x18\x06 \x03(\x0b\x32\x10.salience.v1.Tap\x12\"\n\x06graphs\x18\x07 \x03(\x0b\x32\x12.salience.v1.Graph\x12&\n\x05\x66iles\x18\x08 \x03(\x0b\x32\x17.salience.v1.BundleFile\x12#\n\x06golden\x18\t \x01(\x0b\x32\x13.salience.v1.Golden\x12\x15\n\rtorch_program\x18\n \x01(\t\x12#\n\x06source\x18\x0b \x01(\x0b\x32\x13.salience.v1.Source\x12\x38\n\nwritten_by\x18\x0c \x03(\x0b\x32$.salience.v1.Manifest.WrittenByEntry\x1a\x30\n\x0eWrittenByEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xbf\x01\n\rInputContract\x12\x10\n\x08\x63hannels\x18\x01 \x01(\r\x12\x0e\n\x06height\x18\x02 \x01(\r\x12\r\n\x05width\x18\x03 \x01(\r\x12.\n\x0c\x63olour_order\x18\x04 \x01(\x0e\x32\x18.salience.v1.ColourOrder\x12\r\n\x05white\x18\x05 \x01(\x01\x12\x0c\n\x04mean\x18\x06 \x03(\x01\x12\x0b\n\x03std\x18\x07 \x03(\x01\x12#\n\x06resize\x18\x08 \x01(\x0b\x32\x13.salience.v1.Resize\"v\n\x06Resize\x12%\n\x04rule\x18\x01 \x01(\x0e\x32\x17.salience.v1.ResizeRule\x12\x12\n\nshort_side\x18\x02 \x01(\r\x12\x31\n\rinterpolation\x18\x03 \x01(\x0e\x32\x1a.salience.v1.Interpolation\"b\n\x04Head\x12%\n\x04kind\x18\x01 \x01(\x0e\x32\x17.salience.v1.OutputKind\x12\x0f\n\x07\x63lasses\x18\x02 \x01(\r\x12\x0e\n\x06labels\x18\x03 \x03(\t\x12\x12\n\nthresholds\x18\x04 \x03(\x01\"\x93\x01\n\x03Tap\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x63hannels\x18\x02 \x01(\r\x12\x0e\n\x06height\x18\x03 \x01(\r\x12\r\n\x05width\x18\x04 \x01(\r\x12(\n\x06layout\x18\x05 \x01(\x0e\x32\x18.salience.v1.TokenLayout\x12\x0e\n\x06output\x18\x06 \x01(\t\x12\x13\n\x0blinear_head\x18\x07 \x01(\x08\"e\n\x05Graph\x12$\n\x04role\x18\x01 \x01(\x0e\x32\x16.salience.v1.GraphRole\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\r\n\x05opset\x18\x03 \x01(\r\x12\x0b\n\x03tap\x18\x04 \x01(\t\x12\x0c\n\x04live\x18\x05 \x03(\t\"8\n\nBundleFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x0c\n\x04size\x18\x03 \x01(\x04\")\n\x06Golden\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x11\n\ttolerance\x18\x02 \x01(\x01\"G\n\x06Source\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x0e\n\x06parity\x18\x03 \x01(\x01\x12\x0f\n\x07\x63hanges\x18\x04 \x03(\t*n\n\x0b\x43olourOrder\x12\x1c\n\x18\x43OLOUR_ORDER_UNSPECIFIED\x10\x00\x12\x14\n\x10\x43OLOUR_ORDER_RGB\x10\x01\x12\x14\n\x10\x43OLOUR_ORDER_BGR\x10\x02\x12\x15\n\x11\x43OLOUR_ORDER_GREY\x10\x03*s\n\nResizeRule\x12\x1b\n\x17RESIZE_RULE_UNSPECIFIED\x10\x00\x12\x1a\n\x16RESIZE_RULE_SHORT_SIDE\x10\x01\x12\x17\n\x13RESIZE_RULE_STRETCH\x10\x02\x12\x13\n\x0fRESIZE_RULE_PAD\x10\x03*\x80\x01\n\rInterpolation\x12\x1d\n\x19INTERPOLATION_UNSPECIFIED\x10\x00\x12\x1a\n\x16INTERPOLATION_BILINEAR\x10\x01\x12\x19\n\x15INTERPOLATION_BICUBIC\x10\x02\x12\x19\n\x15INTERPOLATION_LANCZOS\x10\x03*\x98\x01\n\nOutputKind\x12\x1b\n\x17OUTPUT_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13OUTPUT_KIND_SOFTMAX\x10\x01\x12\x17\n\x13OUTPUT_KIND_SIGMOID\x10\x02\x12\x1a\n\x16OUTPUT_KIND_REGRESSION\x10\x03\x12\x1f\n\x1bOUTPUT_KIND_LOG_PROBABILITY\x10\x04*\x81\x01\n\x0bTokenLayout\x12\x1c\n\x18TOKEN_LAYOUT_UNSPECIFIED\x10\x00\x12\x18\n\x14TOKEN_LAYOUT_SPATIAL\x10\x01\x12\x17\n\x13TOKEN_LAYOUT_TOKENS\x10\x02\x12!\n\x1dTOKEN_LAYOUT_CLASS_AND_TOKENS\x10\x03*\xc1\x01\n\tGraphRole\x12\x1a\n\x16GRAPH_ROLE_UNSPECIFIED\x10\x00\x12\x16\n\x12GRAPH_ROLE_FORWARD\x10\x01\x12\x15\n\x11GRAPH_ROLE_MASKED\x10\x02\x12\x1b\n\x17GRAPH_ROLE_PIXEL_MASKED\x10\x03\x12\x13\n\x0fGRAPH_ROLE_TAIL\x10\x04\x12\x17\n\x13GRAPH_ROLE_GRADIENT\x10\x05\x12\x1e\n\x1aGRAPH_ROLE_MASKED_GRADIENT\x10\x06\x42\x13\n\x0forg.salience.v1P\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,18 +34,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\n\017org.salience.v1P\001'
   _globals['_MANIFEST_WRITTENBYENTRY']._loaded_options = None
   _globals['_MANIFEST_WRITTENBYENTRY']._serialized_options = b'8\001'
-  _globals['_COLOURORDER']._serialized_start=1319
-  _globals['_COLOURORDER']._serialized_end=1429
-  _globals['_RESIZERULE']._serialized_start=1431
-  _globals['_RESIZERULE']._serialized_end=1546
-  _globals['_INTERPOLATION']._serialized_start=1549
-  _globals['_INTERPOLATION']._serialized_end=1677
-  _globals['_OUTPUTKIND']._serialized_start=1680
-  _globals['_OUTPUTKIND']._serialized_end=1832
-  _globals['_TOKENLAYOUT']._serialized_start=1835
-  _globals['_TOKENLAYOUT']._serialized_end=1964
-  _globals['_GRAPHROLE']._serialized_start=1967
-  _globals['_GRAPHROLE']._serialized_end=2160
+  _globals['_COLOURORDER']._serialized_start=1341
+  _globals['_COLOURORDER']._serialized_end=1451
+  _globals['_RESIZERULE']._serialized_start=1453
+  _globals['_RESIZERULE']._serialized_end=1568
+  _globals['_INTERPOLATION']._serialized_start=1571
+  _globals['_INTERPOLATION']._serialized_end=1699
+  _globals['_OUTPUTKIND']._serialized_start=1702
+  _globals['_OUTPUTKIND']._serialized_end=1854
+  _globals['_TOKENLAYOUT']._serialized_start=1857
+  _globals['_TOKENLAYOUT']._serialized_end=1986
+  _globals['_GRAPHROLE']._serialized_start=1989
+  _globals['_GRAPHROLE']._serialized_end=2182
   _globals['_MANIFEST']._serialized_start=44
   _globals['_MANIFEST']._serialized_end=498
   _globals['_MANIFEST_WRITTENBYENTRY']._serialized_start=450
@@ -56,14 +56,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RESIZE']._serialized_end=812
   _globals['_HEAD']._serialized_start=814
   _globals['_HEAD']._serialized_end=912
-  _globals['_TAP']._serialized_start=914
-  _globals['_TAP']._serialized_end=1040
-  _globals['_GRAPH']._serialized_start=1042
-  _globals['_GRAPH']._serialized_end=1143
-  _globals['_BUNDLEFILE']._serialized_start=1145
-  _globals['_BUNDLEFILE']._serialized_end=1201
-  _globals['_GOLDEN']._serialized_start=1203
-  _globals['_GOLDEN']._serialized_end=1244
-  _globals['_SOURCE']._serialized_start=1246
-  _globals['_SOURCE']._serialized_end=1317
+  _globals['_TAP']._serialized_start=915
+  _globals['_TAP']._serialized_end=1062
+  _globals['_GRAPH']._serialized_start=1064
+  _globals['_GRAPH']._serialized_end=1165
+  _globals['_BUNDLEFILE']._serialized_start=1167
+  _globals['_BUNDLEFILE']._serialized_end=1223
+  _globals['_GOLDEN']._serialized_start=1225
+  _globals['_GOLDEN']._serialized_end=1266
+  _globals['_SOURCE']._serialized_start=1268
+  _globals['_SOURCE']._serialized_end=1339
 # @@protoc_insertion_point(module_scope)

@@ -159,20 +159,22 @@ class Head(_message.Message):
     def __init__(self, kind: _Optional[_Union[OutputKind, str]] = ..., classes: _Optional[int] = ..., labels: _Optional[_Iterable[str]] = ..., thresholds: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class Tap(_message.Message):
-    __slots__ = ("name", "channels", "height", "width", "layout", "output")
+    __slots__ = ("name", "channels", "height", "width", "layout", "output", "linear_head")
     NAME_FIELD_NUMBER: _ClassVar[int]
     CHANNELS_FIELD_NUMBER: _ClassVar[int]
     HEIGHT_FIELD_NUMBER: _ClassVar[int]
     WIDTH_FIELD_NUMBER: _ClassVar[int]
     LAYOUT_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_FIELD_NUMBER: _ClassVar[int]
+    LINEAR_HEAD_FIELD_NUMBER: _ClassVar[int]
     name: str
     channels: int
     height: int
     width: int
     layout: TokenLayout
     output: str
-    def __init__(self, name: _Optional[str] = ..., channels: _Optional[int] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., layout: _Optional[_Union[TokenLayout, str]] = ..., output: _Optional[str] = ...) -> None: ...
+    linear_head: bool
+    def __init__(self, name: _Optional[str] = ..., channels: _Optional[int] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., layout: _Optional[_Union[TokenLayout, str]] = ..., output: _Optional[str] = ..., linear_head: _Optional[bool] = ...) -> None: ...
 
 class Graph(_message.Message):
     __slots__ = ("role", "path", "opset", "tap", "live")

@@ -28,7 +28,7 @@ from salience.v1 import method_pb2 as salience_dot_v1_dot_method__pb2
 from salience.v1 import target_pb2 as salience_dot_v1_dot_target__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15salience/v1/map.proto\x12\x0bsalience.v1\x1a\x17salience/v1/image.proto\x1a\x1asalience/v1/manifest.proto\x1a\x18salience/v1/method.proto\x1a\x18salience/v1/target.proto\"\xa0\x01\n\tMapFormat\x12*\n\x08\x65ncoding\x18\x01 \x01(\x0e\x32\x18.salience.v1.MapEncoding\x12*\n\x08geometry\x18\x02 \x01(\x0e\x32\x18.salience.v1.MapGeometry\x12$\n\x05scale\x18\x03 \x01(\x0e\x32\x15.salience.v1.MapScale\x12\x15\n\roverlay_alpha\x18\x04 \x01(\x01\"\xa3\x04\n\x0bSaliencyMap\x12\x0e\n\x06map_id\x18\x01 \x01(\r\x12+\n\nprovenance\x18\x02 \x01(\x0b\x32\x17.salience.v1.Provenance\x12+\n\x06target\x18\x03 \x01(\x0b\x32\x1b.salience.v1.ResolvedTarget\x12*\n\x08\x65ncoding\x18\x04 \x01(\x0e\x32\x18.salience.v1.MapEncoding\x12*\n\x08geometry\x18\x05 \x01(\x0e\x32\x18.salience.v1.MapGeometry\x12$\n\x05scale\x18\x06 \x01(\x0e\x32\x15.salience.v1.MapScale\x12\x0e\n\x06height\x18\x07 \x01(\r\x12\r\n\x05width\x18\x08 \x01(\r\x12\x13\n\x0braw_minimum\x18\t \x01(\x01\x12\x13\n\x0braw_maximum\x18\n \x01(\x01\x12\x11\n\tis_signed\x18\x0b \x01(\x08\x12#\n\x05\x66lags\x18\x0c \x03(\x0e\x32\x14.salience.v1.MapFlag\x12(\n\x05\x61udit\x18\r \x01(\x0e\x32\x19.salience.v1.AuditVerdict\x12\x13\n\x0btotal_bytes\x18\x0e \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x0f \x01(\x0c\x12\x10\n\x08validity\x18\x10 \x01(\x0c\x12$\n\x04seen\x18\x11 \x01(\x0b\x32\x16.salience.v1.Rectangle\x12\x17\n\niterations\x18\x12 \x01(\rH\x00\x88\x01\x01\x42\r\n\x0b_iterations\"8\n\x08MapChunk\x12\x0e\n\x06map_id\x18\x01 \x01(\r\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"y\n\nPartialMap\x12\x0e\n\x06map_id\x18\x01 \x01(\r\x12\x0e\n\x06height\x18\x02 \x01(\r\x12\r\n\x05width\x18\x03 \x01(\r\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\x12\x0b\n\x03tap\x18\x05 \x01(\t\x12\x10\n\x08\x66raction\x18\x06 \x01(\x01\x12\x0f\n\x07skipped\x18\x07 \x01(\r\"E\n\tRectangle\x12\x0c\n\x04left\x18\x01 \x01(\x01\x12\x0b\n\x03top\x18\x02 \x01(\x01\x12\r\n\x05width\x18\x03 \x01(\x01\x12\x0e\n\x06height\x18\x04 \x01(\x01\"\x88\x03\n\nProvenance\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x15\n\rbundle_digest\x18\x03 \x01(\t\x12%\n\x06graphs\x18\x04 \x03(\x0b\x32\x15.salience.v1.GraphUse\x12\x10\n\x08provider\x18\x05 \x01(\t\x12\x0e\n\x06method\x18\x06 \x01(\t\x12\x35\n\x07options\x18\x07 \x03(\x0b\x32$.salience.v1.Provenance.OptionsEntry\x12\x0c\n\x04taps\x18\x08 \x03(\t\x12\x1f\n\x04\x66ill\x18\t \x01(\x0b\x32\x11.salience.v1.Fill\x12\x30\n\rgradient_side\x18\n \x01(\x0e\x32\x19.salience.v1.GradientSide\x12\x18\n\x10software_version\x18\x0b \x01(\t\x1aH\n\x0cOptionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\'\n\x05value\x18\x02 \x01(\x0b\x32\x18.salience.v1.OptionValue:\x02\x38\x01\"{\n\x08GraphUse\x12$\n\x04role\x18\x01 \x01(\x0e\x32\x16.salience.v1.GraphRole\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x12\n\nbatch_size\x18\x03 \x01(\r\x12\x12\n\nmap_height\x18\x04 \x01(\r\x12\x11\n\tmap_width\x18\x05 \x01(\r\"\x97\x01\n\tMapScores\x12\x0e\n\x06map_id\x18\x01 \x01(\r\x12\"\n\x06scores\x18\x02 \x03(\x0b\x32\x12.salience.v1.Score\x12\x1f\n\x04\x66ill\x18\x03 \x01(\x0b\x32\x11.salience.v1.Fill\x12\x19\n\x11\x63lean_probability\x18\x04 \x01(\x01\x12\x1a\n\x12masked_probability\x18\x05 \x01(\x01\"<\n\x05Score\x12$\n\x04kind\x18\x01 \x01(\x0e\x32\x16.salience.v1.ScoreKind\x12\r\n\x05value\x18\x02 \x01(\x01*\xb5\x01\n\x0bMapEncoding\x12\x1c\n\x18MAP_ENCODING_UNSPECIFIED\x10\x00\x12\x18\n\x14MAP_ENCODING_FLOAT32\x10\x01\x12\x18\n\x14MAP_ENCODING_FLOAT16\x10\x02\x12\x19\n\x15MAP_ENCODING_PNG_GREY\x10\x03\x12\x1c\n\x18MAP_ENCODING_PNG_OVERLAY\x10\x04\x12\x1b\n\x17MAP_ENCODING_PNG_MASKED\x10\x05*x\n\x0bMapGeometry\x12\x1c\n\x18MAP_GEOMETRY_UNSPECIFIED\x10\x00\x12\x18\n\x14MAP_GEOMETRY_FEATURE\x10\x01\x12\x16\n\x12MAP_GEOMETRY_INPUT\x10\x02\x12\x19\n\x15MAP_GEOMETRY_ORIGINAL\x10\x03*L\n\x08MapScale\x12\x19\n\x15MAP_SCALE_UNSPECIFIED\x10\x00\x12\x12\n\x0eMAP_SCALE_UNIT\x10\x01\x12\x11\n\rMAP_SCALE_RAW\x10\x02*\x97\x01\n\x07MapFlag\x12\x18\n\x14MAP_FLAG_UNSPECIFIED\x10\x00\x12\x17\n\x13MAP_FLAG_DEGENERATE\x10\x01\x12\x1b\n\x17MAP_FLAG_CLASS_AGNOSTIC\x10\x02\x12 \n\x1cMAP_FLAG_FAILS_SANITY_CHECKS\x10\x03\x12\x1a\n\x16MAP_FLAG_NOT_CONVERGED\x10\x04*~\n\x0c\x41uditVerdict\x12\x1d\n\x19\x41UDIT_VERDICT_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x41UDIT_VERDICT_UNAUDITED\x10\x01\x12\x18\n\x14\x41UDIT_VERDICT_PASSED\x10\x02\x12\x18\n\x14\x41UDIT_VERDICT_FAILED\x10\x03*v\n\x0cGradientSide\x12\x1d\n\x19GRADIENT_SIDE_UNSPECIFIED\x10\x00\x12\x16\n\x12GRADIENT_SIDE_NONE\x10\x01\x12\x17\n\x13GRADIENT_SIDE_TORCH\x10\x02\x12\x16\n\x12GRADIENT_SIDE_ONNX\x10\x03*\x82\x01\n\tScoreKind\x12\x1a\n\x16SCORE_KIND_UNSPECIFIED\x10\x00\x12\x1b\n\x17SCORE_KIND_AVERAGE_DROP\x10\x01\x12\x1f\n\x1bSCORE_KIND_AVERAGE_INCREASE\x10\x02\x12\x1b\n\x17SCORE_KIND_AVERAGE_GAIN\x10\x03\x42\x13\n\x0forg.salience.v1P\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15salience/v1/map.proto\x12\x0bsalience.v1\x1a\x17salience/v1/image.proto\x1a\x1asalience/v1/manifest.proto\x1a\x18salience/v1/method.proto\x1a\x18salience/v1/target.proto\"\xa0\x01\n\tMapFormat\x12*\n\x08\x65ncoding\x18\x01 \x01(\x0e\x32\x18.salience.v1.MapEncoding\x12*\n\x08geometry\x18\x02 \x01(\x0e\x32\x18.salience.v1.MapGeometry\x12$\n\x05scale\x18\x03 \x01(\x0e\x32\x15.salience.v1.MapScale\x12\x15\n\roverlay_alpha\x18\x04 \x01(\x01\"\xc8\x04\n\x0bSaliencyMap\x12\x0e\n\x06map_id\x18\x01 \x01(\r\x12+\n\nprovenance\x18\x02 \x01(\x0b\x32\x17.salience.v1.Provenance\x12+\n\x06target\x18\x03 \x01(\x0b\x32\x1b.salience.v1.ResolvedTarget\x12*\n\x08\x65ncoding\x18\x04 \x01(\x0e\x32\x18.salience.v1.MapEncoding\x12*\n\x08geometry\x18\x05 \x01(\x0e\x32\x18.salience.v1.MapGeometry\x12$\n\x05scale\x18\x06 \x01(\x0e\x32\x15.salience.v1.MapScale\x12\x0e\n\x06height\x18\x07 \x01(\r\x12\r\n\x05width\x18\x08 \x01(\r\x12\x13\n\x0braw_minimum\x18\t \x01(\x01\x12\x13\n\x0braw_maximum\x18\n \x01(\x01\x12\x11\n\tis_signed\x18\x0b \x01(\x08\x12#\n\x05\x66lags\x18\x0c \x03(\x0e\x32\x14.salience.v1.MapFlag\x12(\n\x05\x61udit\x18\r \x01(\x0e\x32\x19.salience.v1.AuditVerdict\x12\x13\n\x0btotal_bytes\x18\x0e \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x0f \x01(\x0c\x12\x10\n\x08validity\x18\x10 \x01(\x0c\x12$\n\x04seen\x18\x11 \x01(\x0b\x32\x16.salience.v1.Rectangle\x12\x17\n\niterations\x18\x12 \x01(\rH\x00\x88\x01\x01\x12#\n\x03\x62ox\x18\x13 \x01(\x0b\x32\x16.salience.v1.RectangleB\r\n\x0b_iterations\"8\n\x08MapChunk\x12\x0e\n\x06map_id\x18\x01 \x01(\r\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"y\n\nPartialMap\x12\x0e\n\x06map_id\x18\x01 \x01(\r\x12\x0e\n\x06height\x18\x02 \x01(\r\x12\r\n\x05width\x18\x03 \x01(\r\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\x12\x0b\n\x03tap\x18\x05 \x01(\t\x12\x10\n\x08\x66raction\x18\x06 \x01(\x01\x12\x0f\n\x07skipped\x18\x07 \x01(\r\"E\n\tRectangle\x12\x0c\n\x04left\x18\x01 \x01(\x01\x12\x0b\n\x03top\x18\x02 \x01(\x01\x12\r\n\x05width\x18\x03 \x01(\x01\x12\x0e\n\x06height\x18\x04 \x01(\x01\"\x88\x03\n\nProvenance\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x15\n\rbundle_digest\x18\x03 \x01(\t\x12%\n\x06graphs\x18\x04 \x03(\x0b\x32\x15.salience.v1.GraphUse\x12\x10\n\x08provider\x18\x05 \x01(\t\x12\x0e\n\x06method\x18\x06 \x01(\t\x12\x35\n\x07options\x18\x07 \x03(\x0b\x32$.salience.v1.Provenance.OptionsEntry\x12\x0c\n\x04taps\x18\x08 \x03(\t\x12\x1f\n\x04\x66ill\x18\t \x01(\x0b\x32\x11.salience.v1.Fill\x12\x30\n\rgradient_side\x18\n \x01(\x0e\x32\x19.salience.v1.GradientSide\x12\x18\n\x10software_version\x18\x0b \x01(\t\x1aH\n\x0cOptionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\'\n\x05value\x18\x02 \x01(\x0b\x32\x18.salience.v1.OptionValue:\x02\x38\x01\"\x88\x01\n\x08GraphUse\x12$\n\x04role\x18\x01 \x01(\x0e\x32\x16.salience.v1.GraphRole\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x12\n\nbatch_size\x18\x03 \x01(\r\x12\x12\n\nmap_height\x18\x04 \x01(\r\x12\x11\n\tmap_width\x18\x05 \x01(\r\x12\x0b\n\x03tap\x18\x06 \x01(\t\"\xf4\x01\n\tMapScores\x12\x0e\n\x06map_id\x18\x01 \x01(\r\x12\"\n\x06scores\x18\x02 \x03(\x0b\x32\x12.salience.v1.Score\x12\x1f\n\x04\x66ill\x18\x03 \x01(\x0b\x32\x11.salience.v1.Fill\x12\x19\n\x11\x63lean_probability\x18\x04 \x01(\x01\x12\x1a\n\x12masked_probability\x18\x05 \x01(\x01\x12\'\n\x06\x63urves\x18\x06 \x03(\x0b\x32\x17.salience.v1.ScoreCurve\x12\x32\n\x0e\x63urve_protocol\x18\x07 \x01(\x0e\x32\x1a.salience.v1.CurveProtocol\"<\n\x05Score\x12$\n\x04kind\x18\x01 \x01(\x0e\x32\x16.salience.v1.ScoreKind\x12\r\n\x05value\x18\x02 \x01(\x01\"Y\n\nScoreCurve\x12$\n\x04kind\x18\x01 \x01(\x0e\x32\x16.salience.v1.ScoreKind\x12\x0e\n\x06shares\x18\x02 \x03(\x01\x12\x15\n\rprobabilities\x18\x03 \x03(\x01\"2\n\nBoxRequest\x12\x16\n\tthreshold\x18\x01 \x01(\x01H\x00\x88\x01\x01\x42\x0c\n\n_threshold*\xb5\x01\n\x0bMapEncoding\x12\x1c\n\x18MAP_ENCODING_UNSPECIFIED\x10\x00\x12\x18\n\x14MAP_ENCODING_FLOAT32\x10\x01\x12\x18\n\x14MAP_ENCODING_FLOAT16\x10\x02\x12\x19\n\x15MAP_ENCODING_PNG_GREY\x10\x03\x12\x1c\n\x18MAP_ENCODING_PNG_OVERLAY\x10\x04\x12\x1b\n\x17MAP_ENCODING_PNG_MASKED\x10\x05*x\n\x0bMapGeometry\x12\x1c\n\x18MAP_GEOMETRY_UNSPECIFIED\x10\x00\x12\x18\n\x14MAP_GEOMETRY_FEATURE\x10\x01\x12\x16\n\x12MAP_GEOMETRY_INPUT\x10\x02\x12\x19\n\x15MAP_GEOMETRY_ORIGINAL\x10\x03*L\n\x08MapScale\x12\x19\n\x15MAP_SCALE_UNSPECIFIED\x10\x00\x12\x12\n\x0eMAP_SCALE_UNIT\x10\x01\x12\x11\n\rMAP_SCALE_RAW\x10\x02*\x97\x01\n\x07MapFlag\x12\x18\n\x14MAP_FLAG_UNSPECIFIED\x10\x00\x12\x17\n\x13MAP_FLAG_DEGENERATE\x10\x01\x12\x1b\n\x17MAP_FLAG_CLASS_AGNOSTIC\x10\x02\x12 \n\x1cMAP_FLAG_FAILS_SANITY_CHECKS\x10\x03\x12\x1a\n\x16MAP_FLAG_NOT_CONVERGED\x10\x04*~\n\x0c\x41uditVerdict\x12\x1d\n\x19\x41UDIT_VERDICT_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x41UDIT_VERDICT_UNAUDITED\x10\x01\x12\x18\n\x14\x41UDIT_VERDICT_PASSED\x10\x02\x12\x18\n\x14\x41UDIT_VERDICT_FAILED\x10\x03*v\n\x0cGradientSide\x12\x1d\n\x19GRADIENT_SIDE_UNSPECIFIED\x10\x00\x12\x16\n\x12GRADIENT_SIDE_NONE\x10\x01\x12\x17\n\x13GRADIENT_SIDE_TORCH\x10\x02\x12\x16\n\x12GRADIENT_SIDE_ONNX\x10\x03*d\n\rCurveProtocol\x12\x1e\n\x1a\x43URVE_PROTOCOL_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43URVE_PROTOCOL_RISE\x10\x01\x12\x1a\n\x16\x43URVE_PROTOCOL_POLYCAM\x10\x02*\xd8\x01\n\tScoreKind\x12\x1a\n\x16SCORE_KIND_UNSPECIFIED\x10\x00\x12\x1b\n\x17SCORE_KIND_AVERAGE_DROP\x10\x01\x12\x1f\n\x1bSCORE_KIND_AVERAGE_INCREASE\x10\x02\x12\x1b\n\x17SCORE_KIND_AVERAGE_GAIN\x10\x03\x12\x18\n\x14SCORE_KIND_INSERTION\x10\x04\x12\x17\n\x13SCORE_KIND_DELETION\x10\x05\x12!\n\x1dSCORE_KIND_INSERTION_DELETION\x10\x06\x42\x13\n\x0forg.salience.v1P\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,38 +38,44 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\n\017org.salience.v1P\001'
   _globals['_PROVENANCE_OPTIONSENTRY']._loaded_options = None
   _globals['_PROVENANCE_OPTIONSENTRY']._serialized_options = b'8\001'
-  _globals['_MAPENCODING']._serialized_start=1845
-  _globals['_MAPENCODING']._serialized_end=2026
-  _globals['_MAPGEOMETRY']._serialized_start=2028
-  _globals['_MAPGEOMETRY']._serialized_end=2148
-  _globals['_MAPSCALE']._serialized_start=2150
-  _globals['_MAPSCALE']._serialized_end=2226
-  _globals['_MAPFLAG']._serialized_start=2229
-  _globals['_MAPFLAG']._serialized_end=2380
-  _globals['_AUDITVERDICT']._serialized_start=2382
-  _globals['_AUDITVERDICT']._serialized_end=2508
-  _globals['_GRADIENTSIDE']._serialized_start=2510
-  _globals['_GRADIENTSIDE']._serialized_end=2628
-  _globals['_SCOREKIND']._serialized_start=2631
-  _globals['_SCOREKIND']._serialized_end=2761
+  _globals['_MAPENCODING']._serialized_start=2132
+  _globals['_MAPENCODING']._serialized_end=2313
+  _globals['_MAPGEOMETRY']._serialized_start=2315
+  _globals['_MAPGEOMETRY']._serialized_end=2435
+  _globals['_MAPSCALE']._serialized_start=2437
+  _globals['_MAPSCALE']._serialized_end=2513
+  _globals['_MAPFLAG']._serialized_start=2516
+  _globals['_MAPFLAG']._serialized_end=2667
+  _globals['_AUDITVERDICT']._serialized_start=2669
+  _globals['_AUDITVERDICT']._serialized_end=2795
+  _globals['_GRADIENTSIDE']._serialized_start=2797
+  _globals['_GRADIENTSIDE']._serialized_end=2915
+  _globals['_CURVEPROTOCOL']._serialized_start=2917
+  _globals['_CURVEPROTOCOL']._serialized_end=3017
+  _globals['_SCOREKIND']._serialized_start=3020
+  _globals['_SCOREKIND']._serialized_end=3236
   _globals['_MAPFORMAT']._serialized_start=144
   _globals['_MAPFORMAT']._serialized_end=304
   _globals['_SALIENCYMAP']._serialized_start=307
-  _globals['_SALIENCYMAP']._serialized_end=854
-  _globals['_MAPCHUNK']._serialized_start=856
-  _globals['_MAPCHUNK']._serialized_end=912
-  _globals['_PARTIALMAP']._serialized_start=914
-  _globals['_PARTIALMAP']._serialized_end=1035
-  _globals['_RECTANGLE']._serialized_start=1037
-  _globals['_RECTANGLE']._serialized_end=1106
-  _globals['_PROVENANCE']._serialized_start=1109
-  _globals['_PROVENANCE']._serialized_end=1501
-  _globals['_PROVENANCE_OPTIONSENTRY']._serialized_start=1429
-  _globals['_PROVENANCE_OPTIONSENTRY']._serialized_end=1501
-  _globals['_GRAPHUSE']._serialized_start=1503
-  _globals['_GRAPHUSE']._serialized_end=1626
-  _globals['_MAPSCORES']._serialized_start=1629
-  _globals['_MAPSCORES']._serialized_end=1780
-  _globals['_SCORE']._serialized_start=1782
-  _globals['_SCORE']._serialized_end=1842
+  _globals['_SALIENCYMAP']._serialized_end=891
+  _globals['_MAPCHUNK']._serialized_start=893
+  _globals['_MAPCHUNK']._serialized_end=949
+  _globals['_PARTIALMAP']._serialized_start=951
+  _globals['_PARTIALMAP']._serialized_end=1072
+  _globals['_RECTANGLE']._serialized_start=1074
+  _globals['_RECTANGLE']._serialized_end=1143
+  _globals['_PROVENANCE']._serialized_start=1146
+  _globals['_PROVENANCE']._serialized_end=1538
+  _globals['_PROVENANCE_OPTIONSENTRY']._serialized_start=1466
+  _globals['_PROVENANCE_OPTIONSENTRY']._serialized_end=1538
+  _globals['_GRAPHUSE']._serialized_start=1541
+  _globals['_GRAPHUSE']._serialized_end=1677
+  _globals['_MAPSCORES']._serialized_start=1680
+  _globals['_MAPSCORES']._serialized_end=1924
+  _globals['_SCORE']._serialized_start=1926
+  _globals['_SCORE']._serialized_end=1986
+  _globals['_SCORECURVE']._serialized_start=1988
+  _globals['_SCORECURVE']._serialized_end=2077
+  _globals['_BOXREQUEST']._serialized_start=2079
+  _globals['_BOXREQUEST']._serialized_end=2129
 # @@protoc_insertion_point(module_scope)

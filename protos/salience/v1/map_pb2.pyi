@@ -55,12 +55,21 @@ class GradientSide(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     GRADIENT_SIDE_TORCH: _ClassVar[GradientSide]
     GRADIENT_SIDE_ONNX: _ClassVar[GradientSide]
 
+class CurveProtocol(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    CURVE_PROTOCOL_UNSPECIFIED: _ClassVar[CurveProtocol]
+    CURVE_PROTOCOL_RISE: _ClassVar[CurveProtocol]
+    CURVE_PROTOCOL_POLYCAM: _ClassVar[CurveProtocol]
+
 class ScoreKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     SCORE_KIND_UNSPECIFIED: _ClassVar[ScoreKind]
     SCORE_KIND_AVERAGE_DROP: _ClassVar[ScoreKind]
     SCORE_KIND_AVERAGE_INCREASE: _ClassVar[ScoreKind]
     SCORE_KIND_AVERAGE_GAIN: _ClassVar[ScoreKind]
+    SCORE_KIND_INSERTION: _ClassVar[ScoreKind]
+    SCORE_KIND_DELETION: _ClassVar[ScoreKind]
+    SCORE_KIND_INSERTION_DELETION: _ClassVar[ScoreKind]
 MAP_ENCODING_UNSPECIFIED: MapEncoding
 MAP_ENCODING_FLOAT32: MapEncoding
 MAP_ENCODING_FLOAT16: MapEncoding
@@ -87,10 +96,16 @@ GRADIENT_SIDE_UNSPECIFIED: GradientSide
 GRADIENT_SIDE_NONE: GradientSide
 GRADIENT_SIDE_TORCH: GradientSide
 GRADIENT_SIDE_ONNX: GradientSide
+CURVE_PROTOCOL_UNSPECIFIED: CurveProtocol
+CURVE_PROTOCOL_RISE: CurveProtocol
+CURVE_PROTOCOL_POLYCAM: CurveProtocol
 SCORE_KIND_UNSPECIFIED: ScoreKind
 SCORE_KIND_AVERAGE_DROP: ScoreKind
 SCORE_KIND_AVERAGE_INCREASE: ScoreKind
 SCORE_KIND_AVERAGE_GAIN: ScoreKind
+SCORE_KIND_INSERTION: ScoreKind
+SCORE_KIND_DELETION: ScoreKind
+SCORE_KIND_INSERTION_DELETION: ScoreKind
 
 class MapFormat(_message.Message):
     __slots__ = ("encoding", "geometry", "scale", "overlay_alpha")
@@ -105,7 +120,7 @@ class MapFormat(_message.Message):
     def __init__(self, encoding: _Optional[_Union[MapEncoding, str]] = ..., geometry: _Optional[_Union[MapGeometry, str]] = ..., scale: _Optional[_Union[MapScale, str]] = ..., overlay_alpha: _Optional[float] = ...) -> None: ...
 
 class SaliencyMap(_message.Message):
-    __slots__ = ("map_id", "provenance", "target", "encoding", "geometry", "scale", "height", "width", "raw_minimum", "raw_maximum", "is_signed", "flags", "audit", "total_bytes", "data", "validity", "seen", "iterations")
+    __slots__ = ("map_id", "provenance", "target", "encoding", "geometry", "scale", "height", "width", "raw_minimum", "raw_maximum", "is_signed", "flags", "audit", "total_bytes", "data", "validity", "seen", "iterations", "box")
     MAP_ID_FIELD_NUMBER: _ClassVar[int]
     PROVENANCE_FIELD_NUMBER: _ClassVar[int]
     TARGET_FIELD_NUMBER: _ClassVar[int]
@@ -124,6 +139,7 @@ class SaliencyMap(_message.Message):
     VALIDITY_FIELD_NUMBER: _ClassVar[int]
     SEEN_FIELD_NUMBER: _ClassVar[int]
     ITERATIONS_FIELD_NUMBER: _ClassVar[int]
+    BOX_FIELD_NUMBER: _ClassVar[int]
     map_id: int
     provenance: Provenance
     target: _target_pb2.ResolvedTarget
@@ -142,7 +158,8 @@ class SaliencyMap(_message.Message):
     validity: bytes
     seen: Rectangle
     iterations: int
-    def __init__(self, map_id: _Optional[int] = ..., provenance: _Optional[_Union[Provenance, _Mapping]] = ..., target: _Optional[_Union[_target_pb2.ResolvedTarget, _Mapping]] = ..., encoding: _Optional[_Union[MapEncoding, str]] = ..., geometry: _Optional[_Union[MapGeometry, str]] = ..., scale: _Optional[_Union[MapScale, str]] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., raw_minimum: _Optional[float] = ..., raw_maximum: _Optional[float] = ..., is_signed: _Optional[bool] = ..., flags: _Optional[_Iterable[_Union[MapFlag, str]]] = ..., audit: _Optional[_Union[AuditVerdict, str]] = ..., total_bytes: _Optional[int] = ..., data: _Optional[bytes] = ..., validity: _Optional[bytes] = ..., seen: _Optional[_Union[Rectangle, _Mapping]] = ..., iterations: _Optional[int] = ...) -> None: ...
+    box: Rectangle
+    def __init__(self, map_id: _Optional[int] = ..., provenance: _Optional[_Union[Provenance, _Mapping]] = ..., target: _Optional[_Union[_target_pb2.ResolvedTarget, _Mapping]] = ..., encoding: _Optional[_Union[MapEncoding, str]] = ..., geometry: _Optional[_Union[MapGeometry, str]] = ..., scale: _Optional[_Union[MapScale, str]] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., raw_minimum: _Optional[float] = ..., raw_maximum: _Optional[float] = ..., is_signed: _Optional[bool] = ..., flags: _Optional[_Iterable[_Union[MapFlag, str]]] = ..., audit: _Optional[_Union[AuditVerdict, str]] = ..., total_bytes: _Optional[int] = ..., data: _Optional[bytes] = ..., validity: _Optional[bytes] = ..., seen: _Optional[_Union[Rectangle, _Mapping]] = ..., iterations: _Optional[int] = ..., box: _Optional[_Union[Rectangle, _Mapping]] = ...) -> None: ...
 
 class MapChunk(_message.Message):
     __slots__ = ("map_id", "offset", "data")
@@ -218,32 +235,38 @@ class Provenance(_message.Message):
     def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., bundle_digest: _Optional[str] = ..., graphs: _Optional[_Iterable[_Union[GraphUse, _Mapping]]] = ..., provider: _Optional[str] = ..., method: _Optional[str] = ..., options: _Optional[_Mapping[str, _method_pb2.OptionValue]] = ..., taps: _Optional[_Iterable[str]] = ..., fill: _Optional[_Union[_image_pb2.Fill, _Mapping]] = ..., gradient_side: _Optional[_Union[GradientSide, str]] = ..., software_version: _Optional[str] = ...) -> None: ...
 
 class GraphUse(_message.Message):
-    __slots__ = ("role", "digest", "batch_size", "map_height", "map_width")
+    __slots__ = ("role", "digest", "batch_size", "map_height", "map_width", "tap")
     ROLE_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
     MAP_HEIGHT_FIELD_NUMBER: _ClassVar[int]
     MAP_WIDTH_FIELD_NUMBER: _ClassVar[int]
+    TAP_FIELD_NUMBER: _ClassVar[int]
     role: _manifest_pb2.GraphRole
     digest: str
     batch_size: int
     map_height: int
     map_width: int
-    def __init__(self, role: _Optional[_Union[_manifest_pb2.GraphRole, str]] = ..., digest: _Optional[str] = ..., batch_size: _Optional[int] = ..., map_height: _Optional[int] = ..., map_width: _Optional[int] = ...) -> None: ...
+    tap: str
+    def __init__(self, role: _Optional[_Union[_manifest_pb2.GraphRole, str]] = ..., digest: _Optional[str] = ..., batch_size: _Optional[int] = ..., map_height: _Optional[int] = ..., map_width: _Optional[int] = ..., tap: _Optional[str] = ...) -> None: ...
 
 class MapScores(_message.Message):
-    __slots__ = ("map_id", "scores", "fill", "clean_probability", "masked_probability")
+    __slots__ = ("map_id", "scores", "fill", "clean_probability", "masked_probability", "curves", "curve_protocol")
     MAP_ID_FIELD_NUMBER: _ClassVar[int]
     SCORES_FIELD_NUMBER: _ClassVar[int]
     FILL_FIELD_NUMBER: _ClassVar[int]
     CLEAN_PROBABILITY_FIELD_NUMBER: _ClassVar[int]
     MASKED_PROBABILITY_FIELD_NUMBER: _ClassVar[int]
+    CURVES_FIELD_NUMBER: _ClassVar[int]
+    CURVE_PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     map_id: int
     scores: _containers.RepeatedCompositeFieldContainer[Score]
     fill: _image_pb2.Fill
     clean_probability: float
     masked_probability: float
-    def __init__(self, map_id: _Optional[int] = ..., scores: _Optional[_Iterable[_Union[Score, _Mapping]]] = ..., fill: _Optional[_Union[_image_pb2.Fill, _Mapping]] = ..., clean_probability: _Optional[float] = ..., masked_probability: _Optional[float] = ...) -> None: ...
+    curves: _containers.RepeatedCompositeFieldContainer[ScoreCurve]
+    curve_protocol: CurveProtocol
+    def __init__(self, map_id: _Optional[int] = ..., scores: _Optional[_Iterable[_Union[Score, _Mapping]]] = ..., fill: _Optional[_Union[_image_pb2.Fill, _Mapping]] = ..., clean_probability: _Optional[float] = ..., masked_probability: _Optional[float] = ..., curves: _Optional[_Iterable[_Union[ScoreCurve, _Mapping]]] = ..., curve_protocol: _Optional[_Union[CurveProtocol, str]] = ...) -> None: ...
 
 class Score(_message.Message):
     __slots__ = ("kind", "value")
@@ -252,3 +275,19 @@ class Score(_message.Message):
     kind: ScoreKind
     value: float
     def __init__(self, kind: _Optional[_Union[ScoreKind, str]] = ..., value: _Optional[float] = ...) -> None: ...
+
+class ScoreCurve(_message.Message):
+    __slots__ = ("kind", "shares", "probabilities")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    SHARES_FIELD_NUMBER: _ClassVar[int]
+    PROBABILITIES_FIELD_NUMBER: _ClassVar[int]
+    kind: ScoreKind
+    shares: _containers.RepeatedScalarFieldContainer[float]
+    probabilities: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, kind: _Optional[_Union[ScoreKind, str]] = ..., shares: _Optional[_Iterable[float]] = ..., probabilities: _Optional[_Iterable[float]] = ...) -> None: ...
+
+class BoxRequest(_message.Message):
+    __slots__ = ("threshold",)
+    THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    threshold: float
+    def __init__(self, threshold: _Optional[float] = ...) -> None: ...

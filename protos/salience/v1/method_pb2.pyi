@@ -14,11 +14,13 @@ class OptionType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     OPTION_TYPE_INTEGER: _ClassVar[OptionType]
     OPTION_TYPE_FLAG: _ClassVar[OptionType]
     OPTION_TYPE_CHOICE: _ClassVar[OptionType]
+    OPTION_TYPE_TEXT: _ClassVar[OptionType]
 OPTION_TYPE_UNSPECIFIED: OptionType
 OPTION_TYPE_NUMBER: OptionType
 OPTION_TYPE_INTEGER: OptionType
 OPTION_TYPE_FLAG: OptionType
 OPTION_TYPE_CHOICE: OptionType
+OPTION_TYPE_TEXT: OptionType
 
 class MethodCall(_message.Message):
     __slots__ = ("name", "options", "taps")
@@ -50,7 +52,7 @@ class OptionValue(_message.Message):
     def __init__(self, number: _Optional[float] = ..., integer: _Optional[int] = ..., flag: _Optional[bool] = ..., text: _Optional[str] = ...) -> None: ...
 
 class MethodDescription(_message.Message):
-    __slots__ = ("name", "summary", "source", "options", "class_agnostic", "needs_gradient", "default_taps", "available", "unavailable_reason")
+    __slots__ = ("name", "summary", "source", "options", "class_agnostic", "needs_gradient", "default_taps", "available", "unavailable_reason", "fails_sanity_checks")
     NAME_FIELD_NUMBER: _ClassVar[int]
     SUMMARY_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
@@ -60,6 +62,7 @@ class MethodDescription(_message.Message):
     DEFAULT_TAPS_FIELD_NUMBER: _ClassVar[int]
     AVAILABLE_FIELD_NUMBER: _ClassVar[int]
     UNAVAILABLE_REASON_FIELD_NUMBER: _ClassVar[int]
+    FAILS_SANITY_CHECKS_FIELD_NUMBER: _ClassVar[int]
     name: str
     summary: str
     source: str
@@ -69,7 +72,8 @@ class MethodDescription(_message.Message):
     default_taps: _containers.RepeatedScalarFieldContainer[str]
     available: bool
     unavailable_reason: str
-    def __init__(self, name: _Optional[str] = ..., summary: _Optional[str] = ..., source: _Optional[str] = ..., options: _Optional[_Iterable[_Union[OptionDescription, _Mapping]]] = ..., class_agnostic: _Optional[bool] = ..., needs_gradient: _Optional[bool] = ..., default_taps: _Optional[_Iterable[str]] = ..., available: _Optional[bool] = ..., unavailable_reason: _Optional[str] = ...) -> None: ...
+    fails_sanity_checks: bool
+    def __init__(self, name: _Optional[str] = ..., summary: _Optional[str] = ..., source: _Optional[str] = ..., options: _Optional[_Iterable[_Union[OptionDescription, _Mapping]]] = ..., class_agnostic: _Optional[bool] = ..., needs_gradient: _Optional[bool] = ..., default_taps: _Optional[_Iterable[str]] = ..., available: _Optional[bool] = ..., unavailable_reason: _Optional[str] = ..., fails_sanity_checks: _Optional[bool] = ...) -> None: ...
 
 class OptionDescription(_message.Message):
     __slots__ = ("name", "summary", "type", "default_value", "minimum", "maximum", "choices")

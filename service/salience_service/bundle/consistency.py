@@ -117,6 +117,8 @@ def _check_graphs(manifest: Manifest) -> None:
     for role in (GraphRole.FORWARD, GraphRole.MASKED):
         found = roles.count(role)
         _require(found == 1, f"{found} graphs have the role {role.value!r}; exactly 1 is needed")
+    pixel_masked = roles.count(GraphRole.PIXEL_MASKED)
+    _require(pixel_masked <= 1, f"{pixel_masked} graphs have the role 'pixel_masked'; 1 at most")
     _require_unique("graph", [f"{graph.role.value} {graph.tap}" for graph in manifest.graphs])
     taps = {tap.name for tap in manifest.taps}
     gradients = [roles.count(role) for role in (GraphRole.GRADIENT, GraphRole.MASKED_GRADIENT)]

@@ -19,6 +19,7 @@ _MASKED = frozenset(
 _INPUTS: Mapping[GraphRole, frozenset[str]] = {
     GraphRole.FORWARD: frozenset({"images"}),
     GraphRole.MASKED: _MASKED,
+    GraphRole.PIXEL_MASKED: frozenset({"differences", "fills", "image_of", "masks"}),
     GraphRole.TAIL: frozenset({"tap", "image_of", "keep"}),
     GraphRole.GRADIENT: frozenset({"images", "cotangent"}),
     GraphRole.MASKED_GRADIENT: _MASKED | {"cotangent"},

@@ -106,7 +106,14 @@ class TokenLayout(Enum):
 
 @dataclass(frozen=True)
 class Tap:
-    """A feature tensor of the forward graph: per image [channels, height, width]."""
+    """A feature tensor of the forward graph: per image [channels, height, width].
+
+    Attributes:
+        output: the forward graph's output that holds it.
+        layout: how its elements lie there.
+        linear_head: nothing but global average pooling and one linear layer brings it to
+            the logits.
+    """
 
     name: str
     channels: int
@@ -114,6 +121,7 @@ class Tap:
     width: int
     output: str
     layout: TokenLayout = TokenLayout.SPATIAL
+    linear_head: bool = False
 
 
 class GraphRole(Enum):

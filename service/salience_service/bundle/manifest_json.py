@@ -132,6 +132,7 @@ def _tap_message(tap: Tap) -> pb.Tap:
         width=tap.width,
         layout=_said(tap.layout),
         output=tap.output,
+        linear_head=tap.linear_head,
     )
 
 
@@ -193,6 +194,7 @@ def _tap(message: pb.Tap) -> Tap:
         width=message.width,
         output=message.output,
         layout=_meant(TokenLayout, message.layout),
+        linear_head=message.linear_head,
     )
 
 

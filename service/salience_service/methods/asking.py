@@ -1,6 +1,6 @@
 """How a method asks: it yields one probe and takes the answer of the right kind, or fails."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from salience_service.errors import ComputeFailed
 from salience_service.methods.probe import (
     Answer,
-    Base,
     FloatMap,
     GradientAnswer,
     Gradients,
@@ -16,14 +15,14 @@ from salience_service.methods.probe import (
     MapGradientAnswer,
     Probe,
     RowAnswers,
-    Rows,
+    RowProbe,
 )
 
 Scores = NDArray[np.float64]
 
 
 def scored(
-    rows: Rows, score: Callable[[NDArray[np.float32]], Scores]
+    rows: RowProbe, score: Callable[[NDArray[np.float32]], Scores]
 ) -> Generator[Probe, Answer, Scores]:
     """Has rows run and scores their logits.
 
@@ -58,16 +57,13 @@ def finite(scores: Scores) -> Scores:
     return scores
 
 
-def climbed(image_map: FloatMap) -> Generator[Probe, Answer, MapGradientAnswer]:
+def climbed(probe: MapGradient) -> Generator[Probe, Answer, MapGradientAnswer]:
     """Has the target's value of one masked row taken, and its gradient to the map.
-
-    Args:
-        image_map: float32 [h, w].
 
     Raises:
         ComputeFailed: the value or the gradient is NaN or infinite.
     """
-    answer = yield MapGradient(image_map)
+    answer = yield probe
     if not isinstance(answer, MapGradientAnswer):
         raise TypeError(f"a gradient was answered by {type(answer).__name__}")
     if not (np.isfinite(answer.value) and np.isfinite(answer.gradient).all()):
@@ -78,17 +74,23 @@ def climbed(image_map: FloatMap) -> Generator[Probe, Answer, MapGradientAnswer]:
     return answer
 
 
-def tap_gradient(base: Base, tap: str) -> Generator[Probe, Answer, FloatMap]:
-    """Has the gradient of the target's value on the clean image taken to a tap.
+def tap_gradients(
+    image: NDArray[np.float32], taps: Sequence[str]
+) -> Generator[Probe, Answer, Mapping[str, FloatMap]]:
+    """Has the gradients of the target's value on an image taken to taps, all at once.
+
+    Args:
+        image: float32 [C, H, W], the model's own numbers.
+        taps: names of some taps of the `Base`.
 
     Returns:
-        float32 [K, h, w], finite.
+        per tap float32 [K, h, w], finite.
 
     Raises:
-        ComputeFailed: it is NaN or infinite.
+        ComputeFailed: one is NaN or infinite.
     """
-    answer = yield from _differentiated(Gradients(base.image, taps=(tap,)))
-    return answer.taps[tap]
+    answer = yield from differentiated(Gradients(image, taps=tuple(taps)))
+    return answer.taps
 
 
 def image_gradient(image: NDArray[np.float32]) -> Generator[Probe, Answer, NDArray[np.float32]]:
@@ -103,13 +105,36 @@ def image_gradient(image: NDArray[np.float32]) -> Generator[Probe, Answer, NDArr
     Raises:
         ComputeFailed: it is NaN or infinite.
     """
-    answer = yield from _differentiated(Gradients(image, of_image=True))
+    _, gradient = yield from image_climbed(Gradients(image, of_image=True))
+    return gradient
+
+
+def image_climbed(
+    probe: Gradients,
+) -> Generator[Probe, Answer, tuple[float, NDArray[np.float32]]]:
+    """Has the target's value of an image taken, and its gradient to the image.
+
+    Args:
+        probe: one that asks for the gradient to the image.
+
+    Returns:
+        The value and float32 [C, H, W], finite.
+
+    Raises:
+        ComputeFailed: the value or the gradient is NaN or infinite.
+    """
+    answer = yield from differentiated(probe)
     if answer.image is None:
         raise TypeError("a gradient to the image was answered without it")
-    return answer.image
+    return answer.value, answer.image
 
 
-def _differentiated(probe: Gradients) -> Generator[Probe, Answer, GradientAnswer]:
+def differentiated(probe: Gradients) -> Generator[Probe, Answer, GradientAnswer]:
+    """Has the target's value of an image taken, and the gradients that the probe names.
+
+    Raises:
+        ComputeFailed: the value or a gradient is NaN or infinite.
+    """
     answer = yield probe
     if not isinstance(answer, GradientAnswer):
         raise TypeError(f"gradients were answered by {type(answer).__name__}")

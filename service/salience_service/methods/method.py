@@ -1,10 +1,11 @@
 """A method as the table lists it: its words, its options, its generator and what it needs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Generic
 
+from salience_service.bundle.manifest import GraphRole, InputContract, Tap
 from salience_service.methods.options import OptionsT
 from salience_service.methods.probe import Base, MethodRun
 
@@ -16,7 +17,29 @@ class TapRule(Enum):
     """Exactly one; by default the last."""
     MANY = "many"
     """One or more; by default the last of each resolution."""
+    FUSED = "fused"
+    """One or more, whose maps are fused; by default the last."""
     NONE = "none"
+
+
+@dataclass(frozen=True)
+class Extent:
+    """The sizes that decide how many rows a method asks for.
+
+    Attributes:
+        channels: of each tap used, coarse to fine.
+        height: rows of the model's input.
+        width: columns of the model's input.
+    """
+
+    channels: tuple[int, ...]
+    height: int
+    width: int
+
+
+def extent(taps: Sequence[Tap], contract: InputContract) -> Extent:
+    """The extent of these taps on a model's input."""
+    return Extent(tuple(tap.channels for tap in taps), contract.height, contract.width)
 
 
 @dataclass(frozen=True)
@@ -29,10 +52,14 @@ class Method(Generic[OptionsT]):
         options: its options model.
         run: starts it on a clean run, with its options.
         taps: how many taps it reads.
-        rows: rows and gradients that it will ask for at most, from the channels of
-            each tap used and the options.
+        rows: rows and gradients that one map will take at most; raises InvalidRequest
+            where the options do not fit the extent.
         needs_gradient: it asks for gradients.
+        guided: it asks for guided ones, which only the torch side can take.
+        graphs: the graphs that it asks for rows of, beyond the masked graph.
+        linear_head: it needs a tap that is pooled and weighed by one linear layer.
         class_agnostic: its maps do not depend on the target.
+        fails_sanity_checks: its maps hardly change where the network's weights do.
     """
 
     name: str
@@ -41,6 +68,10 @@ class Method(Generic[OptionsT]):
     options: type[OptionsT]
     run: Callable[[Base, OptionsT], MethodRun]
     taps: TapRule
-    rows: Callable[[tuple[int, ...], OptionsT], int]
+    rows: Callable[[Extent, OptionsT], int]
     needs_gradient: bool = False
+    guided: bool = False
+    graphs: tuple[GraphRole, ...] = ()
+    linear_head: bool = False
     class_agnostic: bool = False
+    fails_sanity_checks: bool = False

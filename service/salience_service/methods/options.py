@@ -16,7 +16,7 @@ class Options(BaseModel):
     """Options of one method. Numbers are bounded with `ge` and `le`, choices are `Literal`s.
 
     Strict: no unknown name, no NaN, no infinity, a flag is not a number; an integer
-    is taken where a number is asked for.
+    is taken where a number is asked for, and a number where text is.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
@@ -32,6 +32,7 @@ class OptionKind(Enum):
     INTEGER = "integer"
     FLAG = "flag"
     CHOICE = "choice"
+    TEXT = "text"
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,8 @@ class OptionDescription:
             return f"one of {', '.join(self.choices)}"
         if self.kind is OptionKind.FLAG:
             return "true or false"
+        if self.kind is OptionKind.TEXT:
+            return f"text: {self.summary}"
         noun = "an integer" if self.kind is OptionKind.INTEGER else "a number"
         least = "" if self.minimum is None else f" from {self.minimum:g}"
         greatest = "" if self.maximum is None else f" to {self.maximum:g}"
@@ -72,10 +75,19 @@ def resolve(model: type[OptionsT], given: Mapping[str, OptionScalar]) -> Options
         InvalidRequest: an unknown option, a wrong type, a value outside its limits.
     """
     try:
-        return model.model_validate(dict(given))
+        return model.model_validate(_worded(model, given))
     except ValidationError as refused:
         first = refused.errors()[0]
         raise InvalidRequest(_reason(model, first["type"], first["loc"], given)) from refused
+
+
+def _worded(model: type[Options], given: Mapping[str, OptionScalar]) -> dict[str, OptionScalar]:
+    """Numbers as text where text is asked for: a command line cannot tell "0.1" from 0.1."""
+    texts = {name for name, field in model.model_fields.items() if field.annotation is str}
+    return {
+        name: str(value) if name in texts and type(value) in (int, float) else value
+        for name, value in given.items()
+    }
 
 
 def describe(model: type[Options]) -> tuple[OptionDescription, ...]:
@@ -108,6 +120,7 @@ _KINDS = {
     "boolean": OptionKind.FLAG,
     "integer": OptionKind.INTEGER,
     "number": OptionKind.NUMBER,
+    "string": OptionKind.TEXT,
 }
 
 

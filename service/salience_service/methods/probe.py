@@ -7,6 +7,7 @@ knows no clock, thread, message or session.
 
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,24 +51,79 @@ class Base:
         return next(iter(self.features))
 
 
-@dataclass(frozen=True)
-class Rows:
-    """Rows to score: the image composed with each map. Answered by `RowAnswers`.
+class Series(Protocol):
+    """Masks in a row, float32 [N, …], cut as they are needed; an array is one.
+
+    One that makes its masks when it is cut holds few of them at a time. What it makes must
+    depend on their places alone, and it must equal another that makes the same.
+    """
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """[N, …]."""
+        ...
+
+    def __getitem__(self, part: slice, /) -> FloatMap:
+        """Masks start to stop, float32 [n, …]; `part` has both, and no step."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RowProbe:
+    """Rows to score: forwards of the image, each perturbed its own way. Answered by `RowAnswers`.
+
+    Attributes:
+        preview: draws the map in the making from the logits [n, classes] of the first
+            n rows; None where nothing can be drawn yet.
+        heard: is told the masks [n, …] and logits [n, classes] of rows as they are
+            completed, in order, so that nothing need keep all masks.
+    """
+
+    preview: "Callable[[NDArray[np.float32]], Partial] | None" = None
+    heard: Callable[[FloatMap, NDArray[np.float32]], None] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Rows(RowProbe):
+    """Rows whose masks are small maps.
 
     The mask of a row is scale · n(up(map)) + shift, with n min–max where `normalise`;
     the row is fill + mask · (image − fill).
 
     Attributes:
         maps: float32 [N, h, w], N ≥ 1.
-        preview: draws the map in the making from the logits [n, classes] of the first
-            n rows; None where nothing can be drawn yet.
     """
 
-    maps: FloatMap
+    maps: Series
     normalise: bool = True
     scale: float = 1.0
     shift: float = 0.0
-    preview: Callable[[NDArray[np.float32]], "Partial"] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class PixelRows(RowProbe):
+    """Rows whose masks have the size of the model's input; fill + mask · (image − fill).
+
+    Attributes:
+        masks: float32 [N, H, W], N ≥ 1.
+    """
+
+    masks: Series
+
+
+@dataclass(frozen=True, eq=False)
+class ChannelRows(RowProbe):
+    """Rows that go on from a tap, each channel of which is weighed by a number.
+
+    Attributes:
+        tap: where they go on from, among the taps of the `Base`.
+        kept: float32 [N, K], N ≥ 1: channel k of row n is kept[n, k] · A_k.
+        features: float32 [K, h, w] that stand for A; None: the image's own.
+    """
+
+    tap: str
+    kept: Series
+    features: FloatMap | None = None
 
 
 @dataclass(frozen=True)
@@ -81,11 +137,16 @@ class RowAnswers:
 class MapGradient:
     """Ask for the target's value of one masked row and its gradient to the map.
 
+    The mask is that of `Rows`: scale · n(up(map)) + shift, with n min–max where `normalise`.
+
     Attributes:
-        map: float32 [h, w]; the mask is n(up(map)).
+        map: float32 [h, w].
     """
 
     map: FloatMap
+    normalise: bool = True
+    scale: float = 1.0
+    shift: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -104,11 +165,14 @@ class Gradients:
         image: float32 [C, H, W], the model's own numbers.
         taps: taps whose gradients are wanted, among those of the `Base`.
         of_image: whether the image's own is wanted.
+        guided: whether negative gradients are stopped at every ReLU on the way (guided
+            backpropagation); only the torch side can, and a method that asks says so in the table.
     """
 
     image: NDArray[np.float32]
     taps: tuple[str, ...] = ()
     of_image: bool = False
+    guided: bool = False
 
 
 @dataclass(frozen=True)
@@ -155,6 +219,6 @@ class Outcome:
     converged: bool = True
 
 
-Probe = Rows | MapGradient | Gradients | Partial
+Probe = RowProbe | MapGradient | Gradients | Partial
 Answer = RowAnswers | MapGradientAnswer | GradientAnswer | None
 MethodRun = Generator[Probe, Answer, Outcome]

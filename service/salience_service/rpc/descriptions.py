@@ -73,6 +73,7 @@ def _method(listing: MethodListing) -> method_pb2.MethodDescription:
         source=method.source,
         options=[_option(option) for option in describe(method.options)],
         class_agnostic=method.class_agnostic,
+        fails_sanity_checks=method.fails_sanity_checks,
         needs_gradient=method.needs_gradient,
         default_taps=listing.default_taps,
         available=listing.available,

@@ -6,7 +6,14 @@ from salience.v1 import manifest_pb2, map_pb2, method_pb2, target_pb2
 from salience_service import events
 from salience_service.bundle.manifest import GraphRole
 from salience_service.methods.options import OptionKind
-from salience_service.request import Encoding, Geometry, GradientChoice, Scale, ScoreKind
+from salience_service.request import (
+    CurveProtocol,
+    Encoding,
+    Geometry,
+    GradientChoice,
+    Scale,
+    ScoreKind,
+)
 from salience_service.target import TargetKind
 
 ENCODINGS: Mapping[map_pb2.MapEncoding, Encoding] = {
@@ -29,6 +36,13 @@ SCORES: Mapping[map_pb2.ScoreKind, ScoreKind] = {
     map_pb2.SCORE_KIND_AVERAGE_DROP: ScoreKind.AVERAGE_DROP,
     map_pb2.SCORE_KIND_AVERAGE_INCREASE: ScoreKind.AVERAGE_INCREASE,
     map_pb2.SCORE_KIND_AVERAGE_GAIN: ScoreKind.AVERAGE_GAIN,
+    map_pb2.SCORE_KIND_INSERTION: ScoreKind.INSERTION,
+    map_pb2.SCORE_KIND_DELETION: ScoreKind.DELETION,
+    map_pb2.SCORE_KIND_INSERTION_DELETION: ScoreKind.INSERTION_DELETION,
+}
+CURVE_PROTOCOLS: Mapping[map_pb2.CurveProtocol, CurveProtocol] = {
+    map_pb2.CURVE_PROTOCOL_RISE: CurveProtocol.RISE,
+    map_pb2.CURVE_PROTOCOL_POLYCAM: CurveProtocol.POLYCAM,
 }
 GRADIENT_CHOICES: Mapping[map_pb2.GradientSide, GradientChoice] = {
     map_pb2.GRADIENT_SIDE_UNSPECIFIED: GradientChoice.AUTO,
@@ -41,6 +55,9 @@ GEOMETRY_NUMBERS = {member: number for number, member in GEOMETRIES.items()}
 SCALE_NUMBERS = {member: number for number, member in SCALES.items()}
 SCORE_NUMBERS: Mapping[ScoreKind, map_pb2.ScoreKind] = {
     member: number for number, member in SCORES.items()
+}
+PROTOCOL_NUMBERS: Mapping[CurveProtocol, map_pb2.CurveProtocol] = {
+    member: number for number, member in CURVE_PROTOCOLS.items()
 }
 FLAG_NUMBERS: Mapping[events.MapFlag, map_pb2.MapFlag] = {
     events.MapFlag.DEGENERATE: map_pb2.MAP_FLAG_DEGENERATE,
@@ -71,4 +88,5 @@ OPTION_NUMBERS: Mapping[OptionKind, method_pb2.OptionType] = {
     OptionKind.INTEGER: method_pb2.OPTION_TYPE_INTEGER,
     OptionKind.FLAG: method_pb2.OPTION_TYPE_FLAG,
     OptionKind.CHOICE: method_pb2.OPTION_TYPE_CHOICE,
+    OptionKind.TEXT: method_pb2.OPTION_TYPE_TEXT,
 }

@@ -10,6 +10,7 @@ from salience.v1 import explanation_service_pb2 as pb
 from salience.v1 import map_pb2, method_pb2
 from salience_service.errors import InvalidRequest
 from salience_service.request import (
+    BoxOrder,
     ExplainOrder,
     MapFormat,
     MethodCall,
@@ -17,6 +18,7 @@ from salience_service.request import (
     ScoreKind,
 )
 from salience_service.rpc.numbers import (
+    CURVE_PROTOCOLS,
     ENCODINGS,
     GEOMETRIES,
     GRADIENT_CHOICES,
@@ -57,6 +59,10 @@ def order_of(message: pb.ExplainRequest) -> ExplainOrder:
         format=_format(message.format),
         partial_maps=not message.no_partial_maps,
         gradient_side=_known(message.gradient_side, GRADIENT_CHOICES, "gradient side"),
+        curve_protocol=_known(
+            message.curve_protocol or map_pb2.CURVE_PROTOCOL_RISE, CURVE_PROTOCOLS, "curve protocol"
+        ),
+        box=_box(message.box) if message.HasField("box") else None,
     )
 
 
@@ -111,6 +117,10 @@ def _format(message: map_pb2.MapFormat) -> MapFormat:
         _known(message.scale or map_pb2.MAP_SCALE_UNIT, SCALES, "map scale"),
         alpha,
     )
+
+
+def _box(message: map_pb2.BoxRequest) -> BoxOrder:
+    return BoxOrder(message.threshold if message.HasField("threshold") else None)
 
 
 def _known(number: _Number, table: Mapping[_Number, _Member], what: str) -> _Member:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from salience.v1 import explanation_service_pb2 as pb
 from salience.v1 import image_pb2, map_pb2, method_pb2, target_pb2
 from salience_service import events
+from salience_service.image.placement import Rectangle
 from salience_service.request import BlackFill, BlurFill, ColourFill, Fill, MeanFill, OptionScalar
 from salience_service.rpc.numbers import (
     ENCODING_NUMBERS,
@@ -86,7 +87,7 @@ def _chunks(map_id: int, data: bytes) -> Iterator[pb.ExplainResponse]:
 
 
 def _map_head(event: events.FinishedMap) -> map_pb2.SaliencyMap:
-    encoded, seen = event.encoded, event.encoded.seen
+    encoded = event.encoded
     return map_pb2.SaliencyMap(
         map_id=event.map_id,
         provenance=_provenance(event.provenance),
@@ -103,9 +104,14 @@ def _map_head(event: events.FinishedMap) -> map_pb2.SaliencyMap:
         audit=map_pb2.AUDIT_VERDICT_UNAUDITED,
         total_bytes=len(encoded.data),
         validity=packed_validity(encoded.validity),
-        seen=map_pb2.Rectangle(left=seen.left, top=seen.top, width=seen.width, height=seen.height),
+        seen=_rectangle(encoded.seen),
         iterations=event.iterations,
+        box=None if event.box is None else _rectangle(event.box),
     )
+
+
+def _rectangle(edges: Rectangle) -> map_pb2.Rectangle:
+    return map_pb2.Rectangle(left=edges.left, top=edges.top, width=edges.width, height=edges.height)
 
 
 def _provenance(made: events.Provenance) -> map_pb2.Provenance:
@@ -120,6 +126,7 @@ def _provenance(made: events.Provenance) -> map_pb2.Provenance:
                 batch_size=use.batch_size,
                 map_height=use.map_height,
                 map_width=use.map_width,
+                tap=use.tap,
             )
             for use in made.graphs
         ],

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from salience.v1 import explanation_service_pb2 as pb
 from salience.v1 import map_pb2
 from salience_service import events
-from salience_service.rpc.numbers import SCORE_NUMBERS
+from salience_service.rpc.numbers import PROTOCOL_NUMBERS, SCORE_NUMBERS
 from salience_service.rpc.response_map import fill_message, map_messages, target_message
 
 
@@ -86,6 +86,15 @@ def _scores(event: events.MapScores) -> map_pb2.MapScores:
         fill=fill_message(event.fill),
         clean_probability=event.clean_probability,
         masked_probability=event.masked_probability,
+        curves=[
+            map_pb2.ScoreCurve(
+                kind=SCORE_NUMBERS[curve.kind],
+                shares=curve.shares,
+                probabilities=curve.probabilities,
+            )
+            for curve in event.curves
+        ],
+        curve_protocol=PROTOCOL_NUMBERS[event.curve_protocol] if event.curve_protocol else None,
     )
 
 

@@ -1,6 +1,6 @@
 """AD, AI and AG: what masking the image with its map does to the target's probability."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,8 @@ from salience_service.request import ScoreKind
 from salience_service.target import Target
 
 Logits = NDArray[np.float32]
+MASKED = (ScoreKind.AVERAGE_DROP, ScoreKind.AVERAGE_INCREASE, ScoreKind.AVERAGE_GAIN)
+"""The scores that are taken of the image masked by its map."""
 
 
 @dataclass(frozen=True)
@@ -41,23 +43,26 @@ def refuse_unscorable(kinds: Collection[ScoreKind], output: OutputKind) -> None:
         )
 
 
-def masked_row(outcome: Outcome) -> Rows:
-    """The one row a map is scored by: its mask is n(up(map)), in [0, 1].
+def masked_rows(outcomes: Sequence[Outcome]) -> Rows:
+    """The row of each map by which it is scored: its mask is n(up(map)), in [0, 1].
 
     A signed map is scored by its positive part, the evidence for the target: its zero
     must hide, where min–max would show half of it.
+
+    Args:
+        outcomes: maps of one size.
     """
-    image_map = np.maximum(outcome.map, 0) if outcome.signed else outcome.map
-    return Rows(image_map[None])
+    maps = [np.maximum(each.map, 0) if each.signed else each.map for each in outcomes]
+    return Rows(np.stack(maps))
 
 
 def faithfulness(
     kinds: Collection[ScoreKind], target: Target, clean: Logits, masked: Logits
 ) -> Faithfulness:
-    """The scores asked for.
+    """Those of the scores asked for that are taken of the masked image.
 
     Args:
-        kinds: which scores.
+        kinds: scores of any kind.
         target: the target; scored by its probability p (clean) and o (masked).
         clean: logits [classes] of the image.
         masked: logits [classes] of the masked row.
@@ -80,7 +85,7 @@ def faithfulness(
             float(target.complement(clean)), float(target.complement(masked))
         ),
     }
-    return Faithfulness({kind: every[kind] for kind in kinds}, p, o)
+    return Faithfulness({kind: every[kind] for kind in kinds if kind in every}, p, o)
 
 
 def _drop(p: float, o: float) -> float:

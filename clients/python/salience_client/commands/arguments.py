@@ -1,14 +1,16 @@
 """The words of the command line as values of the library."""
 
 from collections.abc import Iterable, Mapping
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 import typer
 
 from salience_client.fill import Blur, Colour, Fill
 from salience_client.method import Method, OptionScalar
-from salience_client.request import GradientSide, Score
+from salience_client.request import Box, CurveProtocol, GradientSide, Score
 
+ALL = "all"
+"""Stands for every method that the model can answer."""
 FILLS = "mean, black, blur, blur:KERNEL,SIGMA, colour:R,G,B or colour:GREY"
 _T = TypeVar("_T")
 
@@ -27,6 +29,8 @@ def methods_of(names: Iterable[str], options: Iterable[str], taps: Iterable[str]
     methods = listed(names)
     if not methods:
         raise typer.BadParameter("give at least one --method")
+    if ALL in methods:
+        raise typer.BadParameter(f"--method {ALL} stands alone")
     if len(set(methods)) < len(methods):
         # Options and files are named after methods.
         raise typer.BadParameter("a method is given twice; run the command once for each")
@@ -55,16 +59,42 @@ def scalar_of(word: str) -> OptionScalar:
 
 
 def scores_of(words: str) -> list[Score]:
-    """Scores from "ad,ai,ag".
+    """Scores from "ad,ai,ag,insertion,deletion,insertion-deletion".
 
     Raises:
         BadParameter: an unknown one.
     """
-    known: dict[str, Score] = {"ad": "ad", "ai": "ai", "ag": "ag"}
+    known: dict[str, Score] = {word: word for word in get_args(Score)}
     unknown = [word for word in listed([words]) if word not in known]
     if unknown:
         raise typer.BadParameter(f"{unknown[0]!r} is no score; give some of {','.join(known)}")
     return [known[word] for word in listed([words])]
+
+
+def curves_of_word(word: str) -> CurveProtocol:
+    """A curve protocol from rise or polycam.
+
+    Raises:
+        BadParameter: anything else.
+    """
+    known: dict[str, CurveProtocol] = {word: word for word in get_args(CurveProtocol)}
+    if word not in known:
+        raise typer.BadParameter(f"{word!r} is no curve protocol; give one of {', '.join(known)}")
+    return known[word]
+
+
+def box_of_word(word: str) -> Box:
+    """What a box's pixels exceed, from mean or a share from 0 to less than 1.
+
+    Raises:
+        BadParameter: anything else.
+    """
+    share = scalar_of(word)
+    if word == "mean":
+        return "mean"
+    if isinstance(share, float | int) and type(share) is not bool and 0 <= share < 1:
+        return float(share)
+    raise typer.BadParameter(f"{word!r} is no threshold; give mean or 0 to less than 1")
 
 
 def side_of_word(word: str) -> GradientSide:

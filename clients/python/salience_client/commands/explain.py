@@ -1,14 +1,20 @@
 """`salience explain`: one image, one or more methods; a table, JSON, and files."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from salience_client.client import Client
 from salience_client.commands.arguments import (
+    ALL,
     FILLS,
+    box_of_word,
+    curves_of_word,
     fill_of_word,
+    listed,
     methods_of,
     scores_of,
     side_of_word,
@@ -20,13 +26,16 @@ from salience_client.commands.connection import (
     TimeoutOption,
     connect,
 )
-from salience_client.commands.files import write_maps
+from salience_client.commands.files import WrittenMap, write_maps
+from salience_client.commands.montage import write_montage
 from salience_client.commands.progress import shown
 from salience_client.commands.report import json_report, print_table
 from salience_client.explanation import Explanation
 from salience_client.image import Dicom
 from salience_client.request import RequestOptions
 
+_UNCUT = 240
+"""Columns of a table that is not read on a terminal."""
 _DICOM_PREAMBLE, _DICOM_MARK = 128, b"DICM"
 
 
@@ -36,7 +45,11 @@ def explain(
     ],
     model: Annotated[str, typer.Option(metavar="NAME", help="The model.")],
     method: Annotated[
-        list[str], typer.Option(metavar="M[,M…]", help="Methods, such as score-cam. Repeatable.")
+        list[str],
+        typer.Option(
+            metavar="M[,M…]",
+            help=f"Methods, such as score-cam, or {ALL} that the model can answer. Repeatable.",
+        ),
     ],
     option: Annotated[
         list[str] | None,
@@ -57,15 +70,33 @@ def explain(
     scores: Annotated[
         str,
         typer.Option(
-            metavar="ad,ai,ag", help="Faithfulness scores of each map.", show_default="none"
+            metavar="S[,S…]",
+            help="Faithfulness scores of each map: ad, ai, ag, insertion, deletion, "
+            "insertion-deletion.",
+            show_default="none",
         ),
     ] = "",
+    curves: Annotated[
+        str,
+        typer.Option(
+            metavar="PROTOCOL", help="How insertion and deletion are taken: rise, polycam."
+        ),
+    ] = "rise",
+    box: Annotated[
+        str | None,
+        typer.Option(
+            metavar="mean|SHARE",
+            help="Give the box around the largest part of each map above its mean, or above a "
+            "share (such as 0.5) of the way from its least value to its greatest.",
+            show_default="none",
+        ),
+    ] = None,
     fill: Annotated[
         str, typer.Option(metavar="FILL", help=f"What stands behind the masks: {FILLS}.")
     ] = "mean",
     score_fill: Annotated[
         str | None,
-        typer.Option(metavar="FILL", help="The same for the scores.", show_default="--fill"),
+        typer.Option(metavar="FILL", help="The same for ad, ai, ag.", show_default="--fill"),
     ] = None,
     gradient_side: Annotated[
         str,
@@ -83,6 +114,12 @@ def explain(
             "METHOD.png (overlay) here; METHOD.TARGET for several targets.",
         ),
     ] = None,
+    montage: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.png", dir_okay=False, help="Draw all maps in one picture, in rows."
+        ),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     model_version: Annotated[
         str, typer.Option(metavar="VERSION", help="The model's version.", show_default="the newest")
@@ -95,27 +132,61 @@ def explain(
     options: RequestOptions = {
         "model": model,
         "version": model_version,
-        "methods": methods_of(method, option or [], tap or []),
+        "methods": [],
         "targets": target or [],
         "scores": scores_of(scores),
+        "curve_protocol": curves_of_word(curves),
         "fill": fill_of_word(fill),
         "gradient_side": side_of_word(gradient_side),
         "partial_maps": False,
     }
     if score_fill is not None:
         options["score_fill"] = fill_of_word(score_fill)
+    if box is not None:
+        options["box"] = box_of_word(box)
+    names = listed(method)
+    if names != [ALL]:
+        options["methods"] = methods_of(names, option or [], tap or [])
     data = image.read_bytes()
     is_dicom = data[_DICOM_PREAMBLE:].startswith(_DICOM_MARK)
     with connect(address, models, timeout) as client:
+        if names == [ALL]:
+            names = _answerable(client, model, model_version)
+            options["methods"] = methods_of(names, option or [], tap or [])
         stream = client.stream(Dicom(data) if is_dicom else data, **options)
         explanation = Explanation.of(shown(stream, Console(stderr=True)))
-        written = []
-        if out is not None:
-            resize = client.describe(model, explanation.started.version).input.resize
-            written = write_maps(explanation.maps, data, resize, out)
+        written = _written(client, explanation, image, out, montage)
     if json:
         typer.echo(json_report(explanation, image, written))
         return
-    print_table(Console(), explanation, image)
+    terminal = Console()
+    # What is not a terminal cuts no line, and a cut number would be a wrong one.
+    console = terminal if terminal.is_terminal else Console(width=_UNCUT)
+    print_table(console, explanation, image)
+    for place in _told(written, out, montage):
+        typer.echo(place)
+
+
+def _answerable(client: Client, model: str, version: str) -> list[str]:
+    """Every method that the model can answer, in the order of the server."""
+    return [method.name for method in client.describe(model, version).methods if method.available]
+
+
+def _written(
+    client: Client, explanation: Explanation, image: Path, out: Path | None, montage: Path | None
+) -> list[WrittenMap]:
+    """Writes what was asked for; tells the files of each map."""
+    if out is None and montage is None:
+        return []
+    started = explanation.started
+    resize = client.describe(started.model, started.version).input.resize
+    if montage is not None:
+        write_montage(explanation, image, resize, montage)
+    return [] if out is None else write_maps(explanation.maps, image, resize, out)
+
+
+def _told(written: Sequence[WrittenMap], out: Path | None, montage: Path | None) -> Iterator[str]:
     if out is not None:
-        typer.echo(f"{2 * len(written)} files in {out}")
+        yield f"{2 * len(written)} files in {out}"
+    if montage is not None:
+        yield f"a montage in {montage}"

@@ -67,14 +67,21 @@ def _write(map_: SaliencyMap, image: ImageSource, resize: str, stem: Path) -> Wr
     """Not `with_suffix`: names of methods and targets may hold dots."""
     written = WrittenMap(Path(f"{stem}.npy"), Path(f"{stem}.png"))
     np.save(written.array, map_.array, allow_pickle=False)
-    picture = require("PIL.Image", "cli", "writing a PNG").fromarray(_drawn(map_, image, resize))
-    picture.save(written.picture)
+    write_png(drawn(map_, image, resize), written.picture)
     return written
 
 
-def _drawn(map_: SaliencyMap, image: ImageSource, resize: str) -> NDArray[np.uint8]:
+def write_png(pixels: NDArray[np.uint8], file: Path) -> None:
+    """Writes RGB, uint8 [h, w, 3]."""
+    require("PIL.Image", "cli", "writing a PNG").fromarray(pixels).save(file, "PNG")
+
+
+def drawn(
+    map_: SaliencyMap, image: ImageSource, resize: str, alpha: float = 0.5
+) -> NDArray[np.uint8]:
+    """A map in input geometry in colour over its image, as the model's resize rule cuts that."""
     if resize != "pad":
-        return overlay(image, map_)
+        return overlay(image, map_, alpha)
     framed = letterboxed(image, map_.width, map_.height)
     whole = Rectangle(0, 0, map_.width, map_.height)
-    return overlay(framed, replace(map_, seen=whole))
+    return overlay(framed, replace(map_, seen=whole), alpha)

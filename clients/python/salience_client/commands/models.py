@@ -81,6 +81,8 @@ def _print_method(console: Console, method: MethodDescription) -> None:
     console.print(f"[bold]{escape(method.name)}[/]  {escape(method.summary)}", highlight=False)
     if not method.available:
         console.print(f"  [yellow]not here:[/] {escape(method.unavailable_reason)}")
+    if method.fails_sanity_checks:
+        console.print("  [yellow]caution:[/] its maps hardly change with the network's weights")
     if method.default_taps:
         console.print(f"  taps: {escape(', '.join(method.default_taps))}", highlight=False)
     options = _table("  Option", "Default", "Allowed", "")

@@ -13,7 +13,17 @@ from rich.table import Table
 
 from salience_client.commands.files import WrittenMap
 from salience_client.explanation import Explanation
-from salience_client.saliency_map import SaliencyMap
+from salience_client.saliency_map import SaliencyMap, Scores
+
+_COLUMNS = {
+    "ad": ("AD %", 1),
+    "ai": ("AI %", 1),
+    "ag": ("AG %", 1),
+    "insertion": ("Ins", 3),
+    "deletion": ("Del", 3),
+    "insertion-deletion": ("Ins−Del", 3),
+}
+"""Heads and decimals of the scores' columns."""
 
 
 def json_report(explanation: Explanation, image: Path, written: Sequence[WrittenMap]) -> str:
@@ -55,18 +65,18 @@ def print_table(console: Console, explanation: Explanation, image: Path) -> None
 
 
 def _table(maps: Sequence[SaliencyMap]) -> Table:
-    scored = [word for word in ("ad", "ai", "ag") if any(_score(m, word) for m in maps)]
+    scored = [word for word in _COLUMNS if any(_score(m, word) for m in maps)]
+    boxed = ["Box"] if any(map_.box for map_ in maps) else []
     table = Table("Method", "Target", box=None, pad_edge=False, header_style="bold")
-    for word in scored:
-        table.add_column(f"{word.upper()} %", justify="right")
-    table.add_column("Rows", justify="right")
-    table.add_column("Seconds", justify="right")
+    for column in [*(_COLUMNS[word][0] for word in scored), *boxed, "Rows", "Seconds"]:
+        table.add_column(column, justify="right", no_wrap=True)
     table.add_column("Notes")
     for map_ in maps:
         table.add_row(
             escape(map_.method),
             escape(map_.target.name),
             *(_score(map_, word) for word in scored),
+            *(_box(map_) for _ in boxed),
             "" if map_.rows is None else f"{map_.rows:,}",
             "" if map_.seconds is None else f"{map_.seconds:.2f}",
             escape(", ".join(_notes(map_))),
@@ -77,7 +87,13 @@ def _table(maps: Sequence[SaliencyMap]) -> Table:
 def _score(map_: SaliencyMap, word: str) -> str:
     if map_.scores is None or word not in map_.scores.values:
         return ""
-    return f"{map_.scores[word]:.1f}"
+    return f"{map_.scores[word]:.{_COLUMNS[word][1]}f}"
+
+
+def _box(map_: SaliencyMap) -> str:
+    """Size and offset in pixels, as X11 writes them."""
+    box = map_.box
+    return "" if box is None else f"{box.width:g}×{box.height:g}+{box.left:g}+{box.top:g}"
 
 
 def _notes(map_: SaliencyMap) -> list[str]:
@@ -98,6 +114,9 @@ def _map_entry(map_: SaliencyMap, written: WrittenMap | None) -> dict[str, Any]:
         "map": str(written.array) if written else None,
         "overlay": str(written.picture) if written else None,
         "scores": dict(map_.scores.values) if map_.scores else {},
+        "curve_protocol": map_.scores.curve_protocol if map_.scores else None,
+        "curves": _curves(map_.scores) if map_.scores else {},
+        "box": asdict(map_.box) if map_.box else None,
         "rows": map_.rows,
         "seconds": map_.seconds,
         "gradient_side": map_.provenance.gradient_side,
@@ -109,6 +128,13 @@ def _map_entry(map_: SaliencyMap, written: WrittenMap | None) -> dict[str, Any]:
         "iterations": map_.iterations,
         "raw_minimum": map_.raw_minimum,
         "raw_maximum": map_.raw_maximum,
+    }
+
+
+def _curves(scores: Scores) -> dict[str, dict[str, list[float]]]:
+    return {
+        kind: {"shares": curve.shares.tolist(), "probabilities": curve.probabilities.tolist()}
+        for kind, curve in scores.curves.items()
     }
 
 

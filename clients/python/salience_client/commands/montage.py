@@ -1,0 +1,40 @@
+"""What `salience explain --montage` draws: one photograph under every map of an explanation."""
+
+from pathlib import Path
+
+from salience_client.commands.files import drawn, write_png
+from salience_client.explanation import Explanation
+from salience_client.saliency_map import SaliencyMap
+from salience_client.tiles import Tile, montage
+
+
+def write_montage(explanation: Explanation, image: Path, resize: str, file: Path) -> None:
+    """Writes the image as the model saw it, then each map over it, in rows, as a PNG.
+
+    Args:
+        explanation: one or more maps in input geometry.
+        image: the image as it was sent.
+        resize: the model's resize rule.
+        file: in a directory that is made if it is not there.
+    """
+    maps = explanation.maps
+    targets = {map_.target.name for map_ in maps}
+    started = explanation.started
+    title = [
+        image.name,
+        f"{started.model} {started.version}",
+        *(targets if len(targets) == 1 else ()),
+    ]
+    plain = Tile(drawn(maps[0], image, resize, alpha=0), "the photograph")
+    tiles = [
+        Tile(drawn(map_, image, resize), map_.method, _note(map_, len(targets) > 1))
+        for map_ in maps
+    ]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_png(montage(" · ".join(title), [plain, *tiles]), file)
+
+
+def _note(map_: SaliencyMap, with_target: bool) -> str:
+    target = [map_.target.name] if with_target else []
+    signed = ["signed"] if map_.is_signed else []
+    return ", ".join([*target, *signed, *sorted(map_.flags)])

@@ -1,0 +1,132 @@
+"""Poly-CAM: a coarse map, sharpened layer by layer with the maps of finer layers."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from salience_service.interpolation import FLAT, interpolation_matrix
+from salience_service.methods.channels import Weights, positive_sum
+from salience_service.methods.method import Extent
+from salience_service.methods.options import Options
+from salience_service.methods.probe import Base, FloatMap, MethodRun, Outcome, Partial
+from salience_service.methods.rows.confidence import Confidence
+from salience_service.methods.rows.local_norm import (
+    Map64,
+    Matrix,
+    local_norm,
+    pooling_matrix,
+    resampled,
+)
+
+
+class PolyCamOptions(Options):
+    """How channels are weighed, whose normalisation is used, and whether LNorm is."""
+
+    weights: Literal["plus", "minus", "plus-minus"] = Field(
+        "plus-minus",
+        description="A channel weighs what showing it gains (plus, PCAM+), "
+        "what hiding it loses (minus, PCAM-), or both (plus-minus, PCAM±).",
+    )
+    variant: Literal["paper", "code"] = Field(
+        "paper", description="The paper's equations, or the choices of the authors' published code."
+    )
+    local_norm: bool = Field(
+        True, description="Divide finer layers by their local mean; off is the paper's ablation."
+    )
+
+
+def poly_cam(base: Base, options: PolyCamOptions) -> MethodRun:
+    """P_1 of equation 3, float32 [h, w] of the finest tap; every P_l is shown, coarse to fine.
+
+    Englebert et al. 2022, "Poly-CAM", equations 1 and 3 to 6. Only the coarsest layer
+    is also drawn while it grows: behind it a half-weighed layer would be a step back.
+    What `variant=code` changes is said at `CODE`.
+    """
+    variant = PAPER if options.variant == "paper" else CODE
+    channels = [len(features) for features in base.features.values()]
+    rows = _rows(channels, options)
+    saliency: Map64 | None = None
+    for place, (tap, features) in enumerate(base.features.items()):
+        draw = _drawing(base, variant, rows) if place == 0 else None
+        weighing = Confidence(
+            base, variant.masks(features), variant.normalise, options.weights, draw
+        )
+        layer = positive_sum((yield from weighing.weights()), features)
+        saliency = layer if saliency is None else _refined(layer, saliency, options, variant)
+        finished = variant.finished(saliency)
+        yield Partial(finished, tap, sum(channels[: place + 1]) / sum(channels))
+    return Outcome(finished)
+
+
+def poly_cam_rows(extent: Extent, options: PolyCamOptions) -> int:
+    """One row a channel, shown or hidden; two for plus-minus."""
+    return _rows(extent.channels, options)
+
+
+def _rows(channels: Sequence[int], options: PolyCamOptions) -> int:
+    return sum(channels) * (2 if options.weights == "plus-minus" else 1)
+
+
+def clipped(maps: NDArray[np.floating]) -> FloatMap:
+    """u(·) of the authors' code: (x − P0.1) / P99.9, held in [0, 1]; float32 [..., h, w].
+
+    The divisor is the upper percentile itself, not the range, and at least 1e-12: a
+    map with negative values saturates (half of one symmetric about zero does). A map
+    that is flat but for rounding becomes zeros: left in, its rounding would be min–maxed
+    into a picture.
+    """
+    low, high = np.percentile(maps, (0.1, 99.9), axis=(-2, -1), keepdims=True)
+    flat = high - low <= FLAT * np.maximum(np.abs(low), np.abs(high))
+    share = np.where(flat, 0, np.clip((maps - low) / np.maximum(high, 1e-12), 0, 1))
+    return np.asarray(share, np.float32)
+
+
+@dataclass(frozen=True)
+class _Variant:
+    """What paper and code do differently.
+
+    Attributes:
+        masks: features [K, h, w] to the maps that are sent as masks.
+        normalise: whether masks are min–maxed after upsampling.
+        coarsen: how LNorm comes down to the coarser size, as `local_norm` takes it.
+        finished: P_l, float64, to the map that is handed out, float32.
+    """
+
+    masks: Callable[[FloatMap], FloatMap]
+    normalise: bool
+    coarsen: Callable[[int, int], Matrix]
+    finished: Callable[[Map64], FloatMap]
+
+
+PAPER = _Variant(
+    masks=lambda features: features,
+    normalise=True,
+    coarsen=pooling_matrix,
+    finished=lambda saliency: saliency.astype(np.float32),
+)
+"""u(up(A)) with u = min–max; LNorm by average pooling; P_l as it is."""
+
+CODE = _Variant(masks=clipped, normalise=False, coarsen=interpolation_matrix, finished=clipped)
+"""up(u(A)) with u = `clipped`; LNorm by bilinear reduction; u(P_l). Their nansum is a sum
+here: nothing in it can be NaN."""
+
+
+def _drawing(base: Base, variant: _Variant, rows: int) -> Callable[[Weights, int], Partial]:
+    """Draws P_L from weights and the rows behind them, of all `rows`."""
+    tap, features = next(iter(base.features.items()))
+
+    def drawn(weights: Weights, done: int) -> Partial:
+        return Partial(variant.finished(positive_sum(weights, features)), tap, done / rows)
+
+    return drawn
+
+
+def _refined(layer: Map64, coarser: Map64, options: PolyCamOptions, variant: _Variant) -> Map64:
+    """P_l = LNorm(layer) ⊙ up(P_{l+1}) (equation 3; equation 7 without LNorm)."""
+    if options.local_norm:
+        layer = local_norm(layer, (coarser.shape[0], coarser.shape[1]), variant.coarsen)
+    return layer * resampled(coarser, (layer.shape[0], layer.shape[1]))

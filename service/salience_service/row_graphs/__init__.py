@@ -1,0 +1,1 @@
+"""The graphs that score rows, each at its one batch shape; the device thread alone uses them."""

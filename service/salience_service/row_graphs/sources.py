@@ -1,0 +1,43 @@
+"""What rows are made from: an image over its fill, or a tap of its clean run."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class MaskedImage:
+    """An image ready to be masked: `difference` = image − fill, and `fill`; float32 [C, H, W]."""
+
+    difference: FloatArray
+    fill: FloatArray
+
+    @classmethod
+    def over(cls, image: FloatArray, fill: FloatArray) -> "MaskedImage":
+        """An image over a fill, both float32 [C, H, W]."""
+        return cls(image - fill, fill)
+
+    def arrays(self) -> Mapping[str, FloatArray]:
+        """`differences` and `fills`."""
+        return {"differences": self.difference, "fills": self.fill}
+
+
+@dataclass(frozen=True, eq=False)
+class TappedImage:
+    """An image as the network has it at a tap.
+
+    Attributes:
+        tap: float32, as the forward graph puts it out: [K, h, w], or tokens.
+        live: what else the network after it reads, by the names of the forward graph.
+    """
+
+    tap: FloatArray
+    live: Mapping[str, FloatArray]
+
+    def arrays(self) -> Mapping[str, FloatArray]:
+        """`tap`, and the live tensors."""
+        return {"tap": self.tap, **self.live}

@@ -1,0 +1,77 @@
+"""The tails of a model: a graph from each tap to the logits, opened when it is first needed."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
+
+from salience_service.bundle.manifest import GraphRole, Tap
+from salience_service.bundle.reader import Bundle, read_golden
+from salience_service.drift import relative_difference
+from salience_service.errors import BundleRefused
+from salience_service.row_graphs.sources import TappedImage
+from salience_service.row_graphs.tail import TailGraph
+from salience_service.session import Device, Session, Stop
+from salience_service.ticket import RowGraph, RowSpan
+
+TapRun = Callable[[NDArray[np.float32], Tap], TappedImage]
+"""Runs an image [C, H, W] up to a tap."""
+
+_OPENER = ThreadPoolExecutor(1, thread_name_prefix="salience-tails")
+"""Opens tails one by one, while those who wait can still be told and cancelled."""
+
+
+class Tails:
+    """Owns the tails that are open. Safe from any thread.
+
+    A tail is small work but holds weights of its own: few of a model's are ever asked for.
+
+    Args:
+        bundle: opened and verified.
+        device: where they run.
+        batch_size: rows per call.
+        run: the forward graph, up to a tap.
+    """
+
+    def __init__(self, bundle: Bundle, device: Device, batch_size: int, run: TapRun) -> None:
+        self.batch_size = batch_size
+        self._run = run
+        self._bundle = bundle
+        self._device = device
+        self._open: dict[str, Future[RowGraph]] = {}
+        self._lock = threading.Lock()
+
+    def live(self, tap: Tap) -> tuple[str, ...]:
+        """Outputs of the forward graph that the tap's tail takes besides the tap."""
+        graph = self._bundle.manifest.graph(GraphRole.TAIL, tap.name)
+        return () if graph is None else graph.live
+
+    def open(self, tap: Tap) -> Future[RowGraph]:
+        """The tail of a tap; one that failed to open is tried anew by the next who asks."""
+        with self._lock:
+            opened = self._open.get(tap.name)
+            if opened is None or (opened.done() and opened.exception()):
+                opened = self._open[tap.name] = _OPENER.submit(self._opened, tap)
+            return opened
+
+    def _opened(self, tap: Tap) -> TailGraph:
+        graph = self._bundle.manifest.graph(GraphRole.TAIL, tap.name)
+        assert graph is not None  # The plan refuses what the bundle lacks.
+        self._bundle.check(graph.path)
+        session = Session(self._bundle.path(graph.path), self._device, self._bundle.weights())
+        tail = TailGraph(session, self.batch_size)
+        self._check(tail, tap)
+        return tail
+
+    def _check(self, tail: TailGraph, tap: Tap) -> None:
+        """The tap of the golden image, whole, must come to its golden logits."""
+        golden = read_golden(self._bundle)
+        row = RowSpan(self._run(golden.image[0], tap), np.ones((1, tap.channels), np.float32))
+        drift = relative_difference(tail.score([row], Stop())[0], golden.logits[0])
+        if not drift <= self._bundle.manifest.golden.tolerance:
+            raise BundleRefused(
+                f"the tail of tap {tap.name} drifts from the golden example: {drift:.2e} relative, "
+                f"allowed {self._bundle.manifest.golden.tolerance:.2e}"
+            )

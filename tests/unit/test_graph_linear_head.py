@@ -1,0 +1,115 @@
+"""Where CAM is defined: global average pooling and one linear layer, nothing else."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from salience_export.graphs.flow import Flow
+from salience_export.graphs.linear_head import has_linear_head
+from salience_export.graphs.taps import tap_of
+from tests.support.onnx_networks import Drawing
+
+Ending = Callable[[Drawing, str], object]
+MAPS, CLASSES = 4, 3
+
+
+def is_linear(ending: Ending) -> bool:
+    drawing = Drawing()
+    drawing.op("Relu", drawing.conv("images", (3, MAPS), stride=2), to="maps")
+    ending(drawing, "maps")
+    model = drawing.model("logits")
+    return has_linear_head(Flow(model), tap_of(model, "maps"))
+
+
+def pooled_then_dense(d: Drawing, x: str) -> None:
+    d.dense(d.op("Flatten", d.op("GlobalAveragePool", x)), (MAPS, CLASSES), to="logits")
+
+
+def averaged_over_its_whole_size(d: Drawing, x: str) -> None:
+    d.dense(
+        d.op("Flatten", d.op("AveragePool", x, kernel_shape=[16, 16])), (MAPS, CLASSES), to="logits"
+    )
+
+
+def convolved_then_pooled(d: Drawing, x: str) -> None:
+    scores = d.conv(x, (MAPS, CLASSES), kernel=1)
+    d.op("Flatten", d.op("GlobalAveragePool", scores), to="logits")
+
+
+def with_a_bias_added(d: Drawing, x: str) -> None:
+    pooled = d.op("Flatten", d.op("GlobalAveragePool", x))
+    bias = d.weight("own_bias", np.ones(CLASSES, np.float32))
+    d.op("Add", d.dense(pooled, (MAPS, CLASSES)), bias, to="logits")
+
+
+def through_dropout(d: Drawing, x: str) -> None:
+    d.dense(
+        d.op("Dropout", d.op("Flatten", d.op("GlobalAveragePool", x))), (MAPS, CLASSES), to="logits"
+    )
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        pooled_then_dense,
+        averaged_over_its_whole_size,
+        convolved_then_pooled,
+        with_a_bias_added,
+        through_dropout,
+    ],
+    ids=lambda ending: ending.__name__,
+)
+def test_pooling_and_one_layer_in_either_order_are_a_linear_head(ending: Ending) -> None:
+    assert is_linear(ending)
+
+
+def two_layers(d: Drawing, x: str) -> None:
+    pooled = d.op("Flatten", d.op("GlobalAveragePool", x))
+    d.dense(d.dense(pooled, (MAPS, 5)), (5, CLASSES), to="logits")
+
+
+def an_activation_between(d: Drawing, x: str) -> None:
+    pooled = d.op("Relu", d.op("Flatten", d.op("GlobalAveragePool", x)))
+    d.dense(pooled, (MAPS, CLASSES), to="logits")
+
+
+def all_pixels_weighed(d: Drawing, x: str) -> None:
+    d.dense(d.op("Flatten", x), (MAPS * 256, CLASSES), to="logits")
+
+
+def the_greatest_taken(d: Drawing, x: str) -> None:
+    d.dense(d.op("Flatten", d.op("GlobalMaxPool", x)), (MAPS, CLASSES), to="logits")
+
+
+def pooled_in_part(d: Drawing, x: str) -> None:
+    pooled = d.op("AveragePool", x, kernel_shape=[8, 8], strides=[8, 8])
+    d.dense(d.op("Flatten", pooled), (MAPS * 4, CLASSES), to="logits")
+
+
+def convolved_over_neighbours(d: Drawing, x: str) -> None:
+    scores = d.conv(x, (MAPS, CLASSES), kernel=3)
+    d.op("Flatten", d.op("GlobalAveragePool", scores), to="logits")
+
+
+def used_twice(d: Drawing, x: str) -> None:
+    pooled = d.op("Flatten", d.op("GlobalAveragePool", x))
+    gate = d.op("Sigmoid", d.op("Flatten", d.op("GlobalMaxPool", x)))
+    d.dense(d.op("Mul", pooled, gate), (MAPS, CLASSES), to="logits")
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        two_layers,
+        an_activation_between,
+        all_pixels_weighed,
+        the_greatest_taken,
+        pooled_in_part,
+        convolved_over_neighbours,
+        used_twice,
+    ],
+    ids=lambda ending: ending.__name__,
+)
+def test_anything_else_is_not(ending: Ending) -> None:
+    assert not is_linear(ending)
