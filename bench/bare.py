@@ -1,12 +1,20 @@
 """The bare forward: ONNX Runtime alone on the network's own graph, with no explainer around it."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime as ort
 
+from bench.workplace import LINEAR_TAP, MODEL
+from salience_service.bundle.reader import open_bundle
+from salience_service.image.pixels import ImageLimits
+from salience_service.image.prepare import prepare
 from salience_service.interpolation import unit_range, upsample
+from salience_service.model import ServedModel
+from salience_service.request import EncodedImage
+from salience_service.session import Device, Stop
 
 BATCH = 8
 """The service's batch size on CPU."""
@@ -44,3 +52,14 @@ class BareForward:
         """Runs that many rows, a multiple of the batch."""
         for number in range(rows // BATCH):
             self._session.run(["logits"], {"images": self._batches[number % _RING]})
+
+
+def bare_forward(models: Path, picture: bytes, rows: int) -> Callable[[], object]:
+    """Runs that many rows at each call: a photograph masked with its own maps of `LINEAR_TAP`."""
+    model = ServedModel(open_bundle(models / MODEL / "1"), Device(), BATCH)
+    image = prepare(EncodedImage(picture), model.manifest.input, ImageLimits()).tensor
+    tap = model.manifest.tap(LINEAR_TAP)
+    assert tap is not None
+    maps = model.forward(image, [tap], Stop()).features[LINEAR_TAP]
+    forward = BareForward(models / MODEL / "1" / "forward.onnx", image, maps)
+    return lambda: forward.run(rows)

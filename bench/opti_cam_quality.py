@@ -39,7 +39,6 @@ from salience_service.events import FinishedMap, MapScores
 from salience_service.image.fill import fill_tensor
 from salience_service.image.pixels import ImageLimits
 from salience_service.image.prepare import prepare
-from salience_service.masked_graph import MaskedImage
 from salience_service.request import (
     BlackFill,
     ClassRef,
@@ -56,14 +55,15 @@ from salience_service.request import (
     Scale,
     ScoreKind,
 )
-from salience_service.scores.faithfulness import faithfulness
+from salience_service.row_graphs.sources import MaskedImage
+from salience_service.scores.faithfulness import MASKED, faithfulness
 from salience_service.session import Stop
 from salience_service.target import Target, TargetKind
 from salience_service.ticket import RowSpan
 
 Triple = tuple[float, float, float]
 """AD, AI, AG of one map."""
-KINDS = tuple(ScoreKind)
+KINDS = MASKED
 FILLS: Mapping[str, Fill] = {"mean": MeanFill(), "black": BlackFill()}
 TAPS = {LINEAR_TAP: "320×7×7", LAST_TAP: "1280×7×7"}
 METHODS = (

@@ -32,8 +32,8 @@ from salience_service.request import (
     MethodCall,
     PreparedImage,
     PresentTarget,
-    ScoreKind,
 )
+from salience_service.scores.faithfulness import MASKED
 
 MOST_OF_PLAIN, LEAST_OF_TORCH, MOST_OF_EIGHT = 1.1, 1.7, 1.02
 TIGER_CAT = 282
@@ -138,7 +138,7 @@ def _order(engine: Engine, side: GradientChoice, steps: int) -> ExplainOrder:
         PreparedImage(prepare(EncodedImage(cat()), contract, ImageLimits()).tensor),
         (MethodCall("opti-cam", {"iterations": steps, "stop": "none"}, (LINEAR_TAP,)),),
         targets=(PresentTarget(ClassRef(TIGER_CAT)),),
-        scores=tuple(ScoreKind),
+        scores=MASKED,
         gradient_side=side,
     )
 

@@ -13,7 +13,10 @@ from bench.workplace import Workplace
 
 PARTS = (
     "score_cam_rate",
+    "rise_rate",
+    "many_targets",
     "peers",
+    "ablation_rate",
     "gradient_rate",
     "opti_cam_rate",
     "opti_cam_quality",

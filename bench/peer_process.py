@@ -1,4 +1,4 @@
-"""One Score-CAM library in a process of its own, which runs a Score-CAM for each line it reads.
+"""One library in a process of its own, which makes a map for each line it reads.
 
 python -m bench.peer_process LIBRARY MODELS
 
@@ -18,14 +18,24 @@ from typing import Any
 
 import numpy as np
 
-from bench.workplace import LINEAR_TAP, MODEL
+from bench.workplace import LAST_TAP, LINEAR_TAP, MODEL
 
-ScoreCam = Callable[[np.ndarray, int, int | None], np.ndarray]
+Cam = Callable[[np.ndarray, int, int | None], np.ndarray]
 """Image, target and batch size to the map, float32 [h, w]."""
 
 
-def salience(models: Path) -> ScoreCam:
-    """Ours: the engine in process; its batch size is the server's own."""
+def salience(models: Path) -> Cam:
+    """Our Score-CAM."""
+    return _salience(models, "score-cam", {"score": "logit", "weights": "softmax"}, LINEAR_TAP)
+
+
+def salience_ablation(models: Path) -> Cam:
+    """Our Ablation-CAM."""
+    return _salience(models, "ablation-cam", {}, LAST_TAP)
+
+
+def _salience(models: Path, name: str, options: dict[str, Any], tap: str) -> Cam:
+    """The engine in process; its batch size is the server's own."""
     from salience_service.config import ServeConfig
     from salience_service.control import Control
     from salience_service.engine import Engine
@@ -42,7 +52,7 @@ def salience(models: Path) -> ScoreCam:
     )
 
     engine = Engine.open(models, ServeConfig())
-    method = MethodCall("score-cam", {"score": "logit", "weights": "softmax"}, (LINEAR_TAP,))
+    method = MethodCall(name, options, (tap,))
     raw = MapFormat(geometry=Geometry.FEATURE, scale=Scale.RAW)
 
     def run(image: np.ndarray, target: int, _batch_size: int | None) -> np.ndarray:
@@ -61,7 +71,7 @@ def salience(models: Path) -> ScoreCam:
     return run
 
 
-def grad_cam(_models: Path) -> ScoreCam:
+def grad_cam(_models: Path) -> Cam:
     """pytorch-grad-cam's ScoreCAM as it comes; its map has the image's size."""
     import torch
 
@@ -83,7 +93,7 @@ def grad_cam(_models: Path) -> ScoreCam:
     return run
 
 
-def grad_cam_matched(models: Path) -> ScoreCam:
+def grad_cam_matched(models: Path) -> Cam:
     """pytorch-grad-cam's ScoreCAM with align_corners off, as ours; everything else as it comes."""
     import torch
 
@@ -94,14 +104,38 @@ def grad_cam_matched(models: Path) -> ScoreCam:
     return grad_cam(models)
 
 
-def torch_cam(_models: Path) -> ScoreCam:
+def grad_cam_ablation(_models: Path) -> Cam:
+    """pytorch-grad-cam's AblationCAM, behind the head's ReLU6."""
+    import torch
+
+    from bench import torchvision_shim
+
+    torchvision_shim.install()
+    from pytorch_grad_cam import AblationCAM
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+    network, _ = _network()
+    # One module makes both ReLU6s; one of its own, after which the other changes nothing.
+    network._bn1 = torch.nn.Sequential(network._bn1, torch.nn.ReLU6()).eval()
+
+    def run(image: np.ndarray, target: int, batch_size: int | None) -> np.ndarray:
+        method = AblationCAM(network, [network._bn1], batch_size=batch_size or 32)
+        with method, torch.no_grad():
+            return np.asarray(
+                method(torch.from_numpy(image)[None], [ClassifierOutputTarget(target)])[0]
+            )
+
+    return run
+
+
+def torch_cam(_models: Path) -> Cam:
     """torch-cam's ScoreCAM as it comes; its map has the layer's size."""
     from torchcam.methods import ScoreCAM
 
     return _torch_cam(ScoreCAM)
 
 
-def torch_cam_matched(_models: Path) -> ScoreCam:
+def torch_cam_matched(_models: Path) -> Cam:
     """torch-cam's ScoreCAM with masks scaled to [0, 1] after they are upsampled, as ours."""
     from torchcam.methods import ScoreCAM
 
@@ -114,7 +148,7 @@ def torch_cam_matched(_models: Path) -> ScoreCam:
     return _torch_cam(Matched)
 
 
-def _torch_cam(method: Any) -> ScoreCam:
+def _torch_cam(method: Any) -> Cam:
     import torch
 
     network, layer = _network()
@@ -136,12 +170,14 @@ def _network() -> tuple[Any, Any]:
     return network, network.get_submodule(LINEAR_TAP)
 
 
-LIBRARIES: dict[str, Callable[[Path], ScoreCam]] = {
+LIBRARIES: dict[str, Callable[[Path], Cam]] = {
     "salience": salience,
     "pytorch-grad-cam": grad_cam,
     "pytorch-grad-cam, matched": grad_cam_matched,
     "torch-cam": torch_cam,
     "torch-cam, matched": torch_cam_matched,
+    "salience, ablation": salience_ablation,
+    "pytorch-grad-cam, ablation": grad_cam_ablation,
 }
 
 

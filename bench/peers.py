@@ -80,10 +80,10 @@ def measure(place: Workplace) -> Part:
     """Speed-up, sweep, times as they come, and agreement."""
     missing = [name for name, module in PEERS.items() if not importlib.util.find_spec(module)]
     if missing:
-        raise Skipped(f"not installed: {', '.join(missing)}; see bench/requirements*.txt")
+        raise Skipped(f"not installed: {', '.join(missing)}; the extra `peers` has them")
     with TemporaryDirectory() as scratch:
         image = Path(scratch) / "image.npy"
-        np.save(image, _prepared(place, cat()))
+        np.save(image, prepared(place, cat()))
         sweep = {name: _sweep(place, name, image) for name in PEERS}
         best = {name: min(times, key=lambda size: times[size]) for name, times in sweep.items()}
         plain = {name: _as_it_comes(place, name, image) for name in PEERS}
@@ -116,7 +116,8 @@ def running(
         process.wait()
 
 
-def _prepared(place: Workplace, picture: bytes) -> np.ndarray:
+def prepared(place: Workplace, picture: bytes) -> np.ndarray:
+    """The picture as the model takes it, float32 [C, H, W]."""
     return prepare(EncodedImage(picture), place.manifest.input, ImageLimits(2**22, 10**7)).tensor
 
 
@@ -176,7 +177,7 @@ def _agreement(place: Workplace, scratch: Path) -> Part:
     images = []
     for number, photograph in enumerate(photographs):
         images.append(scratch / f"image-{number}.npy")
-        np.save(images[-1], _prepared(place, photograph.data))
+        np.save(images[-1], prepared(place, photograph.data))
     targets = [photograph.true_class for photograph in photographs]
     names = [name for peer in PEERS for name in (peer, f"{peer}, matched")]
     ours = _maps("salience", place, images, targets)

@@ -17,20 +17,14 @@ from pathlib import Path
 import numpy as np
 
 from bench.apart import apart
-from bench.bare import BareForward
+from bench.bare import bare_forward
+from bench.explaining import explaining
 from bench.pairs import COLUMNS, CONTROL, in_pairs, judged
 from bench.report import Figure, Part, Table
 from bench.serving import serving
 from bench.workplace import LINEAR_TAP, MODEL, Workplace, cat
 from salience_client import Client, Finished, Method
-from salience_service import events
-from salience_service.config import ServeConfig
-from salience_service.control import Control
-from salience_service.engine import Engine
-from salience_service.image.pixels import ImageLimits
-from salience_service.image.prepare import prepare
 from salience_service.request import EncodedImage, ExplainOrder, MethodCall
-from salience_service.session import Stop
 
 ROWS = 320
 EXTRA_ROWS = 1
@@ -43,7 +37,7 @@ def measure(place: Workplace) -> Part:
     picture = cat()
     with (
         apart(_engine, place.models, picture) as engine,
-        apart(_bare, place.models, picture) as bare,
+        apart(bare_forward, place.models, picture, ROWS) as bare,
         serving(place.models) as served,
         Client(served.address) as client,
     ):
@@ -78,30 +72,13 @@ def measure(place: Workplace) -> Part:
     return Part("score_cam_rate", __doc__ or "", tuple(figures), (table,))
 
 
-def _bare(models: Path, picture: bytes) -> Callable[[], object]:
-    """The bare forward, with masked images of the same photograph and tap."""
-    engine = Engine.open(models, ServeConfig())
-    try:
-        model = engine.model(MODEL)
-        image = prepare(EncodedImage(picture), model.manifest.input, ImageLimits()).tensor
-        tap = model.manifest.tap(LINEAR_TAP)
-        assert tap is not None
-        maps = model.forward(image, [tap], Stop()).features[LINEAR_TAP]
-    finally:
-        engine.close()
-    forward = BareForward(models / MODEL / "1" / "forward.onnx", image, maps)
-    return lambda: forward.run(ROWS)
-
-
 def _engine(models: Path, picture: bytes) -> Callable[[], object]:
     """Whole explanations in process."""
-    engine = Engine.open(models, ServeConfig())
     method = MethodCall("score-cam", taps=(LINEAR_TAP,))
-    order = ExplainOrder(MODEL, EncodedImage(picture), (method,))
+    explained = explaining(models, ExplainOrder(MODEL, EncodedImage(picture), (method,)))
 
     def run() -> None:
-        *_, finished = engine.explain(order, Control())
-        assert isinstance(finished, events.Finished)
+        finished = explained()
         assert finished.rows == ROWS + EXTRA_ROWS, finished
 
     return run

@@ -1,0 +1,22 @@
+"""Whole explanations in process, as runs to be timed: the engine in its own configuration."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from salience_service.config import ServeConfig
+from salience_service.control import Control
+from salience_service.engine import Engine
+from salience_service.events import Finished
+from salience_service.request import ExplainOrder
+
+
+def explaining(models: Path, order: ExplainOrder) -> Callable[[], Finished]:
+    """Opens the engine; what it returns answers the order anew at each call."""
+    engine = Engine.open(models, ServeConfig())
+
+    def run() -> Finished:
+        *_, finished = engine.explain(order, Control())
+        assert isinstance(finished, Finished)
+        return finished
+
+    return run
