@@ -15,6 +15,7 @@ from salience_service.driver import Pace
 from salience_service.errors import BundleRefused, NotFound, Overloaded
 from salience_service.events import Event, GradientSide
 from salience_service.explain import Explanation
+from salience_service.host_threads import keep_numpy_to_one_thread
 from salience_service.image.pixels import ImageLimits
 from salience_service.model import ServedModel
 from salience_service.request import ExplainOrder
@@ -42,6 +43,7 @@ class Engine:
         pace: Pace,
         max_explanations: int,
     ) -> None:
+        keep_numpy_to_one_thread()
         self._models = tuple(models)
         self._limits = limits
         self._pace = pace

@@ -1,0 +1,27 @@
+"""NumPy's threads must not fight with the runtime's."""
+
+import subprocess
+import sys
+
+COUNTED = """
+from threadpoolctl import threadpool_info
+import numpy
+from salience_service.engine import Engine
+from salience_service.driver import Pace
+from salience_service.image.pixels import ImageLimits
+Engine([], ImageLimits(), Pace(), 1).close()
+print(*(each["num_threads"] for each in threadpool_info() if each["internal_api"] == "openblas"))
+"""
+
+
+def test_an_engine_keeps_numpy_to_one_thread_whatever_the_environment_says() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", COUNTED],
+        env={"OPENBLAS_NUM_THREADS": "2"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    threads = done.stdout.split()
+    assert threads, "NumPy comes without OpenBLAS here: nothing was tested"
+    assert set(threads) == {"1"}
