@@ -16,6 +16,7 @@ from salience_client import Client, Method
 
 LIMIT_MB = 600.0
 MASKS = 6000
+PATIENCE_SECONDS = 900.0
 
 
 def measure(place: Workplace) -> Part:
@@ -24,7 +25,7 @@ def measure(place: Workplace) -> Part:
         raise Skipped("VmHWM is read from /proc, which this system does not have")
     masks = 600 if place.quick else MASKS
     at_rest, score_cam = _peaks(place, Method("score-cam"), 1280)
-    _, rise = _peaks(place, Method("rise", {"masks": masks}), masks)
+    _, rise = _peaks(place, Method("rise", masks=masks), masks)
     return Part(
         "memory",
         __doc__ or "",
@@ -41,7 +42,12 @@ def _peaks(place: Workplace, method: Method, rows: int) -> tuple[float, float]:
     with serving(place.models) as served, Client(served.address) as client:
         at_rest = served.memory("VmHWM")
         finished = client.explain(
-            cat(), model=MODEL, methods=method, scores=["ad", "ai", "ag"], partial_maps=True
+            cat(),
+            model=MODEL,
+            methods=method,
+            scores=["ad", "ai", "ag"],
+            partial_maps=True,
+            timeout=PATIENCE_SECONDS,
         ).finished
         peak, loaded = served.memory("VmHWM"), served.has_loaded("libtorch")
     if loaded or finished.rows < rows:
