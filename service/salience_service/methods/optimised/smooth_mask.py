@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -22,6 +23,7 @@ _PADDING = 1 + math.ceil(2 * SIGMA / STEP)
 _ACROSS = 2 * _RADIUS + 1
 
 
+@cache
 def kernel() -> Array:
     """What a cell gives a pixel, float32 [STEP², cells of the window].
 

@@ -8,9 +8,8 @@ from salience_service.methods.asking import Scores, finite, scored
 from salience_service.methods.method import Extent
 from salience_service.methods.probe import Base, MethodRun, Outcome, Partial, PixelRows
 from salience_service.methods.rows.coalitions import CoalitionOptions, Coalitions, Shown
-from salience_service.methods.rows.scoring import Score
 from salience_service.methods.rows.superpixels import superpixels
-from salience_service.methods.rows.target_score import score_of
+from salience_service.methods.rows.target_score import Score, score_of
 
 
 class LimeOptions(CoalitionOptions):

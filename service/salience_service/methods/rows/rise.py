@@ -10,8 +10,7 @@ from salience_service.methods.method import Extent
 from salience_service.methods.options import Options
 from salience_service.methods.probe import Base, FloatMap, MethodRun, Outcome, Partial, PixelRows
 from salience_service.methods.rows.random_grids import MaskSum, RandomGrids
-from salience_service.methods.rows.scoring import Score
-from salience_service.methods.rows.target_score import score_of
+from salience_service.methods.rows.target_score import Score, score_of
 
 
 class RiseOptions(Options):

@@ -11,7 +11,8 @@ from salience_service.methods.method import Extent
 from salience_service.methods.options import Options
 from salience_service.methods.probe import Base, MethodRun, Outcome, Partial, Rows
 from salience_service.methods.rows.confidence import Change, Confidence
-from salience_service.methods.rows.scoring import Score, Scoring
+from salience_service.methods.rows.scoring import Scoring
+from salience_service.methods.rows.target_score import Score
 
 CHANGES: dict[str, Change] = {"cic": "plus", "cdc": "minus", "cvc": "plus-minus"}
 """Channel-wise increase, decrease and variation of confidence, as Poly-CAM weighs layers."""

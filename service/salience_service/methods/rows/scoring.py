@@ -10,8 +10,7 @@ from salience_service.methods.asking import finite
 from salience_service.methods.channels import Weights, positive_sum, softmax
 from salience_service.methods.options import Options
 from salience_service.methods.probe import Base, FloatMap, Partial
-
-Score = Literal["logit", "probability"]
+from salience_service.methods.rows.target_score import Score, score_of
 
 
 class ScoringOptions(Options):
@@ -36,12 +35,12 @@ class Scoring:
 
     def __init__(self, base: Base, score: Score, by_softmax: bool) -> None:
         self._base = base
-        self._score = base.target.value if score == "logit" else base.target.confidence
+        self._score = score
         self._weights = softmax if by_softmax else np.asarray
 
     def of(self, logits: NDArray[np.float32]) -> Weights:
         """Scores float64 [n] of rows with logits [n, classes]."""
-        return self._score(logits)
+        return score_of(self._base.target, logits, self._score)
 
     def drawn(self, scores: Weights) -> FloatMap:
         """relu(Σ_k w_k A_k) over the channels that have a score, float32 [h, w]."""

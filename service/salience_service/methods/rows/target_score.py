@@ -1,11 +1,14 @@
 """What a masked image is scored by: the target's logit, or its probability."""
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
 
 from salience_service.methods.asking import Scores
-from salience_service.methods.rows.scoring import Score
 from salience_service.target import Target
+
+Score = Literal["logit", "probability"]
 
 PART = 512
 """Logits taken to float64 at a time: twenty thousand rows of a thousand classes are too many."""
