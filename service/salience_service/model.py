@@ -17,7 +17,7 @@ from salience_service.layout import folded
 from salience_service.methods import METHODS, Method, taps_for
 from salience_service.request import GradientChoice, ScoreKind
 from salience_service.row_graphs.masked import MaskedGraph
-from salience_service.row_graphs.pixel_masked import PixelMaskedGraph
+from salience_service.row_graphs.plain import PIXELS, PlainGraph
 from salience_service.row_graphs.sources import TappedImage
 from salience_service.scores.faithfulness import MASKED
 from salience_service.session import Device, Session, Stop
@@ -77,10 +77,10 @@ class ServedModel:
         self._forward = Session(self._path(GraphRole.FORWARD), device, weights)
         masked = Session(self._path(GraphRole.MASKED), device, weights)
         self.masked = MaskedGraph(masked, self.manifest.input, batch_size)
-        self.pixel_masked: PixelMaskedGraph | None = None
+        self.pixel_masked: PlainGraph | None = None
         if self.manifest.graph(GraphRole.PIXEL_MASKED):
             pixel_masked = Session(self._path(GraphRole.PIXEL_MASKED), device, weights)
-            self.pixel_masked = PixelMaskedGraph(pixel_masked, batch_size)
+            self.pixel_masked = PlainGraph(pixel_masked, batch_size, PIXELS)
         self.tails = Tails(bundle, device, TAIL_BATCHES * batch_size, self._tapped)
         self.provider = self._forward.provider
 

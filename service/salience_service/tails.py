@@ -11,8 +11,8 @@ from salience_service.bundle.manifest import GraphRole, Tap
 from salience_service.bundle.reader import Bundle, read_golden
 from salience_service.drift import relative_difference
 from salience_service.errors import BundleRefused
+from salience_service.row_graphs.plain import CHANNELS, PlainGraph
 from salience_service.row_graphs.sources import TappedImage
-from salience_service.row_graphs.tail import TailGraph
 from salience_service.session import Device, Session, Stop
 from salience_service.ticket import RowGraph, RowSpan
 
@@ -56,16 +56,16 @@ class Tails:
                 opened = self._open[tap.name] = _OPENER.submit(self._opened, tap)
             return opened
 
-    def _opened(self, tap: Tap) -> TailGraph:
+    def _opened(self, tap: Tap) -> PlainGraph:
         graph = self._bundle.manifest.graph(GraphRole.TAIL, tap.name)
         assert graph is not None  # The plan refuses what the bundle lacks.
         self._bundle.check(graph.path)
         session = Session(self._bundle.path(graph.path), self._device, self._bundle.weights())
-        tail = TailGraph(session, self.batch_size)
+        tail = PlainGraph(session, self.batch_size, CHANNELS)
         self._check(tail, tap)
         return tail
 
-    def _check(self, tail: TailGraph, tap: Tap) -> None:
+    def _check(self, tail: PlainGraph, tap: Tap) -> None:
         """The tap of the golden image, whole, must come to its golden logits."""
         golden = read_golden(self._bundle)
         row = RowSpan(self._run(golden.image[0], tap), np.ones((1, tap.channels), np.float32))

@@ -1,0 +1,40 @@
+"""Row graphs that take what is laid over a source as it is: the pixel-masked graph, and tails."""
+
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+
+from salience_service.row_graphs.slots import Slots
+from salience_service.row_graphs.sources import FloatArray
+from salience_service.session import Session, Stop
+from salience_service.ticket import RowSpan
+
+PIXELS, CHANNELS = "masks", "keep"
+"""The input of each: masks [n, H, W] of `MaskedImage`s, weights [n, K] of `TappedImage`s."""
+
+
+class PlainGraph:
+    """Scores rows of one shape.
+
+    Args:
+        session: the bundle's graph.
+        batch_size: rows per call, ≥ 1; shorter batches are padded with rows of zeros.
+        taken: the input that rows lie in.
+    """
+
+    def __init__(self, session: Session, batch_size: int, taken: str) -> None:
+        self.batch_size = batch_size
+        self._session = session
+        self._taken = taken
+        self._slots = Slots(batch_size)
+
+    def shape_key(self, maps: FloatArray) -> Hashable:
+        """All rows may share a batch: there is but one shape."""
+        return maps.shape[1:]
+
+    def score(self, spans: Sequence[RowSpan], stop: Stop) -> FloatArray:
+        """Logits [n, K] of the spans' rows in order."""
+        rows = np.concatenate([span.maps for span in spans])
+        feeds = {**self._slots.feeds(spans), self._taken: self._slots.padded(rows, np.float32)}
+        (logits,) = self._session.run(feeds, ["logits"], stop)
+        return logits[: len(rows)]
