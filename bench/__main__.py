@@ -1,20 +1,25 @@
-"""`python -m bench`: measures every figure, prints it, and writes bench-out/bench.{json,md}."""
+"""`python -m bench`: measures every figure, prints it, and writes it into bench-out/."""
 
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bench.parts import PARTS, in_a_fresh_process, measured
+from bench.apart import in_a_fresh_process
+from bench.history import remember
+from bench.networks import LITE0, NETWORKS, export_network
+from bench.parts import PARTS, measured
 from bench.report import Part, markdown_of
 from bench.surroundings import surroundings
-from bench.workplace import Workplace, export_model
+from bench.workplace import Workplace
+from salience_service.providers import PROVIDERS
 
 LEAST_PAIRS, QUICK_PAIRS = 30, 3
+HISTORY = "history.jsonl"
 
 
 def main() -> None:
@@ -25,15 +30,16 @@ def main() -> None:
     facts["extent"] = f"{asked.pairs} pairs" + ", quick: rough figures" * asked.quick
     parts = []
     with TemporaryDirectory(prefix="salience-bench-") as scratch:
-        models = asked.models or Path(scratch)
+        root = (asked.models or Path(scratch)).resolve()
         print("… the model", file=sys.stderr, flush=True)
-        in_a_fresh_process(export_model, models)
-        place = Workplace(models.resolve(), asked.pairs, asked.quick)
+        in_a_fresh_process(export_network, root, LITE0.name)
+        place = Workplace(root, asked.pairs, asked.quick, asked.networks, asked.provider)
         for name in asked.only:
             print(f"… {name}", file=sys.stderr, flush=True)
             parts.append(in_a_fresh_process(measured, name, place))
             print(markdown_of(parts[-1]), flush=True)
             _write(asked.out, facts, parts)
+    remember(asked.out / HISTORY, facts, parts)
     print(f"written to {asked.out}/bench.md and bench.json", file=sys.stderr)
 
 
@@ -44,16 +50,33 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="rough figures, to try the bench")
     parser.add_argument("--out", type=Path, default=Path("bench-out"), help="where the files go")
     parser.add_argument(
-        "--models", type=Path, help="holds EfficientNet-Lite0 exported before; not exported again"
+        "--models", type=Path, help="networks exported before, by name; what is there is kept"
+    )
+    parser.add_argument(
+        "--networks",
+        metavar="NAME,…",
+        default=",".join(NETWORKS),
+        help="for the parts of several networks",
+    )
+    parser.add_argument(
+        "--provider", choices=list(PROVIDERS), default="cpu", help="for the part gpu_rate"
     )
     asked = parser.parse_args()
-    asked.only = asked.only.split(",")
-    if unknown := set(asked.only) - set(PARTS):
-        parser.error(f"no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    asked.only = _known(parser, "part", asked.only, PARTS)
+    asked.networks = _known(parser, "network", asked.networks, NETWORKS)
     if asked.pairs is None:
         asked.pairs = QUICK_PAIRS if asked.quick else LEAST_PAIRS
     if asked.pairs < 1:
         parser.error(f"--pairs {asked.pairs}: at least 1")
+    return asked
+
+
+def _known(
+    parser: argparse.ArgumentParser, what: str, words: str, known: Iterable[str]
+) -> tuple[str, ...]:
+    asked = tuple(words.split(","))
+    if unknown := set(asked) - set(known):
+        parser.error(f"no {what} {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     return asked
 
 

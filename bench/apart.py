@@ -1,13 +1,23 @@
-"""A run in a process of its own, so that no run sees another's threads and memory."""
+"""Work in a process of its own, so that none sees another's threads and memory."""
 
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
+from typing import ParamSpec, TypeVar
 
 Make = Callable[..., Callable[[], object]]
 """Opens what a run needs, there; what it returns is run once a call."""
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def in_a_fresh_process(work: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:
+    """So that no part sees the threads, libraries or memory of another."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(work, *given, **named).result()
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The bare forward: ONNX Runtime alone on the network's own graph, with no explainer around it."""
+"""Bare ONNX Runtime on the network's own graphs, with no explainer around it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,59 +7,124 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-from bench.workplace import LINEAR_TAP, MODEL
-from salience_service.bundle.reader import open_bundle
+from bench.networks import Network
+from salience_service.bundle.manifest import GraphRole
+from salience_service.bundle.reader import Bundle, open_bundle
 from salience_service.image.pixels import ImageLimits
 from salience_service.image.prepare import prepare
 from salience_service.interpolation import unit_range, upsample
-from salience_service.model import ServedModel
+from salience_service.providers import PROVIDERS
 from salience_service.request import EncodedImage
-from salience_service.session import Device, Stop
+from salience_service.session import Device, Execution, Session
 
-BATCH = 8
-"""The service's batch size on CPU."""
-_RING = 8
-"""Batches of masked images made beforehand: 39 MB, so that they come from memory."""
+FULL_BATCHES_OF = 128
+"""Every batch size of a sweep divides it, so that a run of as many rows holds full batches."""
+_RING_ROWS = 64
+"""Masked images made beforehand: 39 MB of 224×224, so that they come from memory."""
 
 
 class BareForward:
     """Runs masked images through the forward graph, whose taps are no outputs here.
 
-    ONNX Runtime's own session options, which are the service's too (`threads` 0).
+    ONNX Runtime's own options and threads (the service's `threads` 0), the batch size known to
+    the graph.
 
     Args:
         graph: forward.onnx of a bundle.
-        image: float32 [C, H, W], the model's own numbers.
-        maps: float32 [n, h, w], n ≥ 64: the first 64 mask the image.
+        rows: float32 [n, C, H, W], n a multiple of the batch size: images, run over and over.
+        batch: images a call.
+        provider: as in the server's configuration.
     """
 
-    def __init__(self, graph: Path, image: np.ndarray, maps: np.ndarray) -> None:
-        model = onnx.load(graph)
-        taps = [each for each in model.graph.output if each.name != "logits"]
-        for each in taps:
-            model.graph.output.remove(each)
+    def __init__(self, graph: Path, rows: np.ndarray, batch: int, provider: str = "cpu") -> None:
         options = ort.SessionOptions()
         options.log_severity_level = 3
+        options.add_free_dimension_override_by_name("N", batch)
+        model = onnx.load(graph)
+        for tap in [each for each in model.graph.output if each.name != "logits"]:
+            model.graph.output.remove(tap)
         self._session = ort.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+            model.SerializeToString(), options, providers=[PROVIDERS[provider]]
         )
-        height, width = image.shape[1:]
-        masks = unit_range(upsample(maps[: _RING * BATCH], height, width))
-        rows = (masks[:, None] * image).astype(np.float32)
-        self._batches = np.split(rows, _RING)
+        self._batches = np.split(rows, len(rows) // batch)
+        self._size = batch
 
     def run(self, rows: int) -> None:
-        """Runs that many rows, a multiple of the batch."""
-        for number in range(rows // BATCH):
-            self._session.run(["logits"], {"images": self._batches[number % _RING]})
+        """Runs that many rows, a multiple of the batch size."""
+        for number in range(rows // self._size):
+            images = self._batches[number % len(self._batches)]
+            self._session.run(["logits"], {"images": images})
 
 
-def bare_forward(models: Path, picture: bytes, rows: int) -> Callable[[], object]:
-    """Runs that many rows at each call: a photograph masked with its own maps of `LINEAR_TAP`."""
-    model = ServedModel(open_bundle(models / MODEL / "1"), Device(), BATCH)
-    image = prepare(EncodedImage(picture), model.manifest.input, ImageLimits()).tensor
-    tap = model.manifest.tap(LINEAR_TAP)
-    assert tap is not None
-    maps = model.forward(image, [tap], Stop()).features[LINEAR_TAP]
-    forward = BareForward(models / MODEL / "1" / "forward.onnx", image, maps)
+def bare_forward(
+    models: Path, network: Network, picture: bytes, batch: int, rows: int, provider: str = "cpu"
+) -> Callable[[], object]:
+    """Runs that many rows at each call: a photograph masked with maps of its own."""
+    bundle = open_bundle(models / network.name / "1")
+    images = _masked(bundle, network, _prepared(bundle, picture), max(_RING_ROWS, 2 * batch))
+    forward = BareForward(bundle.path("forward.onnx"), images, batch, provider)
     return lambda: forward.run(rows)
+
+
+def bare_explanations(
+    models: Path, network: Network, picture: bytes, batch: int, count: int
+) -> Callable[[], object]:
+    """What the device does for that many Grad-CAMs with AD, AI and AG, and nothing besides.
+
+    Each a forward of one image with its last tap, a gradient of one image to that tap by the
+    session that the service has for it, and a masked row; the rows in full batches.
+
+    Args:
+        models: the models directory of the network.
+        network: which.
+        picture: a photograph's file.
+        batch: masked rows a call.
+        count: of explanations, a multiple of the batch size.
+    """
+    bundle = open_bundle(models / network.name / "1")
+    image = _prepared(bundle, picture)
+    tap = bundle.manifest.taps[-1].output
+    cotangent = np.zeros((1, bundle.manifest.head.classes), np.float32)
+    cotangent[0, 0] = 1
+    images = {"images": image[None]}
+    runs = [
+        _session_run(bundle, GraphRole.FORWARD, ["logits", tap], images),
+        _session_run(
+            bundle, GraphRole.GRADIENT, ["logits", f"d_{tap}"], {**images, "cotangent": cotangent}
+        ),
+    ]
+    masked = BareForward(
+        bundle.path("forward.onnx"), _masked(bundle, network, image, _RING_ROWS), batch
+    )
+
+    def run() -> None:
+        for _ in range(count):
+            for each in runs:
+                each()
+        masked.run(count)
+
+    return run
+
+
+def _session_run(
+    bundle: Bundle, role: GraphRole, outputs: list[str], feeds: dict[str, np.ndarray]
+) -> Callable[[], object]:
+    graph = bundle.manifest.graph(role)
+    assert graph is not None
+    path, weights = bundle.path(graph.path), bundle.weights()
+    session = Session(path, Device(), weights, outputs, sizes={"N": 1})
+    return lambda: session.run(feeds, outputs, Execution())
+
+
+def _prepared(bundle: Bundle, picture: bytes) -> np.ndarray:
+    return prepare(EncodedImage(picture), bundle.manifest.input, ImageLimits()).tensor
+
+
+def _masked(bundle: Bundle, network: Network, image: np.ndarray, count: int) -> np.ndarray:
+    """The image under its own maps of the tap of Score-CAM, float32 [count, C, H, W]."""
+    tap = bundle.manifest.tap(network.score_tap)
+    assert tap is not None
+    forward = Session(bundle.path("forward.onnx"), Device(), bundle.weights())
+    ((features,),) = forward.run({"images": image[None]}, [tap.output], Execution())
+    masks = unit_range(upsample(features[np.arange(count) % len(features)], *image.shape[1:]))
+    return (masks[:, None] * image).astype(np.float32)

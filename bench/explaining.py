@@ -1,4 +1,4 @@
-"""Whole explanations in process, as runs to be timed: the engine in its own configuration."""
+"""Whole explanations in process, as runs to be timed: the engine."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,10 +9,14 @@ from salience_service.engine import Engine
 from salience_service.events import Finished
 from salience_service.request import ExplainOrder
 
+DEFAULTS = ServeConfig()
 
-def explaining(models: Path, order: ExplainOrder) -> Callable[[], Finished]:
+
+def explaining(
+    models: Path, order: ExplainOrder, config: ServeConfig = DEFAULTS
+) -> Callable[[], Finished]:
     """Opens the engine; what it returns answers the order anew at each call."""
-    engine = Engine.open(models, ServeConfig())
+    engine = Engine.open(models, config)
 
     def run() -> Finished:
         *_, finished = engine.explain(order, Control())

@@ -25,9 +25,8 @@ import torch
 from scipy.stats import mannwhitneyu
 from torch import Tensor, nn
 
-from bench.apart import apart
+from bench.apart import apart, in_a_fresh_process
 from bench.pairs import CONTROL, NOISY, Pairs, in_pairs
-from bench.parts import in_a_fresh_process
 from bench.plain_opti_cam import tuned
 from bench.report import Figure, Part, Table
 from bench.workplace import Workplace
@@ -35,7 +34,7 @@ from salience_export.graphs.flow import SHAPE_READERS, Flow
 from salience_export.graphs.gradient import COTANGENT, gradient_of
 from salience_export.graphs.weights import WEIGHTS, WeightsFile
 from salience_export.source import IMAGES, LOGITS
-from salience_service.session import Device, Session, Stop
+from salience_service.session import Device, Execution, Session
 from tests.support.families import FAMILIES, Specimen
 from tests.support.families.gradients import gradient_graph, torch_gradients, traced
 
@@ -163,7 +162,7 @@ def _accuracy(family: str, quick: bool, scratch: Path) -> Accuracy:
         exact = _gradients(double, taps, given[0].double(), given[1].double())
         own = _gradients(network, taps, *given)
         feeds = {IMAGES: given[0].numpy(), COTANGENT: given[1].numpy()}
-        found = session.run(feeds, list(exact), Stop())
+        found = session.run(feeds, list(exact), Execution())
         ours.append(max(_distance(*pair) for pair in zip(found, exact.values(), strict=True)))
         torchs.append(max(_distance(own[name], each) for name, each in exact.items()))
     return Accuracy(_operators(model), tuple(ours), tuple(torchs))
@@ -201,7 +200,7 @@ def _by_runtime(name: str, quick: bool, scratch: Path) -> Callable[[], object]:
     outputs = [LOGITS, gradient_of(IMAGES)]
     session = Session(scratch / GRAPH, Device(), outputs=outputs, sizes=ONE_IMAGE)
     feeds = {IMAGES: images.numpy(), COTANGENT: cotangent.numpy()}
-    return lambda: session.run(feeds, outputs, Stop())
+    return lambda: session.run(feeds, outputs, Execution())
 
 
 def _by_torch(name: str, quick: bool) -> Callable[[], object]:

@@ -18,7 +18,7 @@ from salience_service.bundle.reader import open_bundle
 from salience_service.image.pixels import ImageLimits
 from salience_service.image.prepare import prepare
 from salience_service.request import EncodedImage
-from salience_service.session import Device, Session, Stop
+from salience_service.session import Device, Execution, Session
 
 MOST = 3.0
 CALLS = 10
@@ -43,7 +43,7 @@ def measure(place: Workplace) -> Part:
 
         def run() -> None:
             for _ in range(CALLS):
-                session.run(feeds, outputs, Stop())
+                session.run(feeds, outputs, Execution())
 
         return run
 

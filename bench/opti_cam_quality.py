@@ -57,7 +57,7 @@ from salience_service.request import (
 )
 from salience_service.row_graphs.sources import MaskedImage
 from salience_service.scores.faithfulness import MASKED, faithfulness
-from salience_service.session import Stop
+from salience_service.session import Execution
 from salience_service.target import Target, TargetKind
 from salience_service.ticket import RowSpan
 
@@ -166,13 +166,13 @@ def _scored(
     image = _prepared(photograph, contract)
     behind = fill_tensor(FILLS[fill], image, contract)
     masked = MaskedImage(image - behind, behind)
-    clean = model.forward(image, (), Stop()).logits
+    clean = model.forward(image, (), Execution()).logits
     target = Target("", TargetKind.CLASS, photograph.true_class, head.kind)
     found = []
     for map_ in maps:
         encoded = map_.encoded
         raw = np.frombuffer(encoded.data, "<f4").reshape(1, encoded.height, encoded.width)
-        logits = model.masked.score([RowSpan(masked, raw)], Stop())[0]
+        logits = model.masked.score([RowSpan(masked, raw)], Execution())[0]
         found.append(_triple(faithfulness(KINDS, target, clean, logits).scores))
     return found
 

@@ -23,6 +23,10 @@ from bench.workplace import LAST_TAP, LINEAR_TAP, MODEL
 Cam = Callable[[np.ndarray, int, int | None], np.ndarray]
 """Image, target and batch size to the map, float32 [h, w]."""
 
+WINDOWS = {"window": 64, "stride": 16}
+STEPS = 25
+MASKS, CELLS, SHOWN = 300, 8, 0.1
+
 
 def salience(models: Path) -> Cam:
     """Our Score-CAM."""
@@ -34,7 +38,23 @@ def salience_ablation(models: Path) -> Cam:
     return _salience(models, "ablation-cam", {}, LAST_TAP)
 
 
-def _salience(models: Path, name: str, options: dict[str, Any], tap: str) -> Cam:
+def salience_occlusion(models: Path) -> Cam:
+    """Our occlusion."""
+    return _salience(models, "occlusion", WINDOWS)
+
+
+def salience_integrated_gradients(models: Path) -> Cam:
+    """Our integrated gradients."""
+    return _salience(models, "integrated-gradients", {"steps": STEPS})
+
+
+def salience_rise(models: Path) -> Cam:
+    """Our RISE."""
+    options = {"masks": MASKS, "cells": CELLS, "probability": SHOWN, "score": "logit"}
+    return _salience(models, "rise", options)
+
+
+def _salience(models: Path, name: str, options: dict[str, Any], *taps: str) -> Cam:
     """The engine in process; its batch size is the server's own."""
     from salience_service.config import ServeConfig
     from salience_service.control import Control
@@ -52,7 +72,7 @@ def _salience(models: Path, name: str, options: dict[str, Any], tap: str) -> Cam
     )
 
     engine = Engine.open(models, ServeConfig())
-    method = MethodCall(name, options, (tap,))
+    method = MethodCall(name, options, taps)
     raw = MapFormat(geometry=Geometry.FEATURE, scale=Scale.RAW)
 
     def run(image: np.ndarray, target: int, _batch_size: int | None) -> np.ndarray:
@@ -162,6 +182,83 @@ def _torch_cam(method: Any) -> Cam:
     return run
 
 
+def captum_occlusion(_models: Path) -> Cam:
+    """captum's Occlusion; one window a call as it comes."""
+    import torch
+    from captum.attr import Occlusion
+
+    network, _ = _network()
+    method = Occlusion(network)
+
+    def run(image: np.ndarray, target: int, batch_size: int | None) -> np.ndarray:
+        found = method.attribute(
+            torch.from_numpy(image)[None],
+            sliding_window_shapes=(3, WINDOWS["window"], WINDOWS["window"]),
+            strides=(3, WINDOWS["stride"], WINDOWS["stride"]),
+            target=target,
+            perturbations_per_eval=batch_size or 1,
+        )
+        return np.asarray(found[0, 0])
+
+    return run
+
+
+def captum_integrated_gradients(_models: Path) -> Cam:
+    """captum's IntegratedGradients; all steps in one call as it comes."""
+    import torch
+    from captum.attr import IntegratedGradients
+
+    network, _ = _network()
+    method = IntegratedGradients(network)
+
+    def run(image: np.ndarray, target: int, batch_size: int | None) -> np.ndarray:
+        given = torch.from_numpy(image)[None]
+        found = method.attribute(
+            given, target=target, n_steps=STEPS, internal_batch_size=batch_size
+        )
+        return np.asarray(found[0].sum(0).detach(), np.float32)
+
+    return run
+
+
+def dianna_rise(models: Path) -> Cam:
+    """dianna's RISE of a function on a session that stays open."""
+    import onnxruntime as ort
+
+    session = ort.InferenceSession(_forward_graph(models))
+    return _dianna_rise(lambda images: session.run(["logits"], {"images": images})[0])
+
+
+def dianna_rise_of_a_path(models: Path) -> Cam:
+    """dianna's RISE as it comes."""
+    return _dianna_rise(str(_forward_graph(models)))
+
+
+def _dianna_rise(model: Any) -> Cam:
+    from dianna import explain_image
+
+    def run(image: np.ndarray, target: int, batch_size: int | None) -> np.ndarray:
+        size = {} if batch_size is None else {"batch_size": batch_size}
+        found = explain_image(
+            model,
+            image,
+            "RISE",
+            labels=[target],
+            axis_labels=("channels", "height", "width"),
+            n_masks=MASKS,
+            feature_res=CELLS,
+            p_keep=SHOWN,
+            **size,
+        )
+        return np.asarray(found[0], np.float32)
+
+    return run
+
+
+def _forward_graph(models: Path) -> Path:
+    return models / MODEL / "1" / "forward.onnx"
+
+
 def _network() -> tuple[Any, Any]:
     """EfficientNet-Lite0 from torch, and the module that puts out the tap 320×7×7."""
     from salience_export.zoo import efficientnet_lite0
@@ -178,6 +275,13 @@ LIBRARIES: dict[str, Callable[[Path], Cam]] = {
     "torch-cam, matched": torch_cam_matched,
     "salience, ablation": salience_ablation,
     "pytorch-grad-cam, ablation": grad_cam_ablation,
+    "salience, occlusion": salience_occlusion,
+    "captum, occlusion": captum_occlusion,
+    "salience, integrated gradients": salience_integrated_gradients,
+    "captum, integrated gradients": captum_integrated_gradients,
+    "salience, RISE": salience_rise,
+    "dianna, RISE": dianna_rise,
+    "dianna, RISE of a path": dianna_rise_of_a_path,
 }
 
 

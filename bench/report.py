@@ -1,4 +1,4 @@
-"""What a part of the benchmark found: figures beside their targets, and tables; JSON, Markdown."""
+"""What a part of the benchmark found: figures beside their targets, tables, curves; Markdown."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,6 +40,21 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Curve:
+    """Points to be plotted.
+
+    Attributes:
+        line: what the points are of; curves of one title share a plot.
+    """
+
+    title: str
+    line: str
+    x: str
+    y: str
+    points: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
 class Part:
     """One part's findings.
 
@@ -52,6 +67,7 @@ class Part:
     about: str
     figures: tuple[Figure, ...] = ()
     tables: tuple[Table, ...] = ()
+    curves: tuple[Curve, ...] = ()
     skipped: str = ""
     seconds: float = 0.0
 
@@ -62,13 +78,14 @@ def markdown_of(part: Part) -> str:
     if part.skipped:
         lines += [f"**Skipped:** {part.skipped}", ""]
     if part.figures:
-        lines += _table(("figure", "value", "target", ""), [f.row for f in part.figures])
+        lines += table_lines(("figure", "value", "target", ""), [f.row for f in part.figures])
     for table in part.tables:
-        lines += [f"**{table.title}**", "", *_table(table.columns, table.rows)]
+        lines += [f"**{table.title}**", "", *table_lines(table.columns, table.rows)]
     return "\n".join(lines)
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def table_lines(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A table's lines in Markdown, an empty one behind."""
     widths = [max(len(str(each)) for each in column) for column in zip(columns, *rows, strict=True)]
     drawn = [
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"

@@ -1,5 +1,6 @@
 """`salience serve` in a process of its own, as an operator runs it."""
 
+import json
 import re
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 _ANNOUNCED = re.compile(r"serving .* on (\S+:\d+)$")
 _STOP_SECONDS = 40.0
@@ -32,17 +34,29 @@ class Served:
 
 
 @contextmanager
-def serving(models: Path) -> Iterator[Served]:
-    """A server over a models directory, with the configuration it has by itself."""
+def serving(models: Path, **settings: object) -> Iterator[Served]:
+    """A server over a models directory.
+
+    Args:
+        models: the directory.
+        **settings: keys of its configuration that differ from their defaults.
+    """
     command = [sys.executable, "-m", "salience_client.cli", "serve", str(models)]
-    process = subprocess.Popen(
-        [*command, "--address", "127.0.0.1:0"], stdout=subprocess.PIPE, text=True
-    )
-    try:
-        yield Served(_announced(process), process.pid)
-    finally:
-        process.terminate()
-        process.wait(_STOP_SECONDS)
+    with TemporaryDirectory(prefix="salience-bench-") as scratch:
+        config = Path(scratch) / "serve.toml"
+        config.write_text(
+            "".join(f"{key} = {json.dumps(value)}\n" for key, value in settings.items())
+        )
+        process = subprocess.Popen(
+            [*command, "--address", "127.0.0.1:0", "--config", str(config)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            yield Served(_announced(process), process.pid)
+        finally:
+            process.terminate()
+            process.wait(_STOP_SECONDS)
 
 
 def _announced(process: subprocess.Popen[str]) -> str:

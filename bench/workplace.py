@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from bench.apart import in_a_fresh_process
+from bench.networks import LITE0, NETWORKS, Network, export_network
 from bench.report import Skipped
-from salience_export import Destination, export_torch
-from salience_export.zoo import efficientnet_lite0
 from salience_service.bundle.manifest import Manifest
 from salience_service.bundle.reader import open_bundle
 
-MODEL = "efficientnet-lite0"
+MODEL = LITE0.name
 LAST_TAP = "_swish#1"
 """1280×7×7, behind ReLU6: Score-CAM's and Opti-CAM's default."""
-LINEAR_TAP = "_blocks.15._bn2"
+LINEAR_TAP = LITE0.score_tap
 """320×7×7, linear."""
 SHARED_PHOTOGRAPHS = Path("../shared/data/imagenet")
 
@@ -27,19 +27,37 @@ class Workplace:
     """What a part is given.
 
     Attributes:
-        models: a models directory that holds EfficientNet-Lite0.
+        root: holds a models directory for each network that was exported, by its name.
         pairs: interleaved pairs to take.
         quick: whether a rough figure will do.
+        networks: those that parts of several networks are measured on.
+        provider: as in the server's configuration; parts that say so run on it.
     """
 
-    models: Path
+    root: Path
     pairs: int
     quick: bool
+    networks: tuple[str, ...] = tuple(NETWORKS)
+    provider: str = "cpu"
+
+    @property
+    def models(self) -> Path:
+        """The models directory that holds EfficientNet-Lite0 alone."""
+        return self.root / MODEL
 
     @property
     def manifest(self) -> Manifest:
         """The manifest of EfficientNet-Lite0."""
         return open_bundle(self.models / MODEL / "1").manifest
+
+    def models_of(self, network: Network) -> Path:
+        """The models directory that holds one network alone; exported if it has to be.
+
+        Raises:
+            Skipped: the file that the network comes from is not here.
+        """
+        in_a_fresh_process(export_network, self.root, network.name)
+        return self.root / network.name
 
 
 @dataclass(frozen=True)
@@ -49,14 +67,6 @@ class Photograph:
     name: str
     data: bytes
     true_class: int
-
-
-def export_model(models: Path) -> Path:
-    """Exports EfficientNet-Lite0 from torch into a directory that has none; returns it."""
-    if not (models / MODEL / "1").exists():
-        network, contract = efficientnet_lite0()
-        export_torch(network, contract, Destination(models, MODEL))
-    return models
 
 
 def quick_photographs(count: int) -> list[Photograph]:
@@ -85,6 +95,14 @@ def cat() -> bytes:
     from skimage.data import chelsea
 
     return encoded(chelsea(), "PNG")
+
+
+def small_cat() -> bytes:
+    """The cat at 224×224, as a PNG file."""
+    from skimage.data import chelsea
+
+    small = Image.fromarray(chelsea()).resize((224, 224), Image.Resampling.BICUBIC)
+    return encoded(np.asarray(small), "PNG")
 
 
 def megapixel_cat(file_format: str) -> bytes:

@@ -15,6 +15,7 @@ from salience_export.errors import ExportError
 from salience_export.golden import TOLERANCE, write_golden
 from salience_export.graph_files import write_graphs
 from salience_export.parity import Parity, measure_parity
+from salience_export.precision.costs import MeasuredPrecision, costs, measure_precisions
 from salience_export.report import ExportReport
 from salience_export.source import SourceModel
 from salience_export.trial import Trial
@@ -58,7 +59,7 @@ def export_bundle(
     final.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{destination.version}-", dir=final.parent))
     try:
-        manifest, parity = _write(draft, source, contract, destination)
+        manifest, parity, precisions = _write(draft, source, contract, destination)
         digest = _prove(draft)
         draft.chmod(0o755)
         _show(draft, final)
@@ -66,18 +67,20 @@ def export_bundle(
         shutil.rmtree(draft, ignore_errors=True)
         with suppress(OSError):  # only an empty directory goes
             final.parent.rmdir()
-    return ExportReport(final, manifest, digest, parity, time.perf_counter() - began)
+    seconds = time.perf_counter() - began
+    return ExportReport(final, manifest, digest, parity, seconds, precisions)
 
 
 def _write(
     draft: Path, source: SourceModel, contract: ModelContract, destination: Destination
-) -> tuple[Manifest, Parity]:
+) -> tuple[Manifest, Parity, tuple[MeasuredPrecision, ...]]:
     """Every file of the bundle; the manifest last, since it holds the others' digests."""
     head = contract.head(source.output, source.classes)
     written = write_graphs(draft, source)
     trial = Trial(draft, written.taps, written.graphs)
     parity = measure_parity(trial, source, contract.input)
     write_golden(draft / GOLDEN, trial, contract.input)
+    precisions = measure_precisions(draft, written.graphs, trial, contract.input)
     if source.torch_program is not None:
         (draft / PROGRAM).write_bytes(source.torch_program)
     manifest = Manifest(
@@ -92,9 +95,10 @@ def _write(
         source=Source(source.kind, source.digest, parity.worst, source.changes + written.changes),
         torch_program=PROGRAM if source.torch_program is not None else "",
         written_by=_written_by(source.kind),
+        precisions=costs(precisions),
     )
     (draft / MANIFEST).write_text(to_json(manifest), encoding="utf-8")
-    return manifest, parity
+    return manifest, parity, precisions
 
 
 def _files(draft: Path) -> tuple[BundleFile, ...]:

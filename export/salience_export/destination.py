@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from salience_export.errors import ExportError
-from salience_service.bundle.manifest import NAME
+from salience_service.bundle.manifest import NAME, TUNE_FILE_SUFFIX
 
 
 @dataclass(frozen=True)
@@ -12,7 +12,8 @@ class Destination:
     """Where a bundle goes: `models`/NAME/VERSION, which must not exist yet.
 
     Raises:
-        ExportError: a name or version outside the alphabet of names.
+        ExportError: a name or version outside the alphabet of names, or a version that ends as
+            tune files do.
     """
 
     models: Path
@@ -26,6 +27,8 @@ class Destination:
                     f"{what} {word!r}: use a-z, 0-9, '.', '_', '-', at most 64, "
                     "beginning with a letter or digit"
                 )
+        if self.version.endswith(TUNE_FILE_SUFFIX):
+            raise ExportError(f"version {self.version!r} ends as tune files do: name it anew")
 
     @property
     def directory(self) -> Path:

@@ -13,7 +13,7 @@ from salience_export.source import IMAGES, LOGITS, FloatArray
 from salience_export.specimens import MaskRows
 from salience_service.bundle.manifest import Graph, GraphRole, Tap
 from salience_service.interpolation import interpolation_matrix
-from salience_service.session import Device, Session, Stop
+from salience_service.session import Device, Execution, Session
 
 
 class Trial:
@@ -36,11 +36,13 @@ class Trial:
     def forward(self, images: FloatArray, outputs: Sequence[str] = ()) -> dict[str, FloatArray]:
         """`logits` and each tap's output, and any further outputs, of images [N, C, H, W]."""
         names = list(dict.fromkeys([LOGITS, *(tap.output for tap in self.taps), *outputs]))
-        return dict(zip(names, self._forward.run({IMAGES: images}, names, Stop()), strict=True))
+        return dict(
+            zip(names, self._forward.run({IMAGES: images}, names, Execution()), strict=True)
+        )
 
     def masked(self, image: FloatArray, rows: MaskRows) -> FloatArray:
         """Logits [n, K] of the rows of an image [1, C, H, W], filled with zeros."""
-        return self._masked.run(_row_feeds(image, rows), [LOGITS], Stop())[0]
+        return self._masked.run(_row_feeds(image, rows), [LOGITS], Execution())[0]
 
     def pixel_masked(self, image: FloatArray, masks: FloatArray) -> FloatArray:
         """Logits [n, K] of an image [1, C, H, W] under masks [n, H, W], filled with zeros."""
@@ -48,13 +50,13 @@ class Trial:
             **_one_image(image, len(masks)),
             "masks": masks,
         }
-        return self._pixel_masked.run(feeds, [LOGITS], Stop())[0]
+        return self._pixel_masked.run(feeds, [LOGITS], Execution())[0]
 
     def gradient(self, images: FloatArray, cotangents: FloatArray) -> dict[str, FloatArray]:
         """Gradients by tensor: `images` [N, C, H, W], and each tap by its output's name."""
         names = list(dict.fromkeys([IMAGES, *(tap.output for tap in self.taps)]))
         feeds = {IMAGES: images, COTANGENT: cotangents}
-        found = self._gradient.run(feeds, [gradient_of(name) for name in names], Stop())
+        found = self._gradient.run(feeds, [gradient_of(name) for name in names], Execution())
         return dict(zip(names, found, strict=True))
 
     def masked_gradient(
@@ -62,7 +64,7 @@ class Trial:
     ) -> FloatArray:
         """`d_maps` [n, h, w] of the rows of an image [1, C, H, W], filled with zeros."""
         feeds = {**_row_feeds(image, rows), COTANGENT: cotangents}
-        return self._masked_gradient.run(feeds, [D_MAPS], Stop())[0]
+        return self._masked_gradient.run(feeds, [D_MAPS], Execution())[0]
 
     def tail(self, graph: Graph, images: FloatArray) -> FloatArray:
         """Logits [N, K] of the tail, fed from the forward graph with every channel kept."""
@@ -74,7 +76,7 @@ class Trial:
             "image_of": np.arange(len(images)),
             "keep": np.ones((len(images), tap.channels), np.float32),
         }
-        return self._open(graph.path).run(feeds, [LOGITS], Stop())[0]
+        return self._open(graph.path).run(feeds, [LOGITS], Execution())[0]
 
     @cached_property
     def _gradient(self) -> Session:

@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from salience_service.session import Stop
+from salience_service.session import Execution
 
 FloatArray = NDArray[np.float32]
 
@@ -22,7 +22,7 @@ class Differentiator(Protocol):
         image: FloatArray,
         cotangent: FloatArray,
         tensors: Sequence[str],
-        stop: Stop,
+        execution: Execution,
         guided: bool = False,
     ) -> tuple[FloatArray, Mapping[str, FloatArray]]:
         """The logits of one image, and the gradients of cotangent · logits.
@@ -32,7 +32,7 @@ class Differentiator(Protocol):
             cotangent: float32 [K].
             tensors: what the gradients are taken to: `images` for the image, a tap by
                 its output of the forward graph. Nothing else is computed.
-            stop: ends the call early, where the side can.
+            execution: where it runs, and the word to end it early, where the side can.
             guided: stops negative gradients at every ReLU on the way.
 
         Returns:
@@ -41,7 +41,7 @@ class Differentiator(Protocol):
         Raises:
             NotPossible: this side does not know a tap, or cannot guide gradients.
             ComputeFailed: the runtime failed.
-            Cancelled: `stop` ended the call.
+            Cancelled: `execution` ended the call.
         """
         ...
 
@@ -51,7 +51,7 @@ class Differentiator(Protocol):
         fill: FloatArray,
         image_map: FloatArray,
         cotangent: FloatArray,
-        stop: Stop,
+        execution: Execution,
         normalise: bool = True,
         scale: float = 1.0,
         shift: float = 0.0,
@@ -66,7 +66,7 @@ class Differentiator(Protocol):
             fill: float32 [C, H, W].
             image_map: float32 [h, w], finite.
             cotangent: float32 [K].
-            stop: ends the call early, where the side can.
+            execution: where it runs, and the word to end it early, where the side can.
             normalise: whether n is min–max; else it leaves the map as it is.
             scale: of the mask.
             shift: of the mask.
@@ -76,6 +76,6 @@ class Differentiator(Protocol):
 
         Raises:
             ComputeFailed: the runtime failed.
-            Cancelled: `stop` ended the call.
+            Cancelled: `execution` ended the call.
         """
         ...

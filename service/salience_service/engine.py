@@ -1,26 +1,28 @@
-"""The engine: models by name, a bounded number of explanations, one scheduler for the device.
+"""The engine: models by name, explanations that are let in or refused, one scheduler for all.
 
 No gRPC in it: the same engine answers in process, behind grpc.aio and behind anything else.
 """
 
 import logging
-import threading
 from collections.abc import Generator, Sequence
 from pathlib import Path
 
+from salience_service.admission import MOST_BYTES, MOST_ROWS, Admission, Load
 from salience_service.bundle.repository import find_bundles
 from salience_service.config import ServeConfig
 from salience_service.control import Control
 from salience_service.driver import Pace
-from salience_service.errors import BundleRefused, NotFound, Overloaded
+from salience_service.errors import BundleRefused, ConfigRefused, NotFound
 from salience_service.events import Event, GradientSide
 from salience_service.explain import Explanation
+from salience_service.explanation_cache import ExplanationCache
 from salience_service.host_threads import keep_numpy_to_one_thread
 from salience_service.image.pixels import ImageLimits
 from salience_service.model import ServedModel
 from salience_service.request import ExplainOrder
-from salience_service.scheduler import Scheduler
-from salience_service.session import Device
+from salience_service.scheduler import Scheduler, Workload
+from salience_service.session import Lane
+from salience_service.tune_file import tuning_for
 from salience_service.warm_up import warm_up
 
 _log = logging.getLogger(__name__)
@@ -34,6 +36,8 @@ class Engine:
         limits: what an image may be.
         pace: how often a running explanation speaks.
         max_explanations: explanations at a time; one more is refused.
+        max_rows: that they may ask for together. max_bytes: that they may hold together.
+        cache_bytes: of finished explanations kept for who asks the same; 0 keeps none.
     """
 
     def __init__(
@@ -42,15 +46,17 @@ class Engine:
         limits: ImageLimits,
         pace: Pace,
         max_explanations: int,
+        max_rows: int = MOST_ROWS,
+        max_bytes: int = MOST_BYTES,
+        cache_bytes: int = 0,
     ) -> None:
         keep_numpy_to_one_thread()
         self._models = tuple(models)
         self._limits = limits
         self._pace = pace
-        self._max_explanations = max_explanations
-        self._scheduler = Scheduler()
-        self._live = 0
-        self._lock = threading.Lock()
+        self._admission = Admission(Load(max_explanations, max_rows, max_bytes))
+        self._cache = ExplanationCache(cache_bytes) if cache_bytes else None
+        self._scheduler = Scheduler(_lanes(self._models))
 
     @classmethod
     def open(cls, directory: Path, config: ServeConfig) -> "Engine":
@@ -64,7 +70,15 @@ class Engine:
         models = open_models(directory, config)
         limits = ImageLimits(config.max_encoded_bytes, config.max_image_pixels)
         pace = Pace(config.partial_map_interval_seconds, config.progress_interval_seconds)
-        engine = cls(models, limits, pace, config.max_explanations)
+        engine = cls(
+            models,
+            limits,
+            pace,
+            config.max_explanations,
+            config.max_queued_rows,
+            config.max_queued_bytes,
+            config.cache_bytes,
+        )
         if config.load_torch_at_start:
             for model in models:
                 if GradientSide.TORCH in model.gradient_sides:
@@ -100,31 +114,44 @@ class Engine:
         Raises:
             SalienceError: from `next()`, for anything that ends the explanation.
         """
+        control.check()
         model = self.model(order.model, order.version)
-        beside = self._enter()
         try:
             explanation = Explanation(model, order, control, self._scheduler, self._pace)
-            yield from explanation.events(self._limits, beside)
+            yield from self._answered(explanation)
         finally:
             control.cancel()
-            self._leave()
+
+    @property
+    def load(self) -> Load:
+        """What the explanations that run now take."""
+        return self._admission.now
+
+    @property
+    def workload(self) -> Workload:
+        """What the devices have run so far."""
+        return self._scheduler.workload
 
     def close(self) -> None:
         """Ends the device thread; running explanations end as cancelled."""
         self._scheduler.close()
 
-    def _enter(self) -> int:
-        with self._lock:
-            if self._live >= self._max_explanations:
-                raise Overloaded(
-                    f"{self._live} explanations are running, the limit; try again later"
-                )
-            self._live += 1
-            return self._live - 1
+    def _answered(self, explanation: Explanation) -> Generator[Event, None, None]:
+        """The answer kept from an earlier order, or that of the device."""
+        cache = self._cache
+        key = None if cache is None else explanation.key()
+        if cache is None or key is None:
+            yield from self._run(explanation, 0)
+        elif answer := cache.find(key):
+            with self._admission.held(Load(1, 0, answer.size)) as beside:
+                yield from explanation.repeated(answer, beside.explanations)
+        else:
+            yield from cache.kept(key, self._run(explanation, cache.most_bytes))
 
-    def _leave(self) -> None:
-        with self._lock:
-            self._live -= 1
+    def _run(self, explanation: Explanation, keeps: int) -> Generator[Event, None, None]:
+        """Runs it where there is room; `keeps`: bytes of an answer that is to be kept."""
+        with self._admission.held(explanation.load(self._limits, keeps)) as beside:
+            yield from explanation.events(self._limits, beside.explanations)
 
     def _names(self) -> str:
         return ", ".join(dict.fromkeys(model.name for model in self._models))
@@ -138,11 +165,12 @@ def open_models(directory: Path, config: ServeConfig) -> list[ServedModel]:
     """
     found = find_bundles(directory)
     reasons = [f"{refused.name}: {refused.reason}" for refused in found.refused]
-    device = Device(config.provider, config.threads)
+    device = config.device
     models = []
     for bundle in found.accepted:
-        model = ServedModel(bundle, device, config.masked_batch_size)
         try:
+            tuning = tuning_for(bundle, config)
+            model = ServedModel(bundle, device, config.masked_batch_size, tuning)
             drift = warm_up(model)
         except BundleRefused as error:
             reasons.append(str(error))
@@ -154,3 +182,15 @@ def open_models(directory: Path, config: ServeConfig) -> list[ServedModel]:
     if not models:
         raise BundleRefused("; ".join(reasons) or "the models directory holds no bundle")
     return models
+
+
+def _lanes(models: Sequence[ServedModel]) -> tuple[Lane, ...]:
+    """The lanes of the devices that all models share.
+
+    Raises:
+        ConfigRefused: they lie on different ones.
+    """
+    lanes = {model.device.lanes() for model in models} or {(Lane(),)}
+    if len(lanes) > 1:
+        raise ConfigRefused("the models of an engine share its devices: open them on the same")
+    return lanes.pop()

@@ -93,12 +93,16 @@ class Progress:
 
 @dataclass(frozen=True)
 class PartialMap:
-    """A map in the making: raw float32 [h, w] on its tap."""
+    """A map in the making: raw float32 [h, w] on its tap.
+
+    `correlation` is the estimated one with the finished map, where the method tells.
+    """
 
     map_id: int
     map: NDArray[np.float32]
     tap: str
     fraction: float
+    correlation: float | None = None
 
 
 @dataclass(frozen=True)
@@ -118,7 +122,14 @@ class GraphUse:
 
 @dataclass(frozen=True)
 class Provenance:
-    """All that is needed to make a map again."""
+    """All that is needed to make a map again.
+
+    Attributes:
+        precision: of the numbers on the device: "float32", "tf32" or "float16"; gradients are
+            taken in float32 whatever it is, and by CUDA where the provider is TensorRT.
+        tuning_digest: SHA-256 of the tune file that fixed batch sizes and threads; empty
+            where there was none.
+    """
 
     model: str
     version: str
@@ -131,6 +142,23 @@ class Provenance:
     fill: Fill
     gradient_side: GradientSide
     software_version: str
+    precision: str = "float32"
+    tuning_digest: str = ""
+
+
+@dataclass(frozen=True)
+class Convergence:
+    """How far a map has come that was allowed to end before its last row.
+
+    Attributes:
+        rows_skipped: rows that the map was made without.
+        correlation: estimated, with the map of all rows, in [−1, 1]; 1 where none was skipped.
+        repeatable: False where the clock ended it.
+    """
+
+    rows_skipped: int
+    correlation: float
+    repeatable: bool
 
 
 @dataclass(frozen=True)
@@ -165,6 +193,7 @@ class FinishedMap:
     Attributes:
         box: where one was asked for and the map is not flat: around what it points at, in
             pixels of the original image.
+        convergence: where the map was allowed to end early.
     """
 
     map_id: int
@@ -175,6 +204,7 @@ class FinishedMap:
     flags: tuple[MapFlag, ...]
     iterations: int | None
     box: Rectangle | None = None
+    convergence: Convergence | None = None
 
 
 @dataclass(frozen=True)
@@ -206,7 +236,12 @@ class MapScores:
 
 @dataclass(frozen=True)
 class Finished:
-    """The end: rows run, seconds waited, computed and in all; seconds and rows per map."""
+    """The end: rows run, seconds waited, computed and in all; seconds and rows per map.
+
+    Attributes:
+        rows_spared: rows and gradients answered without running, being like others.
+        from_cache: the whole answer was kept from an earlier request that asked the same.
+    """
 
     rows: int
     queue_seconds: float
@@ -214,6 +249,8 @@ class Finished:
     total_seconds: float
     map_seconds: tuple[float, ...]
     map_rows: tuple[int, ...]
+    rows_spared: int = 0
+    from_cache: bool = False
 
 
 Event = Started | Prediction | Progress | PartialMap | FinishedMap | MapScores | Finished

@@ -2,15 +2,22 @@
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
+from salience_service.admission import Load
+from salience_service.answer_key import AnswerKey, is_repeatable, key_of
 from salience_service.bundle.manifest import GraphRole
 from salience_service.control import Control
 from salience_service.driver import HEARTBEAT_SECONDS, Driver, Pace, Tally
+from salience_service.early_end import NEVER
 from salience_service.events import Event, Finished
-from salience_service.findings import Findings
+from salience_service.explanation_cache import Answer
+from salience_service.findings import SOFTWARE_VERSION, Findings
+from salience_service.footprint import Footprint
 from salience_service.image.fill import fill_tensor
 from salience_service.image.pixels import ImageLimits
 from salience_service.image.prepare import Prepared, prepare
+from salience_service.known import Known
 from salience_service.making import Made, Making
 from salience_service.model import Forward, ServedModel
 from salience_service.plan import PlannedMethod, plan
@@ -43,8 +50,35 @@ class Explanation:
         self._model, self._order = model, order
         self._control, self._scheduler, self._pace = control, scheduler, pace
         self._plan = plan(order, model)
-        self._account = Account()
+        self._account = Account(order.priority.value)
         self._findings = Findings(model, order)
+
+    def load(self, limits: ImageLimits, keeps: int) -> Load:
+        """What running it will take at most; no image is decoded for that.
+
+        Args:
+            limits: what the image may be.
+            keeps: bytes that an answer may have which is to be kept.
+        """
+        footprint = Footprint(self._order, self._plan, self._model, limits)
+        return Load(1, footprint.rows, footprint.bytes + min(keeps, footprint.map_bytes))
+
+    def key(self) -> AnswerKey | None:
+        """What its answer may be kept under; None where another run may bring another answer."""
+        if not is_repeatable(self._order):
+            return None
+        return key_of(self._order, self._plan, self._model, SOFTWARE_VERSION)
+
+    def repeated(self, answer: Answer, beside: int) -> Iterator[Event]:
+        """The answer of an earlier explanation of the same order, in place of running this one."""
+        yield self._findings.started(beside)
+        for event in answer.events:
+            self._control.check()
+            if isinstance(event, Finished):
+                seconds = time.monotonic() - self._began
+                yield replace(event, total_seconds=seconds, from_cache=True)
+            else:
+                yield event
 
     def events(self, limits: ImageLimits, beside: int) -> Iterator[Event]:
         """Runs the explanation in the calling thread.
@@ -60,11 +94,12 @@ class Explanation:
         count = len(subject.targets)
         ahead = [planned.rows_for(count) for planned in self._plan]
         tally, made = Tally(expected=1 + sum(ahead), done=1), Made()
+        known = Known(subject.prepared.tensor, keeps=len(self._plan) > 1)
         for place, planned in enumerate(self._plan):
-            driver = self._driver(planned, subject, tally)
+            driver = self._driver(planned, subject, tally, known)
             making = Making(planned, subject, driver, self._findings, made)
             yield from making.events(place * count, sum(ahead[place + 1 :]))
-        yield self._finished(made)
+        yield self._finished(made, tally)
 
     def _subject(self, prepared: Prepared) -> Subject:
         """The image as methods and scores see it, once the model has."""
@@ -91,7 +126,9 @@ class Explanation:
         ]
         live = [name for tap in ending for name in self._model.tails.live(tap)]
         ticket = self._scheduler.call(
-            lambda stop: self._model.forward(prepared.tensor, tuple(taps.values()), stop, live),
+            lambda execution: self._model.forward(
+                prepared.tensor, tuple(taps.values()), execution, live
+            ),
             self._control,
             self._account,
         )
@@ -100,7 +137,9 @@ class Explanation:
         assert ticket.result is not None
         return ticket.result
 
-    def _driver(self, planned: PlannedMethod, subject: Subject, tally: Tally) -> Driver:
+    def _driver(
+        self, planned: PlannedMethod, subject: Subject, tally: Tally, known: Known
+    ) -> Driver:
         return Driver(
             method=planned.method.name,
             gradient_side=planned.gradient_side,
@@ -111,11 +150,13 @@ class Explanation:
             image=subject.image,
             clean=subject.clean,
             tally=tally,
+            known=known,
             pace=self._pace,
             wants_partial_maps=self._order.partial_maps,
+            stop_when=self._order.stop_when or NEVER,
         )
 
-    def _finished(self, made: Made) -> Finished:
+    def _finished(self, made: Made, tally: Tally) -> Finished:
         account = self._account
         return Finished(
             account.rows,
@@ -124,4 +165,5 @@ class Explanation:
             time.monotonic() - self._began,
             tuple(made.seconds[map_id] for map_id in sorted(made.seconds)),
             tuple(made.rows[map_id] for map_id in sorted(made.rows)),
+            rows_spared=tally.spared,
         )

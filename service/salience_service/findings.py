@@ -89,6 +89,7 @@ class Findings:
             flags=tuple(flag for flag, raised in flags.items() if raised),
             iterations=outcome.iterations,
             box=None if box is None else box_of(outcome, subject.prepared.placement, box),
+            convergence=voice.convergence,
         )
 
     def scores(
@@ -145,6 +146,8 @@ class Findings:
             fill=self.order.fill,
             gradient_side=driver.gradient_side,
             software_version=SOFTWARE_VERSION,
+            precision=model.precision,
+            tuning_digest=model.tuning_digest,
         )
 
 

@@ -13,7 +13,7 @@ from salience_service.methods.probe import (
     MapGradientAnswer,
 )
 from salience_service.row_graphs.sources import MaskedImage
-from salience_service.session import Stop
+from salience_service.session import Execution
 from salience_service.target import Target
 
 
@@ -31,28 +31,30 @@ class GradientCalls:
 
     def of_map(
         self, probe: MapGradient, side: Differentiator
-    ) -> Callable[[Stop], MapGradientAnswer]:
+    ) -> Callable[[Execution], MapGradientAnswer]:
         """The gradient to a map, to be called by the device thread."""
         cotangent = self.target.cotangent(self.manifest.head.classes)
 
-        def call(stop: Stop) -> MapGradientAnswer:
+        def call(execution: Execution) -> MapGradientAnswer:
             difference, fill = self.image.difference, self.image.fill
             mask = probe.normalise, probe.scale, probe.shift
             logits, found = side.masked_gradient(
-                difference, fill, probe.map, cotangent, stop, *mask
+                difference, fill, probe.map, cotangent, execution, *mask
             )
             return MapGradientAnswer(float(self.target.value(logits)), found)
 
         return call
 
-    def of_image(self, probe: Gradients, side: Differentiator) -> Callable[[Stop], GradientAnswer]:
+    def of_image(
+        self, probe: Gradients, side: Differentiator
+    ) -> Callable[[Execution], GradientAnswer]:
         """The gradients to taps and image, to be called by the device thread."""
         cotangent = self.target.cotangent(self.manifest.head.classes)
         taps = [tap for tap in self.manifest.taps if tap.name in probe.taps]
         tensors = [tap.output for tap in taps] + [IMAGES] * probe.of_image
 
-        def call(stop: Stop) -> GradientAnswer:
-            logits, found = side.gradient(probe.image, cotangent, tensors, stop, probe.guided)
+        def call(execution: Execution) -> GradientAnswer:
+            logits, found = side.gradient(probe.image, cotangent, tensors, execution, probe.guided)
             to_taps = {tap.name: folded(found[tap.output], tap) for tap in taps}
             return GradientAnswer(float(self.target.value(logits)), found.get(IMAGES), to_taps)
 

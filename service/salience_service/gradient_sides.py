@@ -31,7 +31,8 @@ class GradientSides:
 
     Args:
         bundle: opened and verified.
-        device: where its gradient graphs run; its threads are torch's too.
+        device: where its graphs run; see `Device.for_gradients`. Its threads are torch's too,
+            which runs on the CPU, in float32.
     """
 
     def __init__(self, bundle: Bundle, device: Device) -> None:
@@ -150,9 +151,9 @@ class GradientSides:
         assert graph is not None
         self._bundle.check(graph.path)
         path = self._bundle.path(graph.path)
-        return Session(path, self._device, weights, outputs, _ONE_IMAGE)
+        return Session(path, self._device.for_gradients(), weights, outputs, _ONE_IMAGE)
 
 
-_ONE_IMAGE = {"N": 1, "R": 1}
+_ONE_IMAGE = {"N": 1, "R": 1, "S": 1}
 """Rows and images of a call; known sizes save a tenth of the time (EfficientNet-Lite0, CPU)."""
 _SIDES = {GradientChoice.ONNX: GradientSide.ONNX, GradientChoice.TORCH: GradientSide.TORCH}

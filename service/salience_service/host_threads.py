@@ -1,8 +1,16 @@
-"""NumPy's own threads: one, so that they never take cores from the runtime's."""
+"""The host's cores, and NumPy's own threads: one, so that they take no cores from the runtime's."""
 
+import os
 from functools import cache
 
 from threadpoolctl import ThreadpoolController
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on, ≥ 1."""
+    if hasattr(os, "sched_getaffinity"):  # Linux alone tells which
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 @cache

@@ -99,9 +99,11 @@ class Making:
     def _curves(self, voice: Voice) -> Generator[Told, None, list[ScoreCurve]]:
         """The curves that the scores asked for are taken of."""
         size = self.subject.prepared.tensor.shape[1:]
-        curves = []
-        for kind, rows in curve_rows(self.findings.order.scores, voice.ended, size).items():
-            image = self.subject.curve_images[kind]
-            answer = yield from self.driver.score([voice], [rows], image)
-            curves.append(curve(kind, voice.target, answer.logits))
-        return curves
+        asked = curve_rows(self.findings.order.scores, voice.ended, size)
+        answers = yield from self.driver.score_together(
+            voice, [(rows, self.subject.curve_images[kind]) for kind, rows in asked.items()]
+        )
+        return [
+            curve(kind, voice.target, answer.logits)
+            for kind, answer in zip(asked, answers, strict=True)
+        ]

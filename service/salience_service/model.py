@@ -1,7 +1,7 @@
 """A served model: a bundle with its graphs on the device, warmed and checked before it serves."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from salience_service.bundle.manifest import Graph, GraphRole, OutputKind, Tap
 from salience_service.bundle.reader import Bundle
 from salience_service.errors import BundleRefused, NotPossible, SalienceError
 from salience_service.events import GradientSide, GraphUse
+from salience_service.fixed_shapes import FixedShapes
 from salience_service.gradient_sides import GradientSides
 from salience_service.layout import folded
 from salience_service.methods import METHODS, Method, taps_for
@@ -20,8 +21,9 @@ from salience_service.row_graphs.masked import MaskedGraph
 from salience_service.row_graphs.plain import PIXELS, PlainGraph
 from salience_service.row_graphs.sources import TappedImage
 from salience_service.scores.faithfulness import MASKED
-from salience_service.session import Device, Session, Stop
+from salience_service.session import Device, Execution, Session
 from salience_service.tails import Tails
+from salience_service.tuning import UNTUNED, Tuning
 
 TAIL_BATCHES = 8
 """Rows of a tail's call over those of a masked graph's: a row is small where the network ends."""
@@ -63,33 +65,43 @@ class ServedModel:
     Args:
         bundle: opened and verified.
         device: where its graphs run.
-        batch_size: rows per call of the masked graph, ≥ 1.
+        batch_size: rows per call of the masked graph, ≥ 1, where the tuning names no other.
+        tuning: what was measured to be best; its threads go before the device's.
     """
 
-    def __init__(self, bundle: Bundle, device: Device, batch_size: int) -> None:
+    def __init__(
+        self, bundle: Bundle, device: Device, batch_size: int, tuning: Tuning = UNTUNED
+    ) -> None:
+        device = replace(device, threads=tuning.threads or device.threads)
         self.bundle = bundle
         self.manifest = bundle.manifest
         self.name, self.version = bundle.manifest.name, bundle.manifest.version
         self.digest = bundle.digest
         self.batch_size = batch_size
+        self.tuning_digest = tuning.digest
+        self.device = device
+        self.precision: str = device.precision
         self.gradients = GradientSides(bundle, device)
-        weights = bundle.weights()
-        self._forward = Session(self._path(GraphRole.FORWARD), device, weights)
-        masked = Session(self._path(GraphRole.MASKED), device, weights)
-        self.masked = MaskedGraph(masked, self.manifest.input, batch_size)
+        weights, shapes = bundle.weights(), FixedShapes(self.manifest, batch_size, tuning)
+        forward = self._path(GraphRole.FORWARD)
+        self._forward = Session(forward, device, weights, shapes=shapes.forward())
+        path = self._path(GraphRole.MASKED)
+        masked = Session(path, device, weights, shapes=shapes.masked())
+        self.masked = MaskedGraph(masked, self.manifest.input, batch_size, tuning.masked)
         self.pixel_masked: PlainGraph | None = None
         if self.manifest.graph(GraphRole.PIXEL_MASKED):
-            pixel_masked = Session(self._path(GraphRole.PIXEL_MASKED), device, weights)
-            self.pixel_masked = PlainGraph(pixel_masked, batch_size, PIXELS)
-        self.tails = Tails(bundle, device, TAIL_BATCHES * batch_size, self._tapped)
+            path = self._path(GraphRole.PIXEL_MASKED)
+            pixel_masked = Session(path, device, weights, shapes=shapes.pixel_masked())
+            self.pixel_masked = PlainGraph(pixel_masked, tuning.pixel_masked or batch_size, PIXELS)
+        self.tails = Tails(bundle, device, TAIL_BATCHES * batch_size, self._tapped, tuning.tails)
         self.provider = self._forward.provider
 
     def forward(
-        self, image: FloatArray, taps: Sequence[Tap], stop: Stop, live: Sequence[str] = ()
+        self, image: FloatArray, taps: Sequence[Tap], execution: Execution, live: Sequence[str] = ()
     ) -> Forward:
         """Runs one prepared image [C, H, W], alone, and fetches taps, and outputs for tails."""
         names = list(dict.fromkeys([*(tap.output for tap in taps), *live]))
-        logits, *found = self._forward.run({"images": image[None]}, ["logits", *names], stop)
+        logits, *found = self._forward.run({"images": image[None]}, ["logits", *names], execution)
         outputs = {name: each[0] for name, each in zip(names, found, strict=True)}
         features = {tap.name: folded(outputs[tap.output], tap) for tap in taps}
         return Forward(logits[0], features, outputs)
@@ -109,13 +121,8 @@ class ServedModel:
             shape: that of its maps.
             tap: for a tail, where it begins.
         """
-        batches = {
-            GraphRole.MASKED: self.batch_size,
-            GraphRole.PIXEL_MASKED: self.batch_size,
-            GraphRole.TAIL: self.tails.batch_size,
-        }
         digest = self.bundle.digest_of(self._graph(role, tap))
-        return GraphUse(role, digest, batches.get(role, 1), *shape, tap)
+        return GraphUse(role, digest, self._batch_size(role, shape, tap), *shape, tap)
 
     @property
     def gradient_sides(self) -> tuple[GradientSide, ...]:
@@ -165,9 +172,19 @@ class ServedModel:
             return MethodListing(method, (), False, str(reason))
         return MethodListing(method, tuple(tap.name for tap in taps), True)
 
+    def _batch_size(self, role: GraphRole, shape: tuple[int, int], tap: str) -> int:
+        """Rows of a call, as the graph itself has it."""
+        if role is GraphRole.MASKED:
+            return self.masked.batch_size(shape)
+        if role is GraphRole.PIXEL_MASKED and self.pixel_masked:
+            return self.pixel_masked.batch_size(shape)
+        if role is GraphRole.TAIL:
+            return self.tails.batch_size(tap)
+        return 1  # One image a call.
+
     def _tapped(self, image: FloatArray, tap: Tap) -> TappedImage:
         """Runs once a tail, at its opening, beside the device thread: sessions bear that."""
-        return self.tapped(self.forward(image, [tap], Stop(), self.tails.live(tap)), tap)
+        return self.tapped(self.forward(image, [tap], Execution(), self.tails.live(tap)), tap)
 
     def _graph(self, role: GraphRole, tap: str = "") -> Graph:
         graph = self.manifest.graph(role, tap)

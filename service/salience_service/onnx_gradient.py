@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from salience_service.differentiator import IMAGES, FloatArray
 from salience_service.errors import NotPossible
 from salience_service.interpolation import interpolation_matrix
-from salience_service.session import Session, Stop
+from salience_service.session import Execution, Session
 
 
 class OnnxGradient:
@@ -39,7 +39,7 @@ class OnnxGradient:
         image: FloatArray,
         cotangent: FloatArray,
         tensors: Sequence[str],
-        stop: Stop,
+        execution: Execution,
         guided: bool = False,
     ) -> tuple[FloatArray, Mapping[str, FloatArray]]:
         """See `Differentiator.gradient`.
@@ -52,7 +52,7 @@ class OnnxGradient:
         feeds = {IMAGES: image[None], "cotangent": cotangent[None]}
         outputs = ["logits", *(f"d_{tensor}" for tensor in tensors)]
         session = self._parts.get(frozenset(tensors), self._gradient)
-        logits, *gradients = session.run(feeds, outputs, stop)
+        logits, *gradients = session.run(feeds, outputs, execution)
         return logits[0], {tensor: each[0] for tensor, each in zip(tensors, gradients, strict=True)}
 
     def masked_gradient(
@@ -61,7 +61,7 @@ class OnnxGradient:
         fill: FloatArray,
         image_map: FloatArray,
         cotangent: FloatArray,
-        stop: Stop,
+        execution: Execution,
         normalise: bool = True,
         scale: float = 1.0,
         shift: float = 0.0,
@@ -79,5 +79,5 @@ class OnnxGradient:
             "shift": np.array([shift], np.float32),
             "cotangent": cotangent[None],
         }
-        logits, gradient = self._masked_gradient.run(feeds, ["logits", "d_maps"], stop)
+        logits, gradient = self._masked_gradient.run(feeds, ["logits", "d_maps"], execution)
         return logits[0], gradient[0]

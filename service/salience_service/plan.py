@@ -1,9 +1,11 @@
 """What an order asks of a model, settled and checked before any device work."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from salience_service.bundle.manifest import Tap
+from salience_service.early_end import check_stop
 from salience_service.errors import InvalidRequest, NotPossible
 from salience_service.events import GradientSide
 from salience_service.image.fill import check_fill
@@ -40,6 +42,11 @@ class PlannedMethod:
     rows: int
     score_rows: int
 
+    @property
+    def anytime(self) -> bool:
+        """Whether its maps may be drawn from fewer rows, with these options."""
+        return self.method.anytime is not None and self.method.anytime(self.options)
+
     def rows_for(self, targets: int) -> int:
         """Rows expected for maps of some targets: rows are shared, gradients are not."""
         shares = not self.method.needs_gradient
@@ -63,7 +70,12 @@ def plan(order: ExplainOrder, model: ServedModel) -> tuple[PlannedMethod, ...]:
             check_fill(fill, model.manifest.input)
     if order.box is not None:
         check_box(order.box)
-    return tuple(_planned(call, model, order) for call in order.methods)
+    if order.stop_when is not None:
+        check_stop(order.stop_when)
+    planned = tuple(_planned(call, model, order) for call in order.methods)
+    if order.stop_when is not None:
+        _check_anytime(planned)
+    return planned
 
 
 def _check_scores(order: ExplainOrder, model: ServedModel) -> None:
@@ -76,6 +88,17 @@ def _check_scores(order: ExplainOrder, model: ServedModel) -> None:
         )
     for kind in curved(order.scores):
         check_backdrop(order.curve_protocol, kind, model.manifest.input)
+
+
+def _check_anytime(planned: Sequence[PlannedMethod]) -> None:
+    """Refuses a `stop_when` that none of the methods can honour."""
+    if not any(each.anytime for each in planned):
+        asked = ", ".join(each.method.name for each in planned)
+        known = ", ".join(name for name, method in METHODS.items() if method.anytime)
+        raise InvalidRequest(
+            f"stop_when is for anytime methods, and as asked none of these is one: {asked}; "
+            f"ask for one of {known}, or leave stop_when out"
+        )
 
 
 def _planned(call: MethodCall, model: ServedModel, order: ExplainOrder) -> PlannedMethod:

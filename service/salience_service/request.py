@@ -215,6 +215,27 @@ class GradientChoice(Enum):
     TORCH = "torch"
 
 
+class Priority(Enum):
+    """How device time is shared where many explanations wait; the value is the weight."""
+
+    INTERACTIVE = 16
+    NORMAL = 4
+    BULK = 1
+
+
+@dataclass(frozen=True)
+class StopWhen:
+    """When a map that is drawn from ever more rows is good enough; at the first that is set.
+
+    Attributes:
+        correlation: estimated, with the map of all rows; in (0, 1).
+        seconds: since the method began, > 0.
+    """
+
+    correlation: float | None = None
+    seconds: float | None = None
+
+
 @dataclass(frozen=True)
 class ExplainOrder:
     """Everything one request asks for."""
@@ -232,3 +253,5 @@ class ExplainOrder:
     gradient_side: GradientChoice = GradientChoice.AUTO
     curve_protocol: CurveProtocol = CurveProtocol.RISE
     box: BoxOrder | None = None
+    priority: Priority = Priority.NORMAL
+    stop_when: StopWhen | None = None

@@ -36,6 +36,16 @@ def check_targets(specs: tuple[TargetSpec, ...], head: Head) -> None:
     _plain(specs, head)
 
 
+def most_targets(specs: tuple[TargetSpec, ...], head: Head) -> int:
+    """How many targets an image can have at most, 1 to 64.
+
+    Raises:
+        InvalidRequest: as `check_targets`.
+    """
+    found = sum(_most(spec, head) for spec in _plain(specs, head))
+    return min(max(found, 1), MOST_TARGETS)
+
+
 def resolve_targets(
     specs: tuple[TargetSpec, ...], logits: NDArray[np.floating], head: Head
 ) -> tuple[Target, ...]:
@@ -114,6 +124,15 @@ def _check_thresholds(head: Head) -> None:
         raise InvalidRequest(
             "this model's classes exclude each other, and its manifest has no thresholds: use top:K"
         )
+
+
+def _most(spec: Plain, head: Head) -> int:
+    match spec:
+        case TopKTargets(k=k):
+            return k
+        case AboveThresholdTargets():
+            return head.classes
+    return 1
 
 
 def _targets(

@@ -24,7 +24,6 @@ class RowStream:
         masks: [N, …].
         batch_size: rows of a device call.
         queue: hands masks to the scheduler.
-        heard: is told masks and logits of each part that is done, in order.
     """
 
     def __init__(
@@ -32,14 +31,13 @@ class RowStream:
         masks: Series,
         batch_size: int,
         queue: Callable[[FloatMap], RowTicket],
-        heard: Callable[[FloatMap, NDArray[np.float32]], None],
     ) -> None:
         self.size = masks.shape[0]
         self.done = 0
         self._logits: NDArray[np.float32] = np.empty((0, 0), np.float32)
-        self._masks, self._queue, self._heard = masks, queue, heard
+        self._masks, self._queue = masks, queue
         self._parts = _parts(self.size, PART_BATCHES * batch_size)
-        self._flight: deque[tuple[FloatMap, RowTicket]] = deque()
+        self._flight: deque[RowTicket] = deque()
         self._before = 0
         self._fill_flight()
 
@@ -54,7 +52,7 @@ class RowStream:
         Raises:
             SalienceError: the rows failed, or nobody waits for them any more.
         """
-        masks, ticket = self._flight[0]
+        ticket = self._flight[0]
         known = self.done - self._before
         found = ticket.wait(known, timeout)
         self._keep(ticket.logits[known:found])
@@ -62,8 +60,14 @@ class RowStream:
             self._flight.popleft()
             self._before = self.done
             self._fill_flight()
-            self._heard(masks, ticket.logits)
         return found - known
+
+    def end(self) -> int:
+        """Drops the rows that are not done; returns how many. It is then not to be waited for."""
+        for ticket in self._flight:
+            ticket.drop()
+        self._flight.clear()
+        return self.size - self.done
 
     def _keep(self, logits: NDArray[np.float32]) -> None:
         if not len(logits):
@@ -75,8 +79,7 @@ class RowStream:
 
     def _fill_flight(self) -> None:
         while len(self._flight) < PARTS_AHEAD and (part := next(self._parts, None)):
-            masks = self._masks[part]
-            self._flight.append((masks, self._queue(masks)))
+            self._flight.append(self._queue(self._masks[part]))
 
 
 def _parts(size: int, most: int) -> Iterator[slice]:

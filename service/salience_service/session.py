@@ -1,8 +1,7 @@
-"""An ONNX graph on the provider it really got: the one module that knows ONNX Runtime."""
+"""An ONNX graph on the provider it really got."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
@@ -10,50 +9,57 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from salience_service.bundle.graph_part import part_of
+from salience_service import tf32
+from salience_service.built_shapes import fitting
+from salience_service.bundle.graph_bytes import GraphBytes, graph_bytes
+from salience_service.device import Device, Lane
+from salience_service.engines import Engines
 from salience_service.errors import BundleRefused, Cancelled, ComputeFailed
+from salience_service.graph_shape import GraphShape
+from salience_service.providers import (
+    builds_engines,
+    check_available,
+    check_came_up,
+    provider_chain,
+)
+from salience_service.session_options import session_options
 
-PROVIDERS = {
-    "cpu": "CPUExecutionProvider",
-    "cuda": "CUDAExecutionProvider",
-    "tensorrt": "TensorrtExecutionProvider",
-}
-"""Names in the configuration, and ONNX Runtime's."""
+__all__ = ["Device", "Execution", "Feed", "GraphShape", "Kept", "Lane", "Session"]
 
-_WEIGHTS_BESIDE = "session.model_external_initializers_file_folder_path"
-
-
-@dataclass(frozen=True)
-class Device:
-    """Where graphs run.
-
-    Attributes:
-        provider: "cpu", "cuda" or "tensorrt".
-        threads: CPU threads per graph run; 0 = one per core this process may use.
-    """
-
-    provider: str = "cpu"
-    threads: int = 0
+_FIRST_LANE = Lane()
 
 
-class Stop:
-    """The word to a running call to end early; safe from any thread."""
+class Execution:
+    """One execution of a graph: its lane, and the word to end it; safe from any thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, lane: Lane = _FIRST_LANE) -> None:
+        self.lane = lane
         self.options = ort.RunOptions()
 
-    def now(self) -> None:
-        """Ends the call at its next operator."""
+    def end(self) -> None:
+        """Ends it at its next operator."""
         self.options.terminate = True
 
     @property
-    def said(self) -> bool:
-        """Whether the call was told to end."""
+    def ended(self) -> bool:
+        """Whether it was told to end."""
         return bool(self.options.terminate)
 
 
+@dataclass(frozen=True)
+class Kept:
+    """An array that lies on a device, for as long as this is held."""
+
+    value: ort.OrtValue
+    shape: tuple[int, ...]
+
+
+Feed = NDArray[np.generic] | Kept
+"""What a graph may be given for an input."""
+
+
 class Session:
-    """One ONNX graph, ready to run.
+    """One ONNX graph, ready to run on every device of a kind.
 
     Args:
         path: the graph's file; its external weights lie beside it.
@@ -67,10 +73,13 @@ class Session:
             alone (microsoft/onnxruntime#16013).
         sizes: dimensions that are always the same here, by the graph's names for them: a
             runtime that knows a shape keeps its own layout through more of the graph.
+        shapes: all shapes at which it will run, where a provider builds an engine for each;
+            the others run any shape.
 
     Raises:
         BundleRefused: ONNX Runtime cannot load the graph, or it has no such output.
         ComputeFailed: the provider asked for did not come up; the CPU never steps in silently.
+        ConfigRefused: the environment forbids the device's precision.
     """
 
     def __init__(
@@ -80,78 +89,95 @@ class Session:
         weights: Mapping[str, bytes] = MappingProxyType({}),
         outputs: Sequence[str] = (),
         sizes: Mapping[str, int] = MappingProxyType({}),
+        shapes: Sequence[GraphShape] = (),
     ) -> None:
-        wanted = PROVIDERS[device.provider]
-        if wanted not in ort.get_available_providers():
-            raise ComputeFailed(f"this installation of ONNX Runtime has no {wanted}")
-        options = _options(device)
-        if weights:
-            options.add_external_initializers_from_files_in_memory(
-                list(weights), list(weights.values()), list(map(len, weights.values()))
-            )
-        for name, size in sizes.items():
-            options.add_free_dimension_override_by_name(name, size)
-        graph = part_of(path, outputs) if outputs else path
-        # A graph given as bytes has no place of its own to look for its weights.
-        options.add_session_config_entry(_WEIGHTS_BESIDE, str(path.parent))
-        try:
-            self._session = ort.InferenceSession(
-                graph, options, providers=_providers(device.provider)
-            )
-        except Exception as error:  # ONNX Runtime's errors share no base but Exception
-            raise BundleRefused(f"ONNX Runtime refused {path.name}") from error
-        self.provider: str = self._session.get_providers()[0]
-        if self.provider != wanted:
-            raise ComputeFailed(f"{wanted} was asked for, but {self.provider} came up")
+        check_available(device, ort.get_available_providers())
+        tf32.WORD.say(device)
+        graph = _suited(graph_bytes(path, weights, outputs), device)
+        fixed = shapes if shapes and builds_engines(device) else [GraphShape(sizes)]
+        engines = Engines(device, graph) if builds_engines(device) else None
+        self._at = [
+            [_opened(graph, shape, device, number, engines) for shape in fixed]
+            for number in device.numbers
+        ]
+        self.provider: str = self._at[0][0].get_providers()[0]
+        self.keeps_sources = device.keeps_sources
+        self._device = device
+
+    def keep(self, array: NDArray[np.generic], lane: Lane) -> Kept:
+        """Puts an array on a lane's device, for runs there."""
+        kind = "cpu" if self._device.provider == "cpu" else "cuda"
+        number = self._device.numbers[lane.place] if kind == "cuda" else 0
+        whole = np.ascontiguousarray(array)
+        return Kept(ort.OrtValue.ortvalue_from_numpy(whole, kind, number), whole.shape)
 
     def run(
-        self, feeds: Mapping[str, NDArray[np.generic]], outputs: Sequence[str], stop: Stop
+        self, feeds: Mapping[str, Feed], outputs: Sequence[str], execution: Execution
     ) -> list[NDArray[np.float32]]:
         """Runs the graph and fetches the named outputs.
 
         Args:
             feeds: the graph's inputs by name, with the shapes that its role states.
             outputs: which outputs to fetch; their order is the answer's.
-            stop: ends this run early.
+            execution: where it runs, and the word to end it early.
 
         Raises:
-            Cancelled: `stop` ended the run.
+            Cancelled: `execution` ended the run.
             ComputeFailed: the runtime failed.
         """
+        session = fitting(self._at[execution.lane.place], feeds)
         try:
-            results: list[NDArray[np.float32]] = self._session.run(
-                list(outputs), dict(feeds), stop.options
-            )
+            results = _run(session, feeds, list(outputs), execution)
         except Exception as error:
-            if stop.said:
+            if execution.ended:
                 raise Cancelled("the run was ended early") from error
             raise ComputeFailed("the model failed on the device") from error
         return results
 
 
-def _providers(name: str) -> list[str]:
-    """The provider asked for, then those that ONNX Runtime needs behind it."""
-    chain = {"cpu": ["cpu"], "cuda": ["cuda", "cpu"], "tensorrt": ["tensorrt", "cuda", "cpu"]}
-    return [PROVIDERS[each] for each in chain[name]]
+def _run(
+    session: ort.InferenceSession,
+    feeds: Mapping[str, Feed],
+    outputs: list[str],
+    execution: Execution,
+) -> list[NDArray[np.float32]]:
+    """One run; where a feed lies on the device, the others join it as they are."""
+    if not any(isinstance(feed, Kept) for feed in feeds.values()):
+        found: list[NDArray[np.float32]] = session.run(outputs, dict(feeds), execution.options)
+        return found
+    values = {
+        name: feed.value if isinstance(feed, Kept) else ort.OrtValue.ortvalue_from_numpy(feed)
+        for name, feed in feeds.items()
+    }
+    return [
+        each.numpy() for each in session.run_with_ort_values(outputs, values, execution.options)
+    ]
 
 
-@cache
-def _shared_arena() -> None:
-    """Makes one arena of CPU memory for all sessions of this process.
+def _suited(graph: GraphBytes, device: Device) -> GraphBytes:
+    """The graph as the device wants it: TensorRT reads weights where they are inside."""
+    if device.precision == "float16":
+        return graph.half()
+    return graph.whole() if builds_engines(device) else graph
 
-    Each would keep one of its own, as large as its busiest moment, though the device runs them
-    in turn: eight sessions of EfficientNet-Lite0 held 732 MB apart and 474 MB together.
+
+def _opened(
+    graph: GraphBytes, shape: GraphShape, device: Device, number: int, engines: Engines | None
+) -> ort.InferenceSession:
+    """The graph on one device, at one shape.
+
+    Raises:
+        BundleRefused: ONNX Runtime cannot load it.
+        ComputeFailed: the provider asked for did not come up.
     """
-    kind = ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR
-    memory = ort.OrtMemoryInfo("Cpu", kind, 0, ort.OrtMemType.DEFAULT)
-    ort.create_and_register_allocator(memory, None)
-
-
-def _options(device: Device) -> ort.SessionOptions:
-    _shared_arena()
-    options = ort.SessionOptions()
-    options.add_session_config_entry("session.use_env_allocators", "1")
-    options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
-    options.intra_op_num_threads = device.threads
-    options.log_severity_level = 3
-    return options
+    if engines is None:
+        chain = provider_chain(device, number)
+    else:
+        chain = engines.provider_chain(number, shape, ort.__version__)
+    options = session_options(device, graph, shape.sizes)
+    try:
+        session = ort.InferenceSession(graph.model, options, providers=chain)
+    except Exception as error:  # ONNX Runtime's errors share no base but Exception
+        raise BundleRefused(f"ONNX Runtime refused {graph.name}") from error
+    check_came_up(device, session.get_providers())
+    return session

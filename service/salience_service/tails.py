@@ -1,8 +1,9 @@
 """The tails of a model: a graph from each tap to the logits, opened when it is first needed."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +12,10 @@ from salience_service.bundle.manifest import GraphRole, Tap
 from salience_service.bundle.reader import Bundle, read_golden
 from salience_service.drift import relative_difference
 from salience_service.errors import BundleRefused
+from salience_service.fixed_shapes import tail_shapes
 from salience_service.row_graphs.plain import CHANNELS, PlainGraph
 from salience_service.row_graphs.sources import TappedImage
-from salience_service.session import Device, Session, Stop
+from salience_service.session import Device, Execution, Session
 from salience_service.ticket import RowGraph, RowSpan
 
 TapRun = Callable[[NDArray[np.float32], Tap], TappedImage]
@@ -33,15 +35,28 @@ class Tails:
         device: where they run.
         batch_size: rows per call.
         run: the forward graph, up to a tap.
+        tuned: rows per call of the tails of these taps.
     """
 
-    def __init__(self, bundle: Bundle, device: Device, batch_size: int, run: TapRun) -> None:
-        self.batch_size = batch_size
+    def __init__(
+        self,
+        bundle: Bundle,
+        device: Device,
+        batch_size: int,
+        run: TapRun,
+        tuned: Mapping[str, int] = MappingProxyType({}),
+    ) -> None:
+        self._batch_size = batch_size
+        self._tuned = tuned
         self._run = run
         self._bundle = bundle
         self._device = device
         self._open: dict[str, Future[RowGraph]] = {}
         self._lock = threading.Lock()
+
+    def batch_size(self, tap: str) -> int:
+        """Rows per call of the tail of a tap."""
+        return self._tuned.get(tap, self._batch_size)
 
     def live(self, tap: Tap) -> tuple[str, ...]:
         """Outputs of the forward graph that the tap's tail takes besides the tap."""
@@ -60,8 +75,10 @@ class Tails:
         graph = self._bundle.manifest.graph(GraphRole.TAIL, tap.name)
         assert graph is not None  # The plan refuses what the bundle lacks.
         self._bundle.check(graph.path)
-        session = Session(self._bundle.path(graph.path), self._device, self._bundle.weights())
-        tail = PlainGraph(session, self.batch_size, CHANNELS)
+        rows, path = self.batch_size(tap.name), self._bundle.path(graph.path)
+        weights, shapes = self._bundle.weights(), tail_shapes(rows)
+        session = Session(path, self._device, weights, shapes=shapes)
+        tail = PlainGraph(session, rows, CHANNELS)
         self._check(tail, tap)
         return tail
 
@@ -69,9 +86,13 @@ class Tails:
         """The tap of the golden image, whole, must come to its golden logits."""
         golden = read_golden(self._bundle)
         row = RowSpan(self._run(golden.image[0], tap), np.ones((1, tap.channels), np.float32))
-        drift = relative_difference(tail.score([row], Stop())[0], golden.logits[0])
-        if not drift <= self._bundle.manifest.golden.tolerance:
+        drift = max(
+            relative_difference(tail.score([row], Execution(lane))[0], golden.logits[0])
+            for lane in self._device.places()
+        )
+        allowed = self._bundle.manifest.tolerance(self._device.precision)
+        if not drift <= allowed:
             raise BundleRefused(
                 f"the tail of tap {tap.name} drifts from the golden example: {drift:.2e} relative, "
-                f"allowed {self._bundle.manifest.golden.tolerance:.2e}"
+                f"allowed {allowed:.2e}"
             )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from salience_service.control import Control
 from salience_service.errors import SalienceError
-from salience_service.session import Stop
+from salience_service.session import Execution
 
 FloatArray = NDArray[np.float32]
 T = TypeVar("T")
@@ -51,32 +51,47 @@ class RowSpan:
 class RowGraph(Protocol):
     """What the scheduler needs of a graph that scores rows."""
 
-    batch_size: int
+    def batch_size(self, shape: tuple[int, ...]) -> int:
+        """Rows of every device call whose maps have this shape; it never changes."""
+        ...
 
     def shape_key(self, maps: FloatArray) -> Hashable:
         """Equal for rows that may share a device batch."""
         ...
 
-    def score(self, spans: Sequence[RowSpan], stop: Stop) -> FloatArray:
-        """Logits [n, K] of the spans' rows in order, n ≤ batch_size, at the fixed batch shape."""
+    def score(self, spans: Sequence[RowSpan], execution: Execution) -> FloatArray:
+        """Logits [n, K] of the spans' rows in order, at the fixed batch shape.
+
+        Args:
+            spans: maps of one shape; n rows in all, n ≤ `batch_size` of that shape.
+            execution: where they run.
+        """
         ...
 
 
 @dataclass
 class Account:
-    """What one explanation has used of the device; written by the device thread alone.
+    """What one explanation has used of the devices; written by the scheduler, under its lock.
 
     Attributes:
+        weight: its priority: of what is waiting, the device time it gets for another's.
         rows: rows and calls completed.
         queue_seconds: time its work waited for the device.
         device_seconds: device time, shared batches counted by share.
-        turn: fair queueing's virtual time: who has the least goes next.
+        turn: fair queueing's virtual time, device time by weight: who has the least goes next.
     """
 
+    weight: int = 1
     rows: int = 0
     queue_seconds: float = 0.0
     device_seconds: float = 0.0
     turn: float = 0.0
+
+    def charge(self, rows: int, seconds: float) -> None:
+        """Bills rows that took a share of device time."""
+        self.rows += rows
+        self.device_seconds += seconds
+        self.turn += seconds / self.weight
 
 
 class Ticket:
@@ -88,6 +103,7 @@ class Ticket:
         self.size = size
         self.taken = 0
         self.waiting_since = time.monotonic()
+        self._dropped = False
         self._done = 0
         self._failure: SalienceError | None = None
         self._changed = threading.Condition()
@@ -109,6 +125,15 @@ class Ticket:
             if failure is not None:
                 raise failure
         return done
+
+    @property
+    def dead(self) -> bool:
+        """Whether nobody waits for these rows any more."""
+        return self._dropped or self.control.dead
+
+    def drop(self) -> None:
+        """Gives up what was not run yet; the explanation goes on without it."""
+        self._dropped = True
 
     def fail(self, error: SalienceError) -> None:
         """Ends the work with an error."""
@@ -133,27 +158,37 @@ class RowTicket(Ticket):
         self.graph = graph
         self.span = span
         self.key = (id(graph), graph.shape_key(span.maps))
+        self.batch_size = graph.batch_size(span.maps.shape[1:])
         self.logits: FloatArray = np.empty((0, 0), np.float32)
+        self._stored: dict[int, int] = {}
 
     def store(self, start: int, logits: FloatArray) -> None:
-        """Keeps the logits of rows start…; they arrive in order."""
-        if start == 0:
-            self.logits = np.empty((self.size, logits.shape[1]), np.float32)
-        self.logits[start : start + len(logits)] = logits
-        self.advance(len(logits))
+        """Keeps the logits of rows start…; lanes may bring them in any order.
+
+        Rows count as done once all before them are there.
+        """
+        with self._changed:
+            if not self._stored:
+                self.logits = np.empty((self.size, logits.shape[1]), np.float32)
+            self.logits[start : start + len(logits)] = logits
+            self._stored[start] = len(logits)
+            done = self._done
+            while done in self._stored:
+                done += self._stored[done]
+            self.advance(done - self._done)
 
 
 class CallTicket(Ticket, Generic[T]):
     """One call that has the device to itself, such as a clean forward or a gradient."""
 
-    def __init__(self, call: Callable[[Stop], T], control: Control, account: Account) -> None:
+    def __init__(self, call: Callable[[Execution], T], control: Control, account: Account) -> None:
         super().__init__(control, account, 1)
         self._call = call
         self.result: T | None = None
 
-    def run(self, stop: Stop) -> Callable[[], None]:
+    def run(self, execution: Execution) -> Callable[[], None]:
         """Makes the call, by the device thread; what it returns hands the result over."""
-        result = self._call(stop)
+        result = self._call(execution)
 
         def deliver() -> None:
             self.result = result

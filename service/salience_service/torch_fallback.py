@@ -14,7 +14,7 @@ from salience_service.bundle.rectifiers import FLOOR_NAMES, is_rectifier
 from salience_service.differentiator import IMAGES, FloatArray
 from salience_service.errors import BundleRefused, ComputeFailed, NotPossible
 from salience_service.interpolation import interpolation_matrix, is_flat
-from salience_service.session import Stop
+from salience_service.session import Execution
 
 if TYPE_CHECKING:
     import torch
@@ -89,7 +89,7 @@ class TorchGradient:
         image: FloatArray,
         cotangent: FloatArray,
         tensors: Sequence[str],
-        stop: Stop,  # noqa: ARG002
+        execution: Execution,  # noqa: ARG002
         guided: bool = False,
     ) -> tuple[FloatArray, Mapping[str, FloatArray]]:
         """See `Differentiator.gradient`.
@@ -107,7 +107,7 @@ class TorchGradient:
         fill: FloatArray,
         image_map: FloatArray,
         cotangent: FloatArray,
-        stop: Stop,  # noqa: ARG002
+        execution: Execution,  # noqa: ARG002
         normalise: bool = True,
         scale: float = 1.0,
         shift: float = 0.0,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from salience_service.events import Convergence
 from salience_service.methods.probe import (
     ChannelRows,
     MethodRun,
@@ -28,6 +29,7 @@ class Voice:
         run: the method.
         probe: what it asks now; None before it began and after it ended.
         outcome: its map, once it ended.
+        convergence: how far it had come, where it was allowed to end early.
     """
 
     map_id: int
@@ -35,6 +37,7 @@ class Voice:
     run: MethodRun
     probe: Probe | None = None
     outcome: Outcome | None = None
+    convergence: Convergence | None = None
 
     @property
     def ended(self) -> Outcome:

@@ -15,6 +15,7 @@ from salience_client import (
     Absent,
     AsyncClient,
     Client,
+    Event,
     Explanation,
     InvalidRequest,
     NotPossible,
@@ -129,22 +130,35 @@ def test_scores_come_in_the_order_asked_for_and_no_others(client: Client) -> Non
 def test_the_rows_of_the_curves_are_expected_and_counted(
     client: Client, scores: tuple[str, ...], rows: int
 ) -> None:
-    events = list(
-        client.stream(
-            Preprocessed(picture()),
-            model="softmax",
-            methods="fake-cam",
-            targets=TopK(3),
-            scores=scores,
+    def asked(**scored: object) -> list[Event]:
+        return list(
+            client.stream(
+                Preprocessed(picture()),
+                model="softmax",
+                methods="score-cam",
+                targets=TopK(3),
+                **scored,
+            )
         )
-    )
+
+    shared = Explanation.of(asked()).finished.rows  # The clean run, and a row a channel.
+    events = asked(scores=scores)
     progress = [event for event in events if isinstance(event, Progress)]
-    assert {event.rows_expected for event in progress} == {1 + 3 * rows}
-    assert progress[-1].rows_done == 1 + 3 * rows
+    assert {event.rows_expected for event in progress} == {shared + 3 * rows}
+    assert progress[-1].rows_done == shared + 3 * rows
     finished = Explanation.of(events).finished
-    assert finished.rows == 1 + 3 * rows
+    assert finished.rows == shared + 3 * rows
     # The three maps were ready together, and each stands for all their rows.
-    assert finished.map_rows == (3 * rows,) * 3
+    assert finished.map_rows == (shared - 1 + 3 * rows,) * 3
+
+
+def test_maps_that_are_the_same_are_masked_once(client: Client) -> None:
+    """Fake-CAM's map is the same for every class."""
+    asked = {"model": "softmax", "methods": "fake-cam", "targets": TopK(3), "scores": ["ad"]}
+    explanation = client.explain(Preprocessed(picture()), **asked)
+    assert explanation.finished.rows == 2
+    assert explanation.finished.rows_spared == 2
+    assert len({each.scores.values["ad"] for each in explanation.maps if each.scores}) > 1
 
 
 def test_each_of_several_targets_has_the_curves_of_its_own_map_and_class(client: Client) -> None:

@@ -39,7 +39,7 @@ from salience_service.request import (
     Scale,
     ScoreKind,
 )
-from salience_service.session import Stop
+from salience_service.session import Execution
 from tests.conftest import BundleOf
 from tests.oracle.grad_cam import grad_cam
 from tests.oracle.hires_cam import hires_cam
@@ -165,7 +165,7 @@ def test_opti_cams_first_objective_is_the_same_on_both_sides(
         (model,) = engine.models()
         image = picture(channels=1 if kind in GREY else 3)
         tap = model.manifest.taps[-1]
-        features = model.forward(image, [tap], Stop()).features[tap.name]
+        features = model.forward(image, [tap], Execution()).features[tap.name]
         uniform = np.full(len(features), 1 / len(features))
         start = weighted_sum(uniform, features).astype(np.float32)
         cotangent = np.eye(model.manifest.head.classes, dtype=np.float32)[0]
@@ -173,7 +173,7 @@ def test_opti_cams_first_objective_is_the_same_on_both_sides(
             *(
                 model.gradients.open(side)
                 .result()
-                .masked_gradient(image, np.zeros_like(image), start, cotangent, Stop())
+                .masked_gradient(image, np.zeros_like(image), start, cotangent, Execution())
                 for side in (GradientSide.ONNX, GradientSide.TORCH)
             ),
             strict=True,
@@ -190,7 +190,7 @@ def test_a_flat_map_has_a_gradient_of_zeros_on_either_side(
     image, flat = picture(), np.full((4, 4), 0.7, np.float32)
     cotangent = np.eye(10, dtype=np.float32)[3]
     opened = model.gradients.open(side).result()
-    _, gradient = opened.masked_gradient(image, np.zeros_like(image), flat, cotangent, Stop())
+    _, gradient = opened.masked_gradient(image, np.zeros_like(image), flat, cotangent, Execution())
     np.testing.assert_array_equal(gradient, np.zeros((4, 4)))
 
 
@@ -266,8 +266,10 @@ def test_every_gradient_is_a_row_of_progress_and_partial_maps_come_on_the_way(
     assert done == sorted(done)
     finished = events[-1]
     assert isinstance(finished, Finished)
-    assert finished.rows == done[-1] == 1 + 1 + 1 + 50
-    assert finished.map_rows == (1, 1, 50)
+    # Both CAMs are made of one gradient.
+    assert finished.rows == done[-1] == 1 + 1 + 50
+    assert finished.rows_spared == 1
+    assert finished.map_rows == (1, 0, 50)
     partials = [event for event in events if isinstance(event, PartialMap)]
     assert [partial.fraction for partial in partials] == [n / 10 for n in range(1, 10)]
     assert {(partial.tap, partial.map.shape) for partial in partials} == {("", (32, 32))}

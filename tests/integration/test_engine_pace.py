@@ -15,7 +15,7 @@ from salience_service.events import PartialMap, Prediction, Progress
 from salience_service.image.pixels import ImageLimits
 from salience_service.model import ServedModel
 from salience_service.request import ExplainOrder, MethodCall, PreparedImage
-from salience_service.session import Device, Stop
+from salience_service.session import Device, Execution
 from salience_service.ticket import RowSpan
 
 
@@ -29,9 +29,9 @@ class SlowGraph:
     def shape_key(self, maps: np.ndarray) -> object:
         return self._graph.shape_key(maps)
 
-    def score(self, spans: Sequence[RowSpan], stop: Stop) -> np.ndarray:
+    def score(self, spans: Sequence[RowSpan], execution: Execution) -> np.ndarray:
         time.sleep(self._seconds)
-        return self._graph.score(spans, stop)
+        return self._graph.score(spans, execution)
 
 
 SLOWEST = next(
@@ -77,4 +77,4 @@ def test_score_cams_first_partial_map_follows_the_first_batch(tiny_bundle: Bundl
         if isinstance(event, PartialMap):
             break
     engine.close()
-    assert done[-1] == 1 + graph.batch_size  # the clean run and one batch
+    assert done[-1] == 1 + graph.batch_size((4, 4))  # the clean run and one batch

@@ -139,3 +139,8 @@ def test_names_outside_the_alphabet_are_refused(word: str) -> None:
         Destination(Path("models"), word)
     with pytest.raises(ExportError, match=r"^version .*: use a-z"):
         Destination(Path("models"), "net", word)
+
+
+def test_a_version_that_ends_as_tune_files_do_is_refused_before_work() -> None:
+    with pytest.raises(ExportError, match=r"version '1\.tune\.json' ends as tune files do"):
+        Destination(Path("models"), "net", "1.tune.json")

@@ -24,7 +24,7 @@ from salience_service.bundle.reader import Bundle, open_bundle, read_golden
 from salience_service.errors import BundleRefused
 from salience_service.interpolation import interpolation_matrix
 from salience_service.model import ServedModel
-from salience_service.session import Device, Session, Stop
+from salience_service.session import Device, Execution, Session
 from salience_service.warm_up import warm_up
 from tests.conftest import KINDS, BundleOf
 from tests.integration.test_export_command import CONTRACT as CONTRACT_TOML
@@ -92,7 +92,7 @@ def test_gradients_to_images_and_taps_equal_torchs(
     expected = torch.autograd.grad(logits, [leaf, *features], cotangent)
     outputs = ["logits", "d_images", *(f"d_{tap.output}" for tap in taps)]
     feeds = {"images": images.numpy(), "cotangent": cotangent.numpy()}
-    found = session(bundle, GraphRole.GRADIENT).run(feeds, outputs, Stop())
+    found = session(bundle, GraphRole.GRADIENT).run(feeds, outputs, Execution())
     for actual, wanted in zip(found, [logits, *expected], strict=True):
         close(actual, wanted)
 
@@ -115,7 +115,7 @@ def test_gradients_to_maps_equal_the_oracles(bundle_of: BundleOf, kind: str) -> 
         "shift": np.zeros(3, np.float32),
         "cotangent": cotangents.numpy(),
     }
-    (found,) = session(bundle, GraphRole.MASKED_GRADIENT).run(feeds, ["d_maps"], Stop())
+    (found,) = session(bundle, GraphRole.MASKED_GRADIENT).run(feeds, ["d_maps"], Execution())
     for row, image in enumerate((2, 0, 1)):
         fill = fills[image].double()
         difference = images[image].double() - fill
@@ -130,9 +130,9 @@ def test_a_gradient_to_a_tap_alone_runs_nothing_in_front_of_it(tiny_bundle: Bund
     last = tiny_bundle.manifest.taps[-1]
     images, cotangent = drawn(tiny_bundle, 1)
     feeds = {"images": images.numpy(), "cotangent": cotangent.numpy()}
-    whole = session(tiny_bundle, GraphRole.GRADIENT).run(feeds, [f"d_{last.output}"], Stop())
+    whole = session(tiny_bundle, GraphRole.GRADIENT).run(feeds, [f"d_{last.output}"], Execution())
     part = session(tiny_bundle, GraphRole.GRADIENT, (f"d_{last.output}",))
-    close(part.run(feeds, [f"d_{last.output}"], Stop())[0], torch.from_numpy(whole[0]))
+    close(part.run(feeds, [f"d_{last.output}"], Execution())[0], torch.from_numpy(whole[0]))
 
     def nodes(*outputs: str) -> int:
         content = part_of(tiny_bundle.path(graph.path), outputs)

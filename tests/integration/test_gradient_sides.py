@@ -12,7 +12,7 @@ from salience_service.errors import BundleRefused, NotPossible
 from salience_service.events import GradientSide
 from salience_service.gradient_sides import GradientSides
 from salience_service.request import GradientChoice
-from salience_service.session import Device, Stop
+from salience_service.session import Device, Execution
 from tests.support.bundles import without
 
 ONNX, TORCH = GradientSide.ONNX, GradientSide.TORCH
@@ -63,5 +63,5 @@ def test_a_gradient_graph_that_changed_on_disk_is_refused_when_it_is_opened(
     path.write_bytes(whole)  # A failure is no sentence: the next who asks opens it.
     image = np.ones((3, 32, 32), np.float32)
     cotangent = np.eye(10, dtype=np.float32)[0]
-    _, found = sides.open(ONNX).result().gradient(image, cotangent, ["images"], Stop())
+    _, found = sides.open(ONNX).result().gradient(image, cotangent, ["images"], Execution())
     assert found["images"].shape == image.shape

@@ -150,7 +150,7 @@ def hear(run, scene: Scene, target: Target) -> Heard:
                 continue
             heard.probes.append(probe)
             if isinstance(probe, RowProbe):
-                answer, previews = _row_answers(probe, scene)
+                answer, previews = row_answers(probe, scene)
                 heard.rows += len(answer.logits)
                 heard.previews.append(previews)
             else:
@@ -177,8 +177,8 @@ PART = 3
 """Rows of a part: few, so that most probes come in several, the last not full."""
 
 
-def _row_answers(probe: RowProbe, scene: Scene) -> tuple[RowAnswers, list[Partial]]:
-    """All logits, and a preview after every row; the probe hears part by part."""
+def row_answers(probe: RowProbe, scene: Scene) -> tuple[RowAnswers, list[Partial]]:
+    """All logits, and a preview after every row; masks are cut part by part."""
     series = _series(probe)
     logits, previews = np.empty((0, 6), np.float32), []
     for start in range(0, series.shape[0], PART):
@@ -188,8 +188,6 @@ def _row_answers(probe: RowProbe, scene: Scene) -> tuple[RowAnswers, list[Partia
         if probe.preview:
             done = range(start + 1, start + len(masks) + 1)
             previews += [probe.preview(logits[:n]) for n in done]
-        if probe.heard:
-            probe.heard(masks, found)
     return RowAnswers(logits), previews
 
 

@@ -153,7 +153,7 @@ def masked_model() -> onnx.ModelProto:
     inputs = [
         _value("differences", ["R", *images]),
         _value("fills", ["R", *images]),
-        _value("image_of", ["N"], TensorProto.INT64),
+        _value("image_of", ["S"], TensorProto.INT64),
         _value("maps", ["N", "h", "w"]),
         _value("rows", [SIDE, "h"]),
         _value("columns", [SIDE, "w"]),
@@ -163,13 +163,20 @@ def masked_model() -> onnx.ModelProto:
     ]
     nodes = [
         helper.make_node("Gather", ["differences", "image_of"], ["taken"]),
-        helper.make_node("Conv", ["taken", "kernel"], ["features"]),
+        helper.make_node("Unsqueeze", ["scale", "axes"], ["scale_"]),
+        helper.make_node("Mul", ["taken", "scale_"], ["rows_"]),
+        helper.make_node("Conv", ["rows_", "kernel"], ["features"]),
         helper.make_node("GlobalAveragePool", ["features"], ["pooled"]),
         helper.make_node("Flatten", ["pooled"], ["flat"]),
         helper.make_node("MatMul", ["flat", "head"], ["logits"]),
     ]
+    axes = numpy_helper.from_array(np.array([1, 2, 3]), "axes")
     graph = helper.make_graph(
-        nodes, "masked", inputs, [_value("logits", ["N", CLASSES])], [external_weight(), _head()]
+        nodes,
+        "masked",
+        inputs,
+        [_value("logits", ["N", CLASSES])],
+        [external_weight(), _head(), axes],
     )
     return _model(graph)
 

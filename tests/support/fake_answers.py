@@ -216,6 +216,7 @@ def description(rule: int = manifest_pb2.RESIZE_RULE_SHORT_SIDE) -> pb.DescribeM
         options=[option],
         default_taps=["layer4"],
         available=True,
+        anytime=True,
     )
     guided = method_pb2.MethodDescription(
         name="guided-backprop", available=True, fails_sanity_checks=True
@@ -240,6 +241,8 @@ def description(rule: int = manifest_pb2.RESIZE_RULE_SHORT_SIDE) -> pb.DescribeM
         scores=[map_pb2.SCORE_KIND_AVERAGE_DROP],
         gradient_sides=[map_pb2.GRADIENT_SIDE_TORCH],
         batch_size=8,
+        tuning_digest=DIGEST,
+        precision="float16",
     )
 
 

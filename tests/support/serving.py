@@ -148,6 +148,8 @@ class FakeModel:
     manifest: Manifest = MANIFEST
     batch_size: int = 8
     gradient_sides: tuple[GradientSide, ...] = ()
+    tuning_digest: str = "e" * 64
+    precision: str = "tf32"
 
     def methods(self) -> tuple[MethodListing, ...]:
         return (

@@ -112,8 +112,8 @@ def test_a_manifest_at_the_limit_is_read(directory):
 
 
 def test_a_manifest_of_another_schema_is_refused(directory):
-    edit_manifest(directory, ("schema_version",), 2)
-    assert "schema version 2" in refusal(directory)
+    edit_manifest(directory, ("schema_version",), 3)
+    assert "schema version 3" in refusal(directory)
 
 
 @pytest.mark.parametrize("name", ["forward.onnx", "masked.onnx", "weights.bin", "golden.npz"])

@@ -213,6 +213,8 @@ def test_models_are_listed_and_described():
     assert (option.type, option.default, option.minimum, option.maximum) == ("integer", 0, 0, 64)
     assert [method.available for method in model.methods] == [True, True, False]
     assert [method.fails_sanity_checks for method in model.methods] == [False, True, False]
+    assert [method.anytime for method in model.methods] == [True, False, False]
+    assert (model.precision, model.tuning_digest) == ("float16", fake.DIGEST)
 
 
 def test_the_asynchronous_client_gives_the_same():

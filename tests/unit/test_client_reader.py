@@ -10,6 +10,7 @@ from salience.v1 import map_pb2
 from salience_client import (
     AnswerReader,
     BrokenAnswer,
+    Convergence,
     Finished,
     PartialMap,
     Prediction,
@@ -115,6 +116,38 @@ def test_a_box_is_there_where_the_message_has_one():
     message.box.CopyFrom(map_pb2.Rectangle(left=3, top=0, width=20, height=10))
 
     assert read_map(fake.whole(message)).box == Rectangle(3, 0, 20, 10)
+
+
+def test_a_map_that_may_have_ended_early_tells_how_far_it_came():
+    message = fake.map_message(fake.ramp())
+    assert read_map(fake.whole(message)).convergence is None
+
+    early = map_pb2.Convergence(rows_skipped=240, correlation=0.97, repeatable=True)
+    message.convergence.CopyFrom(early)
+
+    assert read_map(fake.whole(message)).convergence == Convergence(240, 0.97, True)
+
+
+def test_a_partial_map_tells_its_correlation_where_the_method_does():
+    silent, telling = fake.partial_map(), fake.partial_map()
+    telling.partial_map.correlation = 0.0
+
+    found = [event.correlation for event in read([silent, telling, fake.finished(1)])[:2]]
+
+    assert found == [None, 0.0]
+
+
+def test_precision_tuning_and_what_was_spared_are_told():
+    message, last = fake.map_message(fake.ramp()), fake.finished(1)
+    message.provenance.precision = "float16"
+    message.provenance.tuning_digest = fake.DIGEST
+    last.finished.rows_spared, last.finished.from_cache = 7, True
+
+    map_, finished = read([fake.whole(message), last])
+
+    made = map_.provenance
+    assert (made.precision, made.tuning_digest) == ("float16", fake.DIGEST)
+    assert (finished.rows_spared, finished.from_cache) == (7, True)
 
 
 def test_maps_that_are_made_together_may_interleave_their_events():

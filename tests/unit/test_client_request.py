@@ -5,6 +5,7 @@ from typing import get_args
 import numpy as np
 import pytest
 
+from salience.v1 import explanation_service_pb2 as pb
 from salience.v1 import image_pb2, map_pb2
 from salience_client import (
     AboveThreshold,
@@ -18,12 +19,13 @@ from salience_client import (
     Pixels,
     Preprocessed,
     Present,
+    StopWhen,
     TopK,
     explain_request,
 )
 from salience_client.fill import fill_message, fill_of
 from salience_client.method import method_message, option_of
-from salience_client.request import Score
+from salience_client.request import Priority, Score
 from salience_client.target import target_message
 
 
@@ -61,6 +63,8 @@ def test_everything_that_can_be_said_is_in_the_message():
         gradient_side="torch",
         curve_protocol="polycam",
         box=0.25,
+        priority="bulk",
+        stop_when=StopWhen(correlation=0.9, seconds=3),
     )
 
     assert request.version == "2"
@@ -84,6 +88,8 @@ def test_everything_that_can_be_said_is_in_the_message():
     assert request.gradient_side == map_pb2.GRADIENT_SIDE_TORCH
     assert request.curve_protocol == map_pb2.CURVE_PROTOCOL_POLYCAM
     assert request.box.threshold == 0.25
+    assert request.priority == pb.PRIORITY_BULK
+    assert (request.stop_when.correlation, request.stop_when.seconds) == (0.9, 3)
 
 
 @pytest.mark.parametrize(
@@ -111,6 +117,24 @@ def test_every_score_has_its_word(word):
 
 def test_the_client_knows_every_score_of_the_contract():
     assert len(get_args(Score)) == len(map_pb2.ScoreKind.values()) - 1
+
+
+@pytest.mark.parametrize("word", get_args(Priority))
+def test_every_priority_has_its_word(word):
+    assert pb.Priority.Name(ask(priority=word).priority) == f"PRIORITY_{word.upper()}"
+
+
+def test_the_client_knows_every_priority_of_the_contract():
+    assert len(get_args(Priority)) == len(pb.Priority.values()) - 1
+
+
+def test_what_stop_when_does_not_say_is_not_sent():
+    only = ask(stop_when=StopWhen(seconds=0.5)).stop_when
+
+    assert not only.HasField("correlation")
+    assert only.seconds == 0.5
+    assert not ask().HasField("stop_when")
+    assert ask(stop_when=StopWhen()).HasField("stop_when")  # The server says what is missing.
 
 
 def test_a_box_at_the_mean_and_at_zero_are_not_the_same():
@@ -148,6 +172,8 @@ def test_every_encoding_has_its_word(encoding):
         ({"box": "largest"}, "box is 'largest': give 'mean' or a share"),
         ({"box": True}, "box is True"),
         ({"box": None}, "box is None"),
+        ({"priority": "urgent"}, "'urgent' is no priority: use one of interactive, normal, bulk"),
+        ({"stop_when": 0.9}, r"stop_when is 0.9: give StopWhen"),
         ({"fill": "white"}, "'white' is no fill"),
         ({"gradient_side": "none"}, "'none' is no gradient side: use one of auto, onnx, torch"),
         ({"targets": [-1]}, "-1 is no class index"),

@@ -1,8 +1,10 @@
 """The words of the command line as values."""
 
+import math
+
 import pytest
 
-from salience_client import Blur, Colour, Method
+from salience_client import Blur, Colour, Method, StopWhen
 
 typer = pytest.importorskip("typer")
 
@@ -12,9 +14,11 @@ from salience_client.commands.arguments import (  # noqa: E402
     fill_of_word,
     listed,
     methods_of,
+    priority_of_word,
     scalar_of,
     scores_of,
     side_of_word,
+    stop_of,
 )
 
 
@@ -135,6 +139,39 @@ def test_a_box_is_read(word, box):
 def test_a_box_that_is_none_is_wrong_usage(word):
     with pytest.raises(typer.BadParameter, match="give mean or 0 to less than 1"):
         box_of_word(word)
+
+
+@pytest.mark.parametrize("word", ["interactive", "normal", "bulk"])
+def test_a_priority_is_read(word):
+    assert priority_of_word(word) == word
+
+
+@pytest.mark.parametrize("word", ["", "BULK", "urgent"])
+def test_a_priority_that_is_none_is_wrong_usage(word):
+    with pytest.raises(typer.BadParameter, match="give one of interactive, normal, bulk"):
+        priority_of_word(word)
+
+
+def test_where_maps_may_end_is_read():
+    assert stop_of(None, None) is None
+    assert stop_of(0.95, None) == StopWhen(correlation=0.95)
+    assert stop_of(0.95, 2.0) == StopWhen(0.95, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("correlation", "seconds", "says"),
+    [
+        (0.0, None, "--stop-at is 0: give more than 0, less than 1"),
+        (1.0, None, "--stop-at is 1"),
+        (math.nan, None, "--stop-at is nan"),
+        (None, 0.0, "--stop-after is 0: give seconds above 0"),
+        (None, math.inf, "--stop-after is inf"),
+        (0.5, -1.0, "--stop-after is -1"),
+    ],
+)
+def test_an_end_that_is_none_is_wrong_usage(correlation, seconds, says):
+    with pytest.raises(typer.BadParameter, match=says):
+        stop_of(correlation, seconds)
 
 
 @pytest.mark.parametrize("names", ["all,score-cam", "score-cam,all"])

@@ -1,5 +1,6 @@
 """The `salience` command as people run it, against a made-up server on loopback."""
 
+import io
 import json
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import grpc
 import numpy as np
 import pytest
 
+from salience.v1 import explanation_service_pb2 as pb
 from salience.v1 import explanation_service_pb2_grpc as pb_grpc
 from salience.v1 import map_pb2
 from tests.support import fake_answers as fake
@@ -37,6 +39,14 @@ class Servicer(pb_grpc.ExplanationServiceServicer):
         for map_id, target in enumerate(targets):
             message = fake.map_message(fake.ramp(), map_id, resolved=target)
             message.raw_maximum = float("inf")
+            if request.HasField("stop_when"):
+                message.convergence.CopyFrom(
+                    map_pb2.Convergence(
+                        rows_skipped=240,
+                        correlation=0.9512,
+                        repeatable=not request.stop_when.HasField("seconds"),
+                    )
+                )
             if request.HasField("box"):
                 message.box.CopyFrom(map_pb2.Rectangle(left=50, top=1, width=300, height=299))
             yield fake.progress(map_id, 100 * (map_id + 1), 100 * len(targets))
@@ -128,6 +138,25 @@ def test_json_has_curves_and_boxes(photo, address):
     assert not Servicer.asked.box.HasField("threshold")
 
 
+def test_a_map_that_ended_early_says_so_in_the_notes_and_in_json(photo, address):
+    noted = " ".join(explain(photo, address, "--stop-at", "0.95").stdout.split())
+    timed = " ".join(explain(photo, address, "--stop-after", "1").stdout.split())
+    told = json.loads(explain(photo, address, "--stop-at", "0.95", "--json").stdout)
+    whole = json.loads(explain(photo, address, "--json").stdout)
+
+    assert "240 rows skipped at correlation ≈ 0.951" in noted
+    assert "by the clock" not in noted
+    assert "0.951, by the clock" in timed
+    assert told["methods"][0]["convergence"] == {
+        "rows_skipped": 240,
+        "correlation": 0.9512,
+        "repeatable": True,
+    }
+    assert whole["methods"][0]["convergence"] is None
+    assert (whole["rows_spared"], whole["from_cache"]) == (0, False)
+    assert whole["methods"][0]["tuning_digest"] == ""
+
+
 def test_all_methods_are_those_that_the_model_can_answer(photo, address):
     done = run(
         *("explain", photo, "--address", address, "--model", "lite0", "--method", "all"),
@@ -200,7 +229,8 @@ def test_everything_said_is_in_the_request(photo, address):
         *("--method", "poly-cam", "--option", "poly-cam.weights=plus", "--tap", "poly-cam=a,b"),
         *("--target", "top:3", "--fill", "black", "--score-fill", "blur:31,4", "--scores", "ag"),
         *("--gradient-side", "torch"),
-        *("--model-version", "2"),
+        *("--model-version", "2", "--priority", "bulk"),
+        *("--stop-at", "0.95", "--stop-after", "2.5"),
     )
 
     asked = Servicer.asked
@@ -213,6 +243,8 @@ def test_everything_said_is_in_the_request(photo, address):
     assert asked.score_fill.blur.kernel == 31
     assert asked.version == "2"
     assert asked.no_partial_maps
+    assert asked.priority == pb.PRIORITY_BULK
+    assert (asked.stop_when.correlation, asked.stop_when.seconds) == (0.95, 2.5)
     assert asked.gradient_side == map_pb2.GRADIENT_SIDE_TORCH
 
 
@@ -236,6 +268,8 @@ def test_models_are_listed_and_described(address):
     assert described.count("caution: its maps hardly change") == 1
     assert "gradients by torch" in described
     assert "integer 0 to 64" in described
+    assert described.count("anytime: --stop-at and --stop-after may end it early") == 1
+    assert f"numbers float16, tuned by {fake.DIGEST[:12]}" in described
 
 
 def test_models_speak_json_too(address):
@@ -272,6 +306,9 @@ def test_a_server_that_is_not_there_is_one_line_and_exit_code_1():
         ["explain", __file__, "--model", "m", "--method", "m", "--box", "1"],
         ["explain", __file__, "--model", "m", "--method", "all,m"],
         ["explain", __file__, "--model", "m", "--method", "m", "--timeout", "-1"],
+        ["explain", __file__, "--model", "m", "--method", "m", "--priority", "urgent"],
+        ["explain", __file__, "--model", "m", "--method", "m", "--stop-at", "1"],
+        ["explain", __file__, "--model", "m", "--method", "m", "--stop-after", "0"],
         ["explain", __file__, "--model", "m", "--method", "m", "--models", "no-such-directory"],
         ["models", "--address", "127.0.0.1:1", "--models", "."],
         ["serve", "no-such-directory"],
@@ -313,3 +350,22 @@ def test_without_the_cli_extra_the_command_says_what_to_install():
     assert done.stderr == (
         "salience: the salience command needs typer: pip install 'salience[cli]'\n"
     )
+
+
+def test_the_progress_line_tells_how_near_the_map_is_where_its_method_does():
+    from rich.console import Console
+
+    from salience_client import AnswerReader
+    from salience_client.commands.progress import shown
+
+    telling, reader = fake.partial_map(), AnswerReader()
+    telling.partial_map.correlation = 0.875
+    messages = [fake.started(), fake.prediction(), fake.progress(0, 40), telling]
+    events = [event for message in messages for event in reader.read(message)]
+    said = []
+    for given in (events, events[:3]):
+        console = Console(force_terminal=True, width=120, record=True, file=io.StringIO())
+        list(shown(given, console))
+        said.append("correlation ≈ 0.88" in console.file.getvalue())
+
+    assert said == [True, False]

@@ -129,6 +129,13 @@ def test_a_rows_bits_depend_neither_on_its_place_nor_on_its_neighbours() -> None
     assert not np.array_equal(same[4], alone[4])
 
 
+def test_an_image_named_once_is_laid_under_every_row_with_the_same_bits() -> None:
+    model = build_masked(mobile_net())
+    given = request(random_maps(5, 7, 7), requests=2, image_of=np.ones(5, np.int64))
+    once = given | {"image_of": np.array([1])}
+    np.testing.assert_array_equal(run(model, **once)["logits"], run(model, **given)["logits"])
+
+
 def test_a_source_that_uses_our_names_inside_is_served_too() -> None:
     model = mobile_net()
     clash = {"stem": "maps", "block0": "scale", "block1": "up", "block2": "mask"}

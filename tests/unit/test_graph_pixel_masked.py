@@ -34,6 +34,12 @@ def test_rows_are_the_fill_and_the_masked_difference_of_their_image() -> None:
     assert np.abs(found - wanted).max() <= 1e-4 * np.abs(wanted).max()
 
 
+def test_an_image_named_once_is_laid_under_every_row_with_the_same_bits() -> None:
+    model, given = build_pixel_masked(mobile_net()), feeds(random_masks(3), [1, 1, 1])
+    once = given | {"image_of": np.array([1])}
+    np.testing.assert_array_equal(run(model, **once)["logits"], run(model, **given)["logits"])
+
+
 def test_masks_made_outside_give_what_the_masked_graph_makes_of_maps() -> None:
     maps = np.random.default_rng(4).normal(size=(2, 5, 7)).astype(np.float32)
     given = feeds(unit_range(upsample(maps, 32, 32)), [0, 1])

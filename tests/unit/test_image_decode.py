@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from salience_service.errors import InvalidRequest, Unsupported
-from salience_service.image.decode import decode
+from salience_service.image.decode import Header, decode, header_of
 from salience_service.image.pixels import ImageLimits, Pixels
 from tests.support.image_files import (
     COLOUR,
@@ -269,6 +269,31 @@ def test_a_huge_webp_in_a_small_file_is_refused() -> None:
     data[at : at + 4] = struct.pack("<I", 16382 | 16382 << 14)
     with pytest.raises(InvalidRequest):
         decode(bytes(data), LIMITS)
+
+
+@pytest.mark.parametrize(
+    ("form", "mode", "plain"),
+    [("PNG", "RGB", True), ("JPEG", "L", True), ("PNG", "RGBA", False), ("WEBP", "RGB", False)],
+)
+def test_the_header_tells_the_size_and_whether_pixels_are_copied_on_the_way(
+    form: str, mode: str, plain: bool
+) -> None:
+    file = io.BytesIO()
+    Image.new(mode, (7, 5)).save(file, form)
+    assert header_of(file.getvalue(), LIMITS) == Header(5, 7, plain)
+
+
+def test_the_header_is_read_without_decoding_a_pixel() -> None:
+    whole = blank_png(6000, 6000)
+    assert header_of(whole[:60], LIMITS) == header_of(whole, LIMITS)
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"no image", blank_png(20_000, 20_000), blank_png(1, 40_000)]
+)
+def test_a_file_that_will_be_refused_has_no_size(data: bytes) -> None:
+    header = header_of(data, LIMITS)
+    assert (header.height, header.width) == (0, 0)
 
 
 def test_limits_beyond_what_pillow_allows_cannot_be_set() -> None:

@@ -13,6 +13,7 @@ from salience_service.bundle.manifest import (
     Interpolation,
     Manifest,
     OutputKind,
+    PrecisionCost,
     Resize,
     ResizeRule,
     Tap,
@@ -73,13 +74,40 @@ def test_every_member_of_every_enum_survives_the_file(manifest):
         assert from_json(to_json(each)) == each
 
 
+def test_precisions_survive_the_file_and_may_be_absent(manifest):
+    assert manifest.precisions == ()
+    precisions = (PrecisionCost("tf32", 3e-3, 9e-3), PrecisionCost("float16", 0.0, 1e-3))
+    each = replace(manifest, precisions=precisions)
+    assert from_json(to_json(each)) == each
+    assert each.tolerance("tf32") == 9e-3
+    assert each.tolerance("float32") == manifest.golden.tolerance
+    with pytest.raises(BundleRefused, match="does not say what float16 costs: export it"):
+        replace(manifest, precisions=precisions[:1]).tolerance("float16")
+
+
+@pytest.mark.parametrize(
+    ("precisions", "said"),
+    [
+        ([PrecisionCost("tf32", 0.1, 0.1)] * 2, "a precision occurs twice"),
+        ([PrecisionCost("tf32", -1.0, 0.1)], "parity of tf32 is -1.0"),
+        ([PrecisionCost("tf32", float("inf"), 0.1)], "parity of tf32 is inf"),
+        ([PrecisionCost("tf32", 0.1, 0.0)], "tolerance of tf32 is 0.0"),
+        ([PrecisionCost("tf32", 0.1, 1.0)], "tolerance of tf32 is 1.0"),
+        ([PrecisionCost("tf32", 0.1, float("nan"))], "tolerance of tf32 is nan"),
+    ],
+)
+def test_a_precision_that_makes_no_sense_is_refused(manifest, precisions, said):
+    with pytest.raises(BundleRefused, match=said):
+        to_json(replace(manifest, precisions=tuple(precisions)))
+
+
 def _graph(role: GraphRole, tap: str) -> Graph:
     return Graph(role, "forward.onnx", 18, tap=tap, live=("skip",) if tap else ())
 
 
 def test_fields_are_written_in_the_words_of_the_contract(manifest):
     tree = json.loads(to_json(manifest))
-    assert tree["schema_version"] == 1
+    assert tree["schema_version"] == 2
     assert tree["input"]["colour_order"] == "COLOUR_ORDER_RGB"
     assert tree["input"]["resize"]["short_side"] == 10
 
@@ -104,7 +132,7 @@ def test_text_that_is_not_a_manifest_is_refused(text):
         from_json(text)
 
 
-@pytest.mark.parametrize("version", [0, 2, 4_000_000_000])
+@pytest.mark.parametrize("version", [0, 1, 3, 4_000_000_000])
 def test_another_schema_version_is_refused(manifest, version):
     with pytest.raises(BundleRefused, match=f"schema version {version}"):
         from_json(changed(manifest, "schema_version", to=version))

@@ -72,7 +72,8 @@ def test_one_step_is_score_cam() -> None:
     for accumulate in (False, True):
         one = explained(SCENE, target, steps=1, accumulate=accumulate).outcome.map
         run = score_cam(SCENE.base(target, "coarse"), ScoreCamOptions())
-        assert np.array_equal(one, hear(run, SCENE, target).outcome.map)
+        # Score-CAM's rows come in another order, and torch's bits depend on their neighbours.
+        np.testing.assert_allclose(one, hear(run, SCENE, target).outcome.map, rtol=1e-5)
 
 
 def test_masks_are_faded_in_and_accumulated_ones_go_far_beyond_the_image() -> None:

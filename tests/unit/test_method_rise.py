@@ -8,6 +8,7 @@ from salience_service.bundle.manifest import OutputKind
 from salience_service.errors import ComputeFailed, InvalidRequest
 from salience_service.methods.method import Extent
 from salience_service.methods.options import resolve
+from salience_service.methods.probe import RowAnswers
 from salience_service.methods.rows.random_grids import RandomGrids
 from salience_service.methods.rows.rise import RiseOptions, rise, rise_rows
 from salience_service.target import Target, TargetKind
@@ -117,9 +118,10 @@ def test_a_score_that_is_not_a_number_is_an_error_and_no_map() -> None:
     logits = np.zeros((4, 6), np.float32)
     logits[2, CLASS] = np.nan
     assert np.isfinite(rows.preview(logits[:2]).map).all()
-    for told in (lambda: rows.preview(logits), lambda: rows.heard(rows.masks[0:4], logits)):
-        with pytest.raises(ComputeFailed, match="1 of 4 masked images"):
-            told()
+    with pytest.raises(ComputeFailed, match="1 of 2 masked images"):
+        rows.preview(logits)
+    with pytest.raises(ComputeFailed, match="1 of 2 masked images"):
+        run.send(RowAnswers(logits))
 
 
 @pytest.mark.parametrize(

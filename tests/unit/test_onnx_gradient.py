@@ -8,7 +8,7 @@ import pytest
 from salience_service.errors import NotPossible
 from salience_service.interpolation import interpolation_matrix
 from salience_service.onnx_gradient import OnnxGradient
-from salience_service.session import Stop
+from salience_service.session import Execution
 
 IMAGE = np.random.default_rng(0).normal(size=(3, 8, 6)).astype(np.float32)
 FILL = np.full((3, 8, 6), 0.5, np.float32)
@@ -23,13 +23,13 @@ class RecordingSession:
         self.shapes = shapes
         self.feeds: dict[str, np.ndarray] = {}
         self.fetched: list[str] = []
-        self.stops: list[Stop] = []
+        self.executions: list[Execution] = []
 
     def run(
-        self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str], stop: Stop
+        self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str], execution: Execution
     ) -> list[np.ndarray]:
         self.feeds, self.fetched = dict(feeds), list(outputs)
-        self.stops.append(stop)
+        self.executions.append(execution)
         return [LOGITS if name == "logits" else self.value(name)[None] for name in outputs]
 
     def value(self, name: str) -> np.ndarray:
@@ -51,10 +51,10 @@ def test_only_what_is_asked_for_is_fetched(
     session: RecordingSession, tensors: tuple[str, ...]
 ) -> None:
     side = OnnxGradient(session, session)  # type: ignore[arg-type]
-    stop = Stop()
+    stop = Execution()
     logits, found = side.gradient(IMAGE, COTANGENT, tensors, stop)
     assert session.fetched == ["logits", *(f"d_{tensor}" for tensor in tensors)]
-    assert session.stops == [stop]
+    assert session.executions == [stop]
     np.testing.assert_array_equal(logits, LOGITS[0])
     assert tuple(found) == tensors
     for tensor, gradient in found.items():
@@ -68,7 +68,7 @@ def test_only_what_is_asked_for_is_fetched(
 def test_a_masked_row_is_one_image_normalised_and_shown(session: RecordingSession) -> None:
     side = OnnxGradient(session, session)  # type: ignore[arg-type]
     image_map = np.arange(12, dtype=np.float32).reshape(4, 3)
-    logits, gradient = side.masked_gradient(IMAGE - FILL, FILL, image_map, COTANGENT, Stop())
+    logits, gradient = side.masked_gradient(IMAGE - FILL, FILL, image_map, COTANGENT, Execution())
     np.testing.assert_array_equal(logits, LOGITS[0])
     np.testing.assert_array_equal(gradient, session.value("d_maps"))
     assert session.fetched == ["logits", "d_maps"]
@@ -93,7 +93,7 @@ def test_a_masked_row_is_one_image_normalised_and_shown(session: RecordingSessio
 def test_a_mask_is_fed_as_it_is_asked_for(session: RecordingSession) -> None:
     side = OnnxGradient(session, session)  # type: ignore[arg-type]
     image_map = np.zeros((4, 3), np.float32)
-    side.masked_gradient(IMAGE - FILL, FILL, image_map, COTANGENT, Stop(), False, -0.5, 1.0)
+    side.masked_gradient(IMAGE - FILL, FILL, image_map, COTANGENT, Execution(), False, -0.5, 1.0)
     for name, value in {
         "normalise": np.array([False]),
         "scale": np.array([-0.5], np.float32),
@@ -106,5 +106,5 @@ def test_a_mask_is_fed_as_it_is_asked_for(session: RecordingSession) -> None:
 def test_a_guided_gradient_is_refused_and_nothing_runs(session: RecordingSession) -> None:
     side = OnnxGradient(session, session)  # type: ignore[arg-type]
     with pytest.raises(NotPossible, match=r"onnx side cannot guide.*ask for the torch side"):
-        side.gradient(IMAGE, COTANGENT, ["images"], Stop(), guided=True)
+        side.gradient(IMAGE, COTANGENT, ["images"], Execution(), guided=True)
     assert session.fetched == []

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from salience_service.onnx_gradient import OnnxGradient
-from salience_service.session import Stop
+from salience_service.session import Execution
 from tests.unit.test_onnx_gradient import COTANGENT, IMAGE, RecordingSession
 
 SHAPES = {"d_images": (3, 8, 6), "d_tap_0": (4, 4, 3), "d_tap_1": (5, 2, 2)}
@@ -24,7 +24,7 @@ SHAPES = {"d_images": (3, 8, 6), "d_tap_0": (4, 4, 3), "d_tap_1": (5, 2, 2)}
 def test_a_part_answers_for_its_own_tensors_alone(tensors: tuple[str, ...], by_part: bool) -> None:
     whole, part = RecordingSession(SHAPES), RecordingSession(SHAPES)
     side = OnnxGradient(whole, whole, {frozenset({"tap_1"}): part})  # type: ignore[arg-type, dict-item]
-    side.gradient(IMAGE, COTANGENT, tensors, Stop())
+    side.gradient(IMAGE, COTANGENT, tensors, Execution())
     outputs = ["logits", *(f"d_{tensor}" for tensor in tensors)]
     assert part.fetched == (outputs if by_part else [])
     assert whole.fetched == ([] if by_part else outputs)

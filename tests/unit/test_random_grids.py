@@ -118,14 +118,10 @@ class Instant:
 def test_of_six_thousand_masks_a_few_parts_exist_at_once() -> None:
     watched = Watched(RandomGrids(6000, 8, 0.1, 0, 24, 24))
     heard = MaskSum(watched.masks)
-    stream = RowStream(
-        watched,
-        8,
-        lambda part: Instant(part),  # type: ignore[arg-type, return-value]
-        lambda _, logits: heard.add(logits[:, 0]),
-    )
+    stream = RowStream(watched, 8, lambda part: Instant(part))  # type: ignore[arg-type, return-value]
     while stream.done < stream.size:
         stream.wait(1)
+        heard.add(stream.logits[heard.done :, 0])
     assert heard.done == 6000
     assert watched.cut == 188
     assert watched.most <= PARTS_AHEAD + 1

@@ -33,50 +33,68 @@ class FakeTicket:
 
     def __init__(self, masks: np.ndarray, pace: int) -> None:
         self.size, self.logits, self.done, self.pace = len(masks), masks[:, :, 0], 0, pace
+        self.dropped = False
 
     def wait(self, beyond: int, timeout: float) -> int:
         assert beyond == self.done, "the stream has lost count"
         self.done = min(self.size, self.done + self.pace)
         return self.done
 
+    def drop(self) -> None:
+        self.dropped = True
 
-def run(masks: Counted, pace: int = 3) -> tuple[RowStream, list[tuple[list[float], list[float]]]]:
-    heard: list[tuple[list[float], list[float]]] = []
-    stream = RowStream(
-        masks,
-        BATCH,
-        lambda part: FakeTicket(part, pace),  # type: ignore[arg-type, return-value]
-        lambda cut, logits: heard.append((cut.ravel().tolist(), logits.ravel().tolist())),
-    )
-    return stream, heard
+
+def run(masks: Counted, pace: int = 3) -> tuple[RowStream, list[FakeTicket]]:
+    """A stream, and the tickets that it queues."""
+    queued: list[FakeTicket] = []
+
+    def queue(part: np.ndarray) -> FakeTicket:
+        queued.append(FakeTicket(part, pace))
+        return queued[-1]
+
+    return RowStream(masks, BATCH, queue), queued  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("size", [1, PART - 1, PART, PART + 1, 5 * PART + 3])
 @pytest.mark.parametrize("pace", [1, 3, PART])
 def test_logits_come_back_in_the_order_of_the_masks(size: int, pace: int) -> None:
-    stream, heard = run(Counted(size), pace)
+    stream, _ = run(Counted(size), pace)
     told = 0
     while stream.done < stream.size:
         told += stream.wait(1)
         assert told == stream.done == len(stream.logits)
     np.testing.assert_array_equal(stream.logits[:, 0], np.arange(size))
-    assert [row for masks, _ in heard for row in masks] == list(range(size))
-    assert [masks for masks, _ in heard] == [logits for _, logits in heard]
 
 
 def test_masks_are_cut_no_earlier_than_their_part_is_queued() -> None:
     masks = Counted(10 * PART)
-    stream, heard = run(masks, PART)
+    stream, _ = run(masks, PART)
     assert len(masks.cut) == PARTS_AHEAD
     stream.wait(1)
-    assert len(heard) == 1
     assert len(masks.cut) == PARTS_AHEAD + 1
 
 
 def test_a_wait_that_ends_without_rows_changes_nothing() -> None:
-    stream, heard = run(Counted(PART), pace=0)
+    stream, _ = run(Counted(PART), pace=0)
     assert stream.wait(0.1) == 0
-    assert (stream.done, len(stream.logits), heard) == (0, 0, [])
+    assert (stream.done, len(stream.logits)) == (0, 0)
+
+
+def test_a_stream_that_is_ended_drops_what_waits_and_queues_no_more() -> None:
+    masks = Counted(10 * PART)
+    stream, queued = run(masks, PART - 1)
+    stream.wait(1)
+    assert stream.end() == 9 * PART + 1
+    assert [ticket.dropped for ticket in queued] == [True] * PARTS_AHEAD
+    assert len(masks.cut) == PARTS_AHEAD
+    np.testing.assert_array_equal(stream.logits[:, 0], np.arange(PART - 1))
+
+
+def test_a_stream_that_is_done_has_nothing_to_drop() -> None:
+    stream, queued = run(Counted(3), 3)
+    stream.wait(1)
+    assert stream.end() == 0
+    assert not queued[0].dropped
 
 
 def test_a_failed_part_ends_the_stream() -> None:
@@ -88,7 +106,6 @@ def test_a_failed_part_ends_the_stream() -> None:
         Counted(3),
         BATCH,
         lambda part: Failing(part, 1),  # type: ignore[arg-type, return-value]
-        lambda cut, logits: None,
     )
     with pytest.raises(ComputeFailed):
         stream.wait(1)

@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -10,29 +11,36 @@ import pytest
 from salience_service.control import Control
 from salience_service.errors import Cancelled, ComputeFailed, DeadlineExceeded
 from salience_service.scheduler import Scheduler
-from salience_service.session import Stop
+from salience_service.session import Device, Execution
 from salience_service.ticket import Account, RowSpan
 
 BATCH = 4
 
 
 class CountingGraph:
-    """Answers each row with the mean of its map; runs one batch each time it is let."""
+    """Answers each row with the mean of its map; runs one batch each time it is let.
 
-    def __init__(self) -> None:
-        self.batch_size = BATCH
+    Args:
+        sizes: rows of a batch of maps of these shapes; of others it has BATCH.
+    """
+
+    def __init__(self, sizes: Mapping[tuple[int, ...], int] = MappingProxyType({})) -> None:
+        self.sizes = sizes
         self.calls: list[list[tuple[object, int]]] = []
         self.let = threading.Semaphore(0)
         self.began = threading.Semaphore(0)
         self.fails = False
-        self.stops: list[Stop] = []
+        self.executions: list[Execution] = []
+
+    def batch_size(self, shape: tuple[int, ...]) -> int:
+        return self.sizes.get(shape, BATCH)
 
     def shape_key(self, maps: np.ndarray) -> tuple[int, ...]:
         return maps.shape[1:]
 
-    def score(self, spans: list[RowSpan], stop: Stop) -> np.ndarray:
+    def score(self, spans: list[RowSpan], execution: Execution) -> np.ndarray:
         self.calls.append([(span.source, len(span)) for span in spans])
-        self.stops.append(stop)
+        self.executions.append(execution)
         self.began.release()
         assert self.let.acquire(timeout=10)
         if self.fails:
@@ -104,6 +112,22 @@ def test_maps_of_two_shapes_never_share_a_batch(scheduler: Scheduler) -> None:
     assert sorted(graph.calls) == [[("a", 2)], [("b", 2)]]
 
 
+def test_maps_of_two_shapes_have_batches_of_two_sizes(scheduler: Scheduler) -> None:
+    graph = CountingGraph({(2, 2): 3, (5, 5): 7})
+    busy = scheduler.call(lambda _: time.sleep(0.05), Control(), Account())
+    small = [scheduler.rows(graph, span(name, 6, size=2), Control(), Account()) for name in "ab"]
+    large = [scheduler.rows(graph, span(name, 7, size=5), Control(), Account()) for name in "cd"]
+    busy.wait(0, 10)
+    graph.let.release(1000)
+    for ticket in small + large:
+        assert finish(ticket, graph)[:, 0].tolist() == [*range(ticket.size)]
+    held = {"a": 3, "b": 3, "c": 7, "d": 7}
+    for call in graph.calls:
+        assert {held[name] for name, _ in call} == {sum(rows for _, rows in call)}
+    assert sorted(sum(rows for _, rows in call) for call in graph.calls) == [3] * 4 + [7] * 2
+    assert scheduler.workload.places == scheduler.workload.rows == 26
+
+
 def test_a_newcomer_waits_for_one_batch_not_for_all_rows_before_it(scheduler: Scheduler) -> None:
     graph = CountingGraph()
     first = scheduler.rows(graph, span("old", 400, size=2), Control(), Account())
@@ -137,7 +161,7 @@ def test_a_running_batch_is_ended_only_when_every_row_in_it_is_dead(scheduler: S
     busy.wait(0, 10)
     assert graph.began.acquire(timeout=10)
     leaves.cancel()
-    assert not graph.stops[0].said
+    assert not graph.executions[0].ended
     np.testing.assert_array_equal(finish(neighbour, graph)[:, 0], [0, 1])
 
 
@@ -146,7 +170,7 @@ def test_a_running_batch_of_the_dead_alone_is_ended(scheduler: Scheduler) -> Non
     scheduler.rows(graph, span("a", 2), control, Account())
     assert graph.began.acquire(timeout=10)
     control.cancel()
-    assert graph.stops[0].said
+    assert graph.executions[0].ended
     graph.let.release()
 
 
@@ -206,8 +230,8 @@ def test_an_answer_of_the_wrong_shape_fails_its_request_and_the_device_goes_on(
     class ShrinkingGraph(CountingGraph):
         """Forgets a class in its second batch."""
 
-        def score(self, spans: list[RowSpan], stop: Stop) -> np.ndarray:
-            logits = super().score(spans, stop)
+        def score(self, spans: list[RowSpan], execution: Execution) -> np.ndarray:
+            logits = super().score(spans, execution)
             return np.repeat(logits, 3 if len(self.calls) == 1 else 2, axis=1)
 
     broken, whole = ShrinkingGraph(), CountingGraph()
@@ -215,6 +239,108 @@ def test_an_answer_of_the_wrong_shape_fails_its_request_and_the_device_goes_on(
     with pytest.raises(ComputeFailed, match="failed on the device"):
         finish(ticket, broken)
     finish(scheduler.rows(whole, span("b", 2), Control(), Account()), whole)
+
+
+def test_priorities_share_a_batch_by_their_weights(scheduler: Scheduler) -> None:
+    graph = CountingGraph()
+    busy = scheduler.call(lambda _: time.sleep(0.05), Control(), Account())
+    bulk = scheduler.rows(graph, span("bulk", 40), Control(), Account(weight=1))
+    urgent = scheduler.rows(graph, span("urgent", 6), Control(), Account(weight=3))
+    busy.wait(0, 10)
+    finish(urgent, graph)
+    finish(bulk, graph)
+    assert sorted(graph.calls[0]) == [("bulk", 1), ("urgent", 3)]
+
+
+def test_of_graphs_that_cannot_share_the_heavier_gets_more_turns_and_the_light_never_starves(
+    scheduler: Scheduler,
+) -> None:
+    order: list[str] = []
+
+    def work(name: str) -> None:
+        order.append(name)
+        time.sleep(0.01)
+
+    accounts = {"bulk": Account(weight=1), "urgent": Account(weight=4)}
+    gate = threading.Event()
+    held = scheduler.call(lambda _: gate.wait(10), Control(), Account())
+    tickets = [
+        scheduler.call(lambda _, name=name: work(name), Control(), accounts[name])
+        for name in ["bulk", "urgent"] * 12
+    ]
+    gate.set()
+    for ticket in [held, *tickets]:
+        ticket.wait(0, 10)
+    first = order[:10]
+    assert 6 <= first.count("urgent") <= 9
+    assert order.count("bulk") == 12
+
+
+def test_among_equals_the_nearest_deadline_goes_first(scheduler: Scheduler) -> None:
+    order: list[str] = []
+    gate = threading.Event()
+    scheduler.call(lambda _: gate.wait(10), Control(), Account())
+    deadlines = {"none": None, "late": time.monotonic() + 900, "soon": time.monotonic() + 60}
+    tickets = [
+        scheduler.call(lambda _, name=name: order.append(name), Control(deadline), Account())
+        for name, deadline in deadlines.items()
+    ]
+    gate.set()
+    for ticket in tickets:
+        ticket.wait(0, 10)
+    assert order == ["soon", "late", "none"]
+
+
+def test_two_rows_beside_six_thousand_wait_for_two_batches_at_most(scheduler: Scheduler) -> None:
+    graph, other = CountingGraph(), CountingGraph()
+    account = Account()
+    flood = [scheduler.rows(graph, span("rise", 3000), Control(), account) for _ in range(2)]
+    graph.let.release(5)
+    flood[0].wait(4 * BATCH, 10)
+    assert graph.began.acquire(timeout=10)
+    before = len(graph.calls)
+    other.let.release(9)
+    small = scheduler.rows(other, span("small", 2), Control(), Account())
+    graph.let.release(2)
+    assert small.wait(1, 10) == 2
+    assert len(graph.calls) - before <= 2
+    graph.let.release(2000)
+
+
+def test_lanes_run_side_by_side_and_rows_still_come_back_in_order() -> None:
+    class FirstIsSlow(CountingGraph):
+        """Its first batch ends after all others."""
+
+        def score(self, spans: list[RowSpan], execution: Execution) -> np.ndarray:
+            first = not self.calls
+            self.lanes = [*getattr(self, "lanes", []), execution.lane]
+            self.calls.append([(span.source, len(span)) for span in spans])
+            if first:
+                assert self.let.acquire(timeout=10)
+            return np.concatenate([span.maps.mean(axis=(1, 2)) for span in spans])[:, None]
+
+    scheduler, graph = Scheduler(Device(numbers=(0, 1)).lanes()), FirstIsSlow()
+    try:
+        ticket = scheduler.rows(graph, span("a", 5 * BATCH), Control(), Account())
+        assert ticket.wait(0, 0.3) == 0
+        assert len(graph.calls) == 5  # The other lane did all that was left meanwhile.
+        graph.let.release()
+        assert ticket.wait(5 * BATCH - 1, 10) == 5 * BATCH
+        np.testing.assert_array_equal(ticket.logits[:, 0], np.arange(5 * BATCH))
+        assert {lane.place for lane in graph.lanes} == {0, 1}
+    finally:
+        graph.let.release()
+        scheduler.close()
+
+
+def test_the_workload_counts_rows_and_the_places_that_padding_took(scheduler: Scheduler) -> None:
+    graph = CountingGraph()
+    assert scheduler.workload.fill == 1
+    scheduler.call(lambda _: None, Control(), Account()).wait(0, 10)
+    finish(scheduler.rows(graph, span("a", BATCH + 1), Control(), Account()), graph)
+    found = scheduler.workload
+    assert (found.calls, found.batches, found.rows, found.places) == (1, 2, BATCH + 1, 2 * BATCH)
+    assert found.fill == (BATCH + 1) / (2 * BATCH)
 
 
 def test_no_rows_at_all_are_refused_and_the_device_goes_on(scheduler: Scheduler) -> None:
@@ -236,3 +362,17 @@ def test_a_listener_is_kept_and_told_once_however_often_it_asked() -> None:
         control.on_cancel(listener.hear)
     control.cancel()
     assert told == ["cancelled"]
+
+
+def test_rows_that_are_given_up_never_run_and_the_explanation_goes_on(
+    scheduler: Scheduler,
+) -> None:
+    graph, control, account = CountingGraph(), Control(), Account()
+    running = scheduler.rows(graph, span("a", BATCH), control, account)
+    assert graph.began.acquire(timeout=10)
+    given_up = scheduler.rows(graph, span("a", 2 * BATCH), control, account)
+    wanted = scheduler.rows(graph, span("a", 3), control, account)
+    given_up.drop()
+    finish(running, graph)
+    np.testing.assert_array_equal(finish(wanted, graph)[:, 0], np.arange(3))
+    assert graph.rows_run() == BATCH + 3

@@ -2,14 +2,19 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper
 
+from salience_service.built_shapes import fitting
 from salience_service.errors import BundleRefused, ComputeFailed
-from salience_service.session import Device, Session, Stop
+from salience_service.graph_shape import GraphShape
+from salience_service.providers import PROVIDERS
+from salience_service.session import Device, Execution, Session
 
 Opened = Callable[..., Session]
 FEEDS = {"x": np.arange(3, dtype=np.float32), "row": np.array([99])}
@@ -47,13 +52,13 @@ def file(tmp_path: Path) -> Path:
 def test_a_whole_graph_runs_nodes_behind_outputs_that_nobody_fetches(file: Path) -> None:
     # Why parts are opened at all: should a later runtime skip such nodes, they need not be.
     with pytest.raises(ComputeFailed):
-        Session(file, Device()).run(FEEDS, ["z"], Stop())
+        Session(file, Device()).run(FEEDS, ["z"], Execution())
 
 
 @pytest.mark.parametrize("weights", [{}, {"weights.bin": ONES.tobytes()}], ids=["file", "bytes"])
 def test_a_part_runs_only_what_its_outputs_need(file: Path, weights: dict[str, bytes]) -> None:
     session = Session(file, Device(), weights, outputs=["z", "y"])
-    y, z = session.run(FEEDS, ["y", "z"], Stop())
+    y, z = session.run(FEEDS, ["y", "z"], Execution())
     np.testing.assert_array_equal(y, [0, 2, 4])
     np.testing.assert_array_equal(z, np.full(300, 6))
 
@@ -61,18 +66,18 @@ def test_a_part_runs_only_what_its_outputs_need(file: Path, weights: dict[str, b
 def test_weights_given_as_bytes_are_read_and_not_the_file(file: Path) -> None:
     (file.parent / "weights.bin").unlink()
     session = Session(file, Device(), {"weights.bin": (2 * ONES).tobytes()}, outputs=["z"])
-    np.testing.assert_array_equal(session.run(FEEDS, ["z"], Stop())[0], np.full(300, 12))
+    np.testing.assert_array_equal(session.run(FEEDS, ["z"], Execution())[0], np.full(300, 12))
 
 
 def test_a_part_has_no_other_outputs(file: Path) -> None:
     with pytest.raises(ComputeFailed):
-        Session(file, Device(), outputs=["y"]).run(FEEDS, ["z"], Stop())
+        Session(file, Device(), outputs=["y"]).run(FEEDS, ["z"], Execution())
 
 
 def test_a_part_that_needs_no_weights_carries_none(file: Path) -> None:
     (file.parent / "weights.bin").unlink()
     session = Session(file, Device(), outputs=["y"])
-    np.testing.assert_array_equal(session.run(FEEDS, ["y"], Stop())[0], [0, 2, 4])
+    np.testing.assert_array_equal(session.run(FEEDS, ["y"], Execution())[0], [0, 2, 4])
 
 
 def test_an_output_that_the_graph_has_not_is_refused(file: Path) -> None:
@@ -106,4 +111,62 @@ def test_a_part_keeps_what_a_branch_takes_from_outside(tmp_path: Path) -> None:
     session = Session(tmp_path / "graph.onnx", Device(), outputs=["z"])
     for flag, wanted in ((True, [0, -2, -4]), (False, [0, 1, 4])):
         feeds = {"x": np.arange(3, dtype=np.float32), "flag": np.array(flag)}
-        np.testing.assert_array_equal(session.run(feeds, ["z"], Stop())[0], wanted)
+        np.testing.assert_array_equal(session.run(feeds, ["z"], Execution())[0], wanted)
+
+
+def test_a_session_at_fixed_sizes_says_so_of_its_inputs(tmp_path: Path) -> None:
+    # What `fitting` goes by where a provider has a session for every shape.
+    graph = helper.make_graph(
+        [helper.make_node("Add", ["a", "b"], ["z"])],
+        "two named sizes",
+        [
+            helper.make_tensor_value_info("a", TensorProto.FLOAT, ["N", 3]),
+            helper.make_tensor_value_info("b", TensorProto.FLOAT, ["R", 3]),
+        ],
+        [helper.make_tensor_value_info("z", TensorProto.FLOAT, None)],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    options = ort.SessionOptions()
+    options.add_free_dimension_override_by_name("N", 4)
+    session = ort.InferenceSession(model.SerializeToString(), options)
+    assert [each.shape for each in session.get_inputs()] == [[4, 3], ["R", 3]]
+
+
+@pytest.mark.parametrize("sources", [1, 8])
+def test_of_several_shapes_the_one_that_fits_the_feeds_runs(sources: int) -> None:
+    sessions = [BuiltAt(8, 7), BuiltAt(8, 14), BuiltAt(4, 28)]
+    feeds = {"maps": np.zeros((8, 14, 14)), "image_of": np.zeros(sources)}
+    assert fitting(sessions, feeds) is sessions[1]
+    with pytest.raises(ComputeFailed, match="no engine was built for rows of this shape"):
+        fitting(sessions, {**feeds, "maps": np.zeros((8, 28, 28))})
+
+
+def test_a_single_session_runs_every_shape() -> None:
+    only = BuiltAt(8, 7)
+    assert fitting([only], {"maps": np.zeros((3, 5, 5)), "image_of": np.zeros(1)}) is only
+
+
+class BuiltAt:
+    """A session whose rows and maps are fixed, and whose sources are not."""
+
+    def __init__(self, rows: int, side: int) -> None:
+        maps = SimpleNamespace(name="maps", shape=[rows, side, side])
+        self._inputs = [maps, SimpleNamespace(name="image_of", shape=["S"])]
+
+    def get_inputs(self) -> list[SimpleNamespace]:
+        return self._inputs
+
+
+def test_the_cpu_runs_any_shape_in_one_session(file: Path) -> None:
+    session = Session(file, Device(), outputs=["y"], shapes=[GraphShape({"N": 2})] * 3)
+    np.testing.assert_array_equal(session.run(FEEDS, ["y"], Execution())[0], [0, 2, 4])
+
+
+@pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
+def test_a_provider_that_is_not_here_is_an_error_and_never_the_cpu(
+    file: Path, provider: str
+) -> None:
+    if PROVIDERS[provider] in ort.get_available_providers():
+        pytest.skip(f"this installation has {provider}")
+    with pytest.raises(ComputeFailed, match=f"has no {PROVIDERS[provider]}"):
+        Session(file, Device(provider))

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from salience_service.errors import BundleRefused, ComputeFailed, NotPossible
-from salience_service.session import Stop
+from salience_service.session import Execution
 from salience_service.torch_fallback import TorchGradient, torch_is_installed
 from tests.oracle.masked_gradient import masked_gradient, masked_value
 from tests.support.torch_programs import (
@@ -49,7 +49,7 @@ def task(seed: int, h: int = 3, w: int = 4) -> tuple[np.ndarray, ...]:
 
 def to_image(side: TorchGradient, image: np.ndarray, cotangent: np.ndarray):
     """The logits, and the gradient to the image."""
-    logits, gradients = side.gradient(image, cotangent, ("images",), Stop())
+    logits, gradients = side.gradient(image, cotangent, ("images",), Execution())
     return logits, gradients["images"]
 
 
@@ -69,7 +69,7 @@ def test_the_gradient_of_a_masked_row_equals_float64(side, seed, h, w):
     given = task(seed, h, w)
     network = small_network().double()
     value, expected = masked_gradient(network, *doubles(*given))
-    logits, gradient = side.masked_gradient(*given, Stop())
+    logits, gradient = side.masked_gradient(*given, Execution())
     assert (logits.dtype, gradient.dtype) == (np.float32, np.float32)
     assert logits @ given[3] == pytest.approx(float(value), rel=1e-5, abs=1e-6)
     assert_close(gradient, expected)
@@ -81,7 +81,7 @@ def test_the_gradient_of_any_mask_equals_float64(side, normalise, scale, shift):
     given = task(11)
     asked = normalise, scale, shift
     value, expected = masked_gradient(small_network().double(), *doubles(*given), *asked)
-    logits, gradient = side.masked_gradient(*given, Stop(), *asked)
+    logits, gradient = side.masked_gradient(*given, Execution(), *asked)
     assert logits @ given[3] == pytest.approx(float(value), rel=1e-5, abs=1e-6)
     assert_close(gradient, expected)
 
@@ -89,7 +89,9 @@ def test_the_gradient_of_any_mask_equals_float64(side, normalise, scale, shift):
 def test_the_inverse_of_a_flat_map_shows_the_whole_image(side):
     difference, fill, image_map, cotangent = task(3)
     flat = np.full_like(image_map, 0.7)
-    logits, gradient = side.masked_gradient(difference, fill, flat, cotangent, Stop(), True, -1, 1)
+    logits, gradient = side.masked_gradient(
+        difference, fill, flat, cotangent, Execution(), True, -1, 1
+    )
     np.testing.assert_array_equal(gradient, np.zeros((3, 4), np.float32))
     np.testing.assert_array_equal(logits, to_image(side, fill + difference, cotangent)[0])
 
@@ -101,7 +103,7 @@ def test_a_flat_map_that_is_not_normalised_has_a_gradient(side):
     _, expected = masked_gradient(
         small_network().double(), *doubles(difference, fill, flat, cotangent), *asked
     )
-    _, gradient = side.masked_gradient(difference, fill, flat, cotangent, Stop(), *asked)
+    _, gradient = side.masked_gradient(difference, fill, flat, cotangent, Execution(), *asked)
     assert_close(gradient, expected)
 
 
@@ -135,7 +137,7 @@ def test_the_gradient_of_an_image_equals_float64(side):
 def test_a_flat_map_has_the_logits_of_the_fill_and_a_gradient_of_zeros(side, level):
     difference, fill, image_map, cotangent = task(3)
     logits, gradient = side.masked_gradient(
-        difference, fill, np.full_like(image_map, level), cotangent, Stop()
+        difference, fill, np.full_like(image_map, level), cotangent, Execution()
     )
     np.testing.assert_array_equal(gradient, np.zeros((3, 4), np.float32))
     np.testing.assert_array_equal(logits, to_image(side, fill, cotangent)[0])
@@ -144,7 +146,7 @@ def test_a_flat_map_has_the_logits_of_the_fill_and_a_gradient_of_zeros(side, lev
 def test_a_map_of_one_pixel_is_flat(side):
     difference, fill, _, cotangent = task(3)
     _, gradient = side.masked_gradient(
-        difference, fill, np.ones((1, 1), np.float32), cotangent, Stop()
+        difference, fill, np.ones((1, 1), np.float32), cotangent, Execution()
     )
     assert gradient.tolist() == [[0.0]]
 
@@ -153,7 +155,7 @@ def test_the_same_call_gives_the_same_bits_from_any_thread(side):
     given, answers = task(4), []
 
     def ask() -> None:
-        answers.append(side.masked_gradient(*given, Stop()))
+        answers.append(side.masked_gradient(*given, Execution()))
 
     threads = [threading.Thread(target=ask) for _ in range(4)]
     for thread in threads:
@@ -173,7 +175,7 @@ def test_what_is_handed_in_is_left_as_it_was_and_may_be_read_only(side):
     kept = deepcopy(given)
     for array in given:
         array.setflags(write=False)
-    side.masked_gradient(*given, Stop())
+    side.masked_gradient(*given, Execution())
     for array, before in zip(given, kept, strict=True):
         np.testing.assert_array_equal(array, before)
 
@@ -229,7 +231,7 @@ def test_the_gradients_of_taps_equal_float64(tapped):
     ends = [outputs["tap_1"], leaf, outputs["tap_0"]]
     value = outputs["logits"][0] @ torch.from_numpy(cotangent).double()
     expected = torch.autograd.grad(value, ends)
-    _, found = tapped.gradient(image, cotangent, ("tap_1", "images", "tap_0"), Stop())
+    _, found = tapped.gradient(image, cotangent, ("tap_1", "images", "tap_0"), Execution())
     assert list(found) == ["tap_1", "images", "tap_0"]
     assert found["tap_1"].shape == (4, 3, 3)
     for gradient, exact in zip(found.values(), expected, strict=True):
@@ -240,14 +242,18 @@ def test_the_gradients_of_taps_equal_float64(tapped):
 def test_a_program_with_taps_masks_as_one_without(tapped, side):
     given = task(6)
     for found, expected in zip(
-        tapped.masked_gradient(*given, Stop()), side.masked_gradient(*given, Stop()), strict=True
+        tapped.masked_gradient(*given, Execution()),
+        side.masked_gradient(*given, Execution()),
+        strict=True,
     ):
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
 
 
 def test_a_tap_that_an_older_program_does_not_know_is_refused_with_a_remedy(side):
     with pytest.raises(NotPossible, match="no gradient to 1 of the taps: export the model again"):
-        side.gradient(numbers(1, 3, SIDE, SIDE), numbers(2, CLASSES), ("images", "tap_0"), Stop())
+        side.gradient(
+            numbers(1, 3, SIDE, SIDE), numbers(2, CLASSES), ("images", "tap_0"), Execution()
+        )
 
 
 def test_an_image_of_another_size_fails_without_a_stack(side):

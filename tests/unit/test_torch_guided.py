@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from salience_service.session import Stop
+from salience_service.session import Execution
 from salience_service.torch_fallback import TorchGradient
 from tests.oracle.guided_backprop import GuidedReLU, guided_backprop
 from tests.support.torch_programs import write_program
@@ -59,7 +59,7 @@ def side_of(made: nn.Module, path: Path) -> TorchGradient:
 
 
 def asked(side: TorchGradient, guided: bool) -> np.ndarray:
-    _, found = side.gradient(IMAGE, COTANGENT, ("images",), Stop(), guided)
+    _, found = side.gradient(IMAGE, COTANGENT, ("images",), Execution(), guided)
     return found["images"]
 
 
@@ -104,8 +104,8 @@ def test_a_guided_call_leaves_the_true_gradient_as_it_was(tmp_path: Path) -> Non
 
 def test_logits_are_those_of_the_network_guided_or_not(tmp_path: Path) -> None:
     side = side_of(network(nn.ReLU()), tmp_path)
-    plain, _ = side.gradient(IMAGE, COTANGENT, ("images",), Stop())
-    guided, _ = side.gradient(IMAGE, COTANGENT, ("images",), Stop(), True)
+    plain, _ = side.gradient(IMAGE, COTANGENT, ("images",), Execution())
+    guided, _ = side.gradient(IMAGE, COTANGENT, ("images",), Execution(), True)
     np.testing.assert_array_equal(plain, guided)
 
 

@@ -2,6 +2,7 @@
 
 import zlib
 from contextlib import suppress
+from dataclasses import replace
 from enum import Enum
 from typing import Any
 
@@ -95,6 +96,8 @@ def test_everything_that_is_stated_is_kept() -> None:
             gradient_side=map_pb2.GRADIENT_SIDE_TORCH,
             curve_protocol=map_pb2.CURVE_PROTOCOL_POLYCAM,
             box=map_pb2.BoxRequest(threshold=0),
+            priority=pb.PRIORITY_INTERACTIVE,
+            stop_when=pb.StopWhen(correlation=0.95, seconds=2),
         )
     )
     assert order.version == "2"
@@ -112,11 +115,19 @@ def test_everything_that_is_stated_is_kept() -> None:
     assert order.gradient_side is request.GradientChoice.TORCH
     assert order.curve_protocol is request.CurveProtocol.POLYCAM
     assert order.box == request.BoxOrder(0.0)
+    assert order.priority is request.Priority.INTERACTIVE
+    assert order.stop_when == request.StopWhen(0.95, 2)
 
 
 def test_a_box_without_a_threshold_is_at_the_mean_and_no_box_is_none() -> None:
     assert order_of(good_request(box={})).box == request.BoxOrder(None)
     assert order_of(good_request()).box is None
+
+
+def test_what_stop_when_leaves_out_is_none_and_not_zero() -> None:
+    assert order_of(good_request()).stop_when is None
+    assert order_of(good_request(stop_when={})).stop_when == request.StopWhen()
+    assert order_of(good_request(stop_when={"seconds": 0})).stop_when == request.StopWhen(None, 0)
 
 
 def test_an_empty_request_is_refused() -> None:
@@ -160,6 +171,7 @@ def test_an_empty_request_is_refused() -> None:
         ({"gradient_side": 1}, "gradient side 1 .*state one of AUTO, ONNX, TORCH"),
         ({"gradient_side": 99}, "gradient side 99 is unknown"),
         ({"curve_protocol": 99}, "curve protocol 99 .*state one of RISE, POLYCAM"),
+        ({"priority": 99}, "priority 99 .*state one of INTERACTIVE, NORMAL, BULK"),
     ],
 )
 def test_what_is_missing_contradictory_or_too_much_is_refused(
@@ -182,6 +194,7 @@ RICH = good_request(
     format={"encoding": 2},
     curve_protocol=2,
     box={"threshold": 0.5},
+    stop_when={"correlation": 0.9},
 ).SerializeToString()
 
 
@@ -424,6 +437,8 @@ def test_the_tables_of_requests_know_every_number_of_the_contract() -> None:
     assert set(numbers.SCALES) | {0} == set(map_pb2.MapScale.values())
     assert set(numbers.SCORES) | {0} == set(map_pb2.ScoreKind.values())
     assert set(numbers.CURVE_PROTOCOLS) | {0} == set(map_pb2.CurveProtocol.values())
+    assert set(numbers.PRIORITIES) | {0} == set(pb.Priority.values())
+    assert set(numbers.PRIORITIES.values()) == set(request.Priority)
     sides = set(numbers.GRADIENT_CHOICES) | {map_pb2.GRADIENT_SIDE_NONE}
     assert sides == set(map_pb2.GradientSide.values())
     assert set(numbers.GRADIENT_CHOICES.values()) == set(request.GradientChoice)
@@ -434,6 +449,9 @@ def test_started_and_finished_carry_their_figures() -> None:
     (finished,) = responses_of(FINISHED)
     assert (started.started.provider, started.started.model) == ("CPUExecutionProvider", "tiny")
     assert (finished.finished.rows, list(finished.finished.map_seconds)) == (5, [0.2])
+    assert (finished.finished.rows_spared, finished.finished.from_cache) == (0, False)
+    (kept,) = responses_of(replace(FINISHED, rows_spared=3, from_cache=True))
+    assert (kept.finished.rows_spared, kept.finished.from_cache) == (3, True)
 
 
 def test_a_prediction_tells_no_probability_for_a_regression() -> None:
@@ -462,6 +480,9 @@ def test_a_partial_map_travels_as_little_endian_float32() -> None:
     sent = message.partial_map
     np.testing.assert_array_equal(np.frombuffer(sent.data, "<f4"), np.full(4, 0.25))
     assert (sent.height, sent.width, sent.tap, sent.fraction) == (2, 2, "last", 0.25)
+    assert not sent.HasField("correlation")
+    (telling,) = responses_of(replace(partial_map(0.25), correlation=0.0))
+    assert telling.partial_map.HasField("correlation")
 
 
 @pytest.mark.parametrize("size", [0, 1, 2**20])
@@ -559,6 +580,25 @@ def test_a_box_travels_where_there_is_one() -> None:
     (message,) = responses_of(boxed)
     box = message.map.box
     assert (box.left, box.top, box.width, box.height) == (3, 0, 20, 10)
+
+
+def test_a_map_that_was_allowed_to_end_early_tells_how_far_it_came() -> None:
+    (plain,) = responses_of(finished_map())
+    assert not plain.map.HasField("convergence")
+    early = replace(finished_map(), convergence=events.Convergence(240, 0.97, repeatable=True))
+    (message,) = responses_of(early)
+    sent = message.map.convergence
+    assert (sent.rows_skipped, sent.correlation, sent.repeatable) == (240, 0.97, True)
+
+
+def test_provenance_tells_precision_and_tuning() -> None:
+    made = finished_map()
+    (plain,) = responses_of(made)
+    assert (plain.map.provenance.precision, plain.map.provenance.tuning_digest) == ("float32", "")
+    tuned = replace(PROVENANCE, precision="float16", tuning_digest="e" * 64)
+    (message,) = responses_of(replace(made, provenance=tuned))
+    sent = message.map.provenance
+    assert (sent.precision, sent.tuning_digest) == ("float16", "e" * 64)
 
 
 def test_a_tail_tells_its_tap() -> None:

@@ -56,8 +56,9 @@ from salience_client.model import (
 )
 from salience_client.picture import letterboxed, overlay
 from salience_client.reader import AnswerReader
-from salience_client.request import RequestOptions, explain_request
+from salience_client.request import RequestOptions, StopWhen, explain_request
 from salience_client.saliency_map import (
+    Convergence,
     GraphUse,
     Provenance,
     Rectangle,
@@ -84,6 +85,7 @@ __all__ = [
     "ClassScore",
     "Client",
     "Colour",
+    "Convergence",
     "DeadlineExceeded",
     "Dicom",
     "Difference",
@@ -122,6 +124,7 @@ __all__ = [
     "Scores",
     "ServerFailed",
     "Started",
+    "StopWhen",
     "Tap",
     "Target",
     "Tile",

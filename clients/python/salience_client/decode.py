@@ -13,6 +13,7 @@ from salience_client.errors import BrokenAnswer
 from salience_client.fill import fill_of
 from salience_client.method import options_of
 from salience_client.saliency_map import (
+    Convergence,
     GraphUse,
     Provenance,
     Rectangle,
@@ -66,7 +67,14 @@ def partial_map_of(message: map_pb2.PartialMap) -> events.PartialMap:
     if len(message.data) != 4 * message.height * message.width:
         raise BrokenAnswer(f"a partial map of map {message.map_id} does not fill its grid")
     array = np.frombuffer(message.data, "<f4").reshape(message.height, message.width)
-    return events.PartialMap(message.map_id, array, message.tap, message.fraction, message.skipped)
+    return events.PartialMap(
+        message.map_id,
+        array,
+        message.tap,
+        message.fraction,
+        message.skipped,
+        message.correlation if message.HasField("correlation") else None,
+    )
 
 
 def saliency_map_of(head: map_pb2.SaliencyMap, data: bytes) -> SaliencyMap:
@@ -97,6 +105,7 @@ def saliency_map_of(head: map_pb2.SaliencyMap, data: bytes) -> SaliencyMap:
         seen=_rectangle(head.seen),
         iterations=head.iterations if head.HasField("iterations") else None,
         box=_rectangle(head.box) if head.HasField("box") else None,
+        convergence=_convergence(head.convergence) if head.HasField("convergence") else None,
     )
 
 
@@ -128,6 +137,8 @@ def finished_of(message: wire.Finished) -> events.Finished:
         tuple(message.map_seconds),
         message.partial_maps_skipped,
         tuple(message.map_rows),
+        message.rows_spared,
+        message.from_cache,
     )
 
 
@@ -156,6 +167,8 @@ def _provenance(message: map_pb2.Provenance) -> Provenance:
         fill=fill_of(message.fill),
         gradient_side=word_of(map_pb2.GradientSide, message.gradient_side),
         software_version=message.software_version,
+        precision=message.precision,
+        tuning_digest=message.tuning_digest,
     )
 
 
@@ -173,6 +186,10 @@ def _graph(message: map_pb2.GraphUse) -> GraphUse:
 
 def _rectangle(message: map_pb2.Rectangle) -> Rectangle:
     return Rectangle(message.left, message.top, message.width, message.height)
+
+
+def _convergence(message: map_pb2.Convergence) -> Convergence:
+    return Convergence(message.rows_skipped, message.correlation, message.repeatable)
 
 
 def _curve(message: map_pb2.ScoreCurve) -> ScoreCurve:

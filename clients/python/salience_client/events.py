@@ -83,6 +83,8 @@ class PartialMap:
         tap: the tap it lives on; empty where it lives on the model's input.
         fraction: share of the method's expected work behind it, in [0, 1].
         skipped: partial maps left out before this one because the reader was slow.
+        correlation: the estimated one with the finished map, in [-1, 1]; None where the
+            method does not tell.
     """
 
     map_id: int
@@ -90,6 +92,7 @@ class PartialMap:
     tap: str
     fraction: float
     skipped: int
+    correlation: float | None = None
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,9 @@ class Finished:
         map_seconds: seconds per map, in the order of map ids, scores included.
         partial_maps_skipped: partial maps left out because the reader was slow.
         map_rows: rows per map, in the order of map ids, scores included.
+        rows_spared: rows and gradients answered without running, being like others.
+        from_cache: whether the whole answer was kept from an earlier request that asked the
+            same; rows and seconds on the device are then those of that request.
     """
 
     rows: int
@@ -113,6 +119,8 @@ class Finished:
     map_seconds: tuple[float, ...]
     partial_maps_skipped: int
     map_rows: tuple[int, ...]
+    rows_spared: int = 0
+    from_cache: bool = False
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,8 @@ class Option:
 class MethodDescription:
     """A method as a model offers it; `unavailable_reason` is empty where it can be answered.
 
-    One that `fails_sanity_checks` makes maps that hardly change with the network's weights.
+    One that `fails_sanity_checks` makes maps that hardly change with the network's weights;
+    one that is `anytime` draws its map from ever more rows, and `stop_when` may end it early.
     """
 
     name: str
@@ -83,6 +84,7 @@ class MethodDescription:
     default_taps: tuple[str, ...]
     available: bool
     unavailable_reason: str
+    anytime: bool = False
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,9 @@ class ModelDescription:
         methods: every method the server knows.
         scores: the scores it can be given, such as "ad" or "insertion".
         gradient_sides: "onnx", "torch": which can take gradients; the first does by default.
-        batch_size: rows per device call of the masked graph.
+        batch_size: rows per device call of the masked graph, where the tuning names no other.
+        tuning_digest: SHA-256 of the tune file beside the bundle, in hex; empty without one.
+        precision: of its numbers on the device: "float32", "tf32" or "float16".
     """
 
     summary: ModelSummary
@@ -114,6 +118,8 @@ class ModelDescription:
     scores: tuple[str, ...]
     gradient_sides: tuple[str, ...]
     batch_size: int
+    tuning_digest: str = ""
+    precision: str = "float32"
 
 
 def summary_of(message: wire.ModelSummary) -> ModelSummary:
@@ -142,6 +148,8 @@ def description_of(message: wire.DescribeModelResponse) -> ModelDescription:
         scores=tuple(score_word(score) for score in message.scores),
         gradient_sides=tuple(word_of(map_pb2.GradientSide, s) for s in message.gradient_sides),
         batch_size=message.batch_size,
+        tuning_digest=message.tuning_digest,
+        precision=message.precision,
     )
 
 
@@ -168,6 +176,7 @@ def _method(message: method_pb2.MethodDescription) -> MethodDescription:
         default_taps=tuple(message.default_taps),
         available=message.available,
         unavailable_reason=message.unavailable_reason,
+        anytime=message.anytime,
     )
 
 

@@ -1,11 +1,12 @@
 """A request in the caller's words, and the message it becomes."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from numbers import Real
 from typing import Any, Literal, Required, TypedDict, Unpack
 
+from salience.v1 import explanation_service_pb2 as wire
 from salience.v1 import map_pb2
-from salience.v1.explanation_service_pb2 import ExplainRequest
 from salience_client.errors import InvalidRequest
 from salience_client.fill import Fill, fill_message
 from salience_client.image import ImageLike, image_message
@@ -20,6 +21,7 @@ Score = Literal["ad", "ai", "ag", "insertion", "deletion", "insertion-deletion"]
 CurveProtocol = Literal["rise", "polycam"]
 Box = float | Literal["mean"]
 GradientSide = Literal["auto", "onnx", "torch"]
+Priority = Literal["interactive", "normal", "bulk"]
 
 
 _SIDES = {
@@ -27,6 +29,20 @@ _SIDES = {
     "onnx": map_pb2.GRADIENT_SIDE_ONNX,
     "torch": map_pb2.GRADIENT_SIDE_TORCH,
 }
+
+
+@dataclass(frozen=True)
+class StopWhen:
+    """When a map that is drawn from ever more rows is good enough; at the first that is set.
+
+    Attributes:
+        correlation: the estimated one with the map of all rows, in (0, 1). Looked at after
+            fixed numbers of rows: the same request gives the same map.
+        seconds: since the method began, > 0. Where it ends depends on the server's load.
+    """
+
+    correlation: float | None = None
+    seconds: float | None = None
 
 
 class RequestOptions(TypedDict, total=False):
@@ -64,16 +80,20 @@ class RequestOptions(TypedDict, total=False):
     else "torch"."""
     partial_maps: bool
     """Whether maps in the making are sent too; not given = True for `stream`."""
+    priority: Priority
+    """Whose rows go first where many wait; not given = "normal"."""
+    stop_when: StopWhen
+    """Lets anytime methods end before their last row; not given = never."""
 
 
-def explain_request(image: ImageLike, **options: Unpack[RequestOptions]) -> ExplainRequest:
+def explain_request(image: ImageLike, **options: Unpack[RequestOptions]) -> wire.ExplainRequest:
     """The message for one image; `Client.stream` and `Client.explain` take the same arguments.
 
     Raises:
         InvalidRequest: something cannot be said; nothing was sent.
         OSError: the image's path cannot be read.
     """
-    request = ExplainRequest(
+    request = wire.ExplainRequest(
         model=options["model"],
         version=options.get("version", ""),
         image=image_message(image),
@@ -92,6 +112,10 @@ def explain_request(image: ImageLike, **options: Unpack[RequestOptions]) -> Expl
         request.curve_protocol = number_of(map_pb2.CurveProtocol, options["curve_protocol"])
     if "box" in options:
         request.box.CopyFrom(_box(options["box"]))
+    if "priority" in options:
+        request.priority = number_of(wire.Priority, options["priority"])
+    if "stop_when" in options:
+        request.stop_when.CopyFrom(_stop(options["stop_when"]))
     return request
 
 
@@ -119,6 +143,12 @@ def _box(asked: object) -> map_pb2.BoxRequest:
         case Real():
             return map_pb2.BoxRequest(threshold=float(asked))
     raise InvalidRequest(f"box is {asked!r}: give 'mean' or a share from 0 to less than 1")
+
+
+def _stop(asked: object) -> wire.StopWhen:
+    if not isinstance(asked, StopWhen):
+        raise InvalidRequest(f"stop_when is {asked!r}: give StopWhen(correlation=…, seconds=…)")
+    return wire.StopWhen(correlation=asked.correlation, seconds=asked.seconds)
 
 
 def _several(given: Any) -> Iterable[Any]:

@@ -94,7 +94,11 @@ class GraphUse:
 
 @dataclass(frozen=True)
 class Provenance:
-    """All that is needed to make a map again; digests are SHA-256 in hex."""
+    """All that is needed to make a map again; digests are SHA-256 in hex.
+
+    `precision` is that of the numbers on the device, "float32", "tf32" or "float16";
+    `tuning_digest` is empty where no tune file fixed batch sizes and threads.
+    """
 
     model: str
     version: str
@@ -107,6 +111,23 @@ class Provenance:
     fill: Fill
     gradient_side: str
     software_version: str
+    precision: str = "float32"
+    tuning_digest: str = ""
+
+
+@dataclass(frozen=True)
+class Convergence:
+    """How far a map has come that was allowed to end before its last row.
+
+    Attributes:
+        rows_skipped: rows that the map was made without.
+        correlation: estimated, with the map of all rows; 1 where none was skipped.
+        repeatable: False where the clock ended it: asked again, the map may be another.
+    """
+
+    rows_skipped: int
+    correlation: float
+    repeatable: bool
 
 
 @dataclass(frozen=True)
@@ -143,6 +164,7 @@ class SaliencyMap:
         iterations: steps taken, where the method iterates.
         box: around what the map points at, in whole pixels of the image as sent; None where
             none was asked for, or where the map is flat.
+        convergence: how far the map has come, where it was allowed to end early; else None.
         scores: its scores; None until they are known, or where none were asked for.
         rows: device rows run for it, scores included; rows that several maps are made of
             count for each. None until the answer is complete.
@@ -168,6 +190,7 @@ class SaliencyMap:
     seen: Rectangle
     iterations: int | None
     box: Rectangle | None = None
+    convergence: Convergence | None = None
     scores: Scores | None = None
     rows: int | None = None
     seconds: float | None = None

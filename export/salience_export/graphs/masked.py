@@ -1,7 +1,7 @@
 """The `masked` graph: images composed with small maps in, logits out; a row is a map.
 
 It is made for speed: over the pixels of a mask there are two passes (one multiplication,
-one addition), over those of a row four (two gathers, one multiplication, one addition).
+one addition), over those of a row two more, and two gathers where rows have images of their own.
 """
 
 from collections.abc import Iterable
@@ -41,7 +41,8 @@ def build_masked(model: onnx.ModelProto) -> onnx.ModelProto:
         model: input `images` [N, C, H, W], output `logits` [N, K].
 
     Returns:
-        `differences` (image − fill) [R, C, H, W], `fills` [R, C, H, W], `image_of` int64 [N],
+        `differences` (image − fill) [R, C, H, W], `fills` [R, C, H, W], `image_of` int64 [S],
+        S = N, or 1 where all rows have one image: it is then not copied for every row;
         `maps` [N, h, w], `rows` [H, h], `columns` [W, w], `normalise` bool [N],
         `scale` [N], `shift` [N] → `logits` [N, K].
     """
@@ -69,7 +70,7 @@ def inputs(images: Shape) -> list[onnx.ValueInfoProto]:
     """The inputs of `INPUTS`, for images of this shape."""
     _, height, width = images.per_image
     sizes: dict[str, tuple[int, list[str | int]]] = {
-        "image_of": (TensorProto.INT64, ["N"]),
+        "image_of": (TensorProto.INT64, ["S"]),
         "maps": (TensorProto.FLOAT, ["N", "h", "w"]),
         "rows": (TensorProto.FLOAT, [height, "h"]),
         "columns": (TensorProto.FLOAT, [width, "w"]),

@@ -18,8 +18,8 @@ def build_pixel_masked(model: onnx.ModelProto) -> onnx.ModelProto:
         model: input `images` [N, C, H, W], output `logits` [N, K].
 
     Returns:
-        `differences` (image − fill) [R, C, H, W], `fills` [R, C, H, W], `image_of` int64 [N],
-        `masks` [N, H, W] → `logits` [N, K].
+        `differences` (image − fill) [R, C, H, W], `fills` [R, C, H, W], `image_of` int64 [S]
+        with S = N or 1, `masks` [N, H, W] → `logits` [N, K].
     """
     shapes = Flow(model).shapes
     composition = composed("masks")
@@ -29,7 +29,7 @@ def build_pixel_masked(model: onnx.ModelProto) -> onnx.ModelProto:
     inputs = [
         declared("differences", shapes[IMAGES], "R"),
         declared("fills", shapes[IMAGES], "R"),
-        helper.make_tensor_value_info("image_of", TensorProto.INT64, ["N"]),
+        helper.make_tensor_value_info("image_of", TensorProto.INT64, ["S"]),
         helper.make_tensor_value_info("masks", TensorProto.FLOAT, ["N", height, width]),
     ]
     outputs = [declared(LOGITS, shapes[LOGITS], "N")]

@@ -4,6 +4,7 @@ from salience.v1 import map_pb2 as _map_pb2
 from salience.v1 import method_pb2 as _method_pb2
 from salience.v1 import target_pb2 as _target_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
@@ -11,8 +12,19 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class Priority(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PRIORITY_UNSPECIFIED: _ClassVar[Priority]
+    PRIORITY_INTERACTIVE: _ClassVar[Priority]
+    PRIORITY_NORMAL: _ClassVar[Priority]
+    PRIORITY_BULK: _ClassVar[Priority]
+PRIORITY_UNSPECIFIED: Priority
+PRIORITY_INTERACTIVE: Priority
+PRIORITY_NORMAL: Priority
+PRIORITY_BULK: Priority
+
 class ExplainRequest(_message.Message):
-    __slots__ = ("model", "version", "image", "methods", "targets", "fill", "scores", "score_fill", "format", "no_partial_maps", "gradient_side", "curve_protocol", "box")
+    __slots__ = ("model", "version", "image", "methods", "targets", "fill", "scores", "score_fill", "format", "no_partial_maps", "gradient_side", "curve_protocol", "box", "priority", "stop_when")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     IMAGE_FIELD_NUMBER: _ClassVar[int]
@@ -26,6 +38,8 @@ class ExplainRequest(_message.Message):
     GRADIENT_SIDE_FIELD_NUMBER: _ClassVar[int]
     CURVE_PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     BOX_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    STOP_WHEN_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: str
     image: _image_pb2.Image
@@ -39,7 +53,17 @@ class ExplainRequest(_message.Message):
     gradient_side: _map_pb2.GradientSide
     curve_protocol: _map_pb2.CurveProtocol
     box: _map_pb2.BoxRequest
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., image: _Optional[_Union[_image_pb2.Image, _Mapping]] = ..., methods: _Optional[_Iterable[_Union[_method_pb2.MethodCall, _Mapping]]] = ..., targets: _Optional[_Iterable[_Union[_target_pb2.Target, _Mapping]]] = ..., fill: _Optional[_Union[_image_pb2.Fill, _Mapping]] = ..., scores: _Optional[_Iterable[_Union[_map_pb2.ScoreKind, str]]] = ..., score_fill: _Optional[_Union[_image_pb2.Fill, _Mapping]] = ..., format: _Optional[_Union[_map_pb2.MapFormat, _Mapping]] = ..., no_partial_maps: _Optional[bool] = ..., gradient_side: _Optional[_Union[_map_pb2.GradientSide, str]] = ..., curve_protocol: _Optional[_Union[_map_pb2.CurveProtocol, str]] = ..., box: _Optional[_Union[_map_pb2.BoxRequest, _Mapping]] = ...) -> None: ...
+    priority: Priority
+    stop_when: StopWhen
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., image: _Optional[_Union[_image_pb2.Image, _Mapping]] = ..., methods: _Optional[_Iterable[_Union[_method_pb2.MethodCall, _Mapping]]] = ..., targets: _Optional[_Iterable[_Union[_target_pb2.Target, _Mapping]]] = ..., fill: _Optional[_Union[_image_pb2.Fill, _Mapping]] = ..., scores: _Optional[_Iterable[_Union[_map_pb2.ScoreKind, str]]] = ..., score_fill: _Optional[_Union[_image_pb2.Fill, _Mapping]] = ..., format: _Optional[_Union[_map_pb2.MapFormat, _Mapping]] = ..., no_partial_maps: _Optional[bool] = ..., gradient_side: _Optional[_Union[_map_pb2.GradientSide, str]] = ..., curve_protocol: _Optional[_Union[_map_pb2.CurveProtocol, str]] = ..., box: _Optional[_Union[_map_pb2.BoxRequest, _Mapping]] = ..., priority: _Optional[_Union[Priority, str]] = ..., stop_when: _Optional[_Union[StopWhen, _Mapping]] = ...) -> None: ...
+
+class StopWhen(_message.Message):
+    __slots__ = ("correlation", "seconds")
+    CORRELATION_FIELD_NUMBER: _ClassVar[int]
+    SECONDS_FIELD_NUMBER: _ClassVar[int]
+    correlation: float
+    seconds: float
+    def __init__(self, correlation: _Optional[float] = ..., seconds: _Optional[float] = ...) -> None: ...
 
 class ExplainResponse(_message.Message):
     __slots__ = ("started", "prediction", "progress", "partial_map", "map", "map_chunk", "scores", "finished")
@@ -112,7 +136,7 @@ class Progress(_message.Message):
     def __init__(self, map_id: _Optional[int] = ..., method: _Optional[str] = ..., rows_done: _Optional[int] = ..., rows_expected: _Optional[int] = ...) -> None: ...
 
 class Finished(_message.Message):
-    __slots__ = ("rows", "queue_seconds", "compute_seconds", "total_seconds", "map_seconds", "partial_maps_skipped", "map_rows")
+    __slots__ = ("rows", "queue_seconds", "compute_seconds", "total_seconds", "map_seconds", "partial_maps_skipped", "map_rows", "rows_spared", "from_cache")
     ROWS_FIELD_NUMBER: _ClassVar[int]
     QUEUE_SECONDS_FIELD_NUMBER: _ClassVar[int]
     COMPUTE_SECONDS_FIELD_NUMBER: _ClassVar[int]
@@ -120,6 +144,8 @@ class Finished(_message.Message):
     MAP_SECONDS_FIELD_NUMBER: _ClassVar[int]
     PARTIAL_MAPS_SKIPPED_FIELD_NUMBER: _ClassVar[int]
     MAP_ROWS_FIELD_NUMBER: _ClassVar[int]
+    ROWS_SPARED_FIELD_NUMBER: _ClassVar[int]
+    FROM_CACHE_FIELD_NUMBER: _ClassVar[int]
     rows: int
     queue_seconds: float
     compute_seconds: float
@@ -127,7 +153,9 @@ class Finished(_message.Message):
     map_seconds: _containers.RepeatedScalarFieldContainer[float]
     partial_maps_skipped: int
     map_rows: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, rows: _Optional[int] = ..., queue_seconds: _Optional[float] = ..., compute_seconds: _Optional[float] = ..., total_seconds: _Optional[float] = ..., map_seconds: _Optional[_Iterable[float]] = ..., partial_maps_skipped: _Optional[int] = ..., map_rows: _Optional[_Iterable[int]] = ...) -> None: ...
+    rows_spared: int
+    from_cache: bool
+    def __init__(self, rows: _Optional[int] = ..., queue_seconds: _Optional[float] = ..., compute_seconds: _Optional[float] = ..., total_seconds: _Optional[float] = ..., map_seconds: _Optional[_Iterable[float]] = ..., partial_maps_skipped: _Optional[int] = ..., map_rows: _Optional[_Iterable[int]] = ..., rows_spared: _Optional[int] = ..., from_cache: _Optional[bool] = ...) -> None: ...
 
 class ExplainManyRequest(_message.Message):
     __slots__ = ("tag", "request")
@@ -188,7 +216,7 @@ class DescribeModelRequest(_message.Message):
     def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ...) -> None: ...
 
 class DescribeModelResponse(_message.Message):
-    __slots__ = ("summary", "input", "head", "taps", "methods", "scores", "gradient_sides", "batch_size")
+    __slots__ = ("summary", "input", "head", "taps", "methods", "scores", "gradient_sides", "batch_size", "tuning_digest", "precision")
     SUMMARY_FIELD_NUMBER: _ClassVar[int]
     INPUT_FIELD_NUMBER: _ClassVar[int]
     HEAD_FIELD_NUMBER: _ClassVar[int]
@@ -197,6 +225,8 @@ class DescribeModelResponse(_message.Message):
     SCORES_FIELD_NUMBER: _ClassVar[int]
     GRADIENT_SIDES_FIELD_NUMBER: _ClassVar[int]
     BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
+    TUNING_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    PRECISION_FIELD_NUMBER: _ClassVar[int]
     summary: ModelSummary
     input: _manifest_pb2.InputContract
     head: _manifest_pb2.Head
@@ -205,4 +235,6 @@ class DescribeModelResponse(_message.Message):
     scores: _containers.RepeatedScalarFieldContainer[_map_pb2.ScoreKind]
     gradient_sides: _containers.RepeatedScalarFieldContainer[_map_pb2.GradientSide]
     batch_size: int
-    def __init__(self, summary: _Optional[_Union[ModelSummary, _Mapping]] = ..., input: _Optional[_Union[_manifest_pb2.InputContract, _Mapping]] = ..., head: _Optional[_Union[_manifest_pb2.Head, _Mapping]] = ..., taps: _Optional[_Iterable[_Union[_manifest_pb2.Tap, _Mapping]]] = ..., methods: _Optional[_Iterable[_Union[_method_pb2.MethodDescription, _Mapping]]] = ..., scores: _Optional[_Iterable[_Union[_map_pb2.ScoreKind, str]]] = ..., gradient_sides: _Optional[_Iterable[_Union[_map_pb2.GradientSide, str]]] = ..., batch_size: _Optional[int] = ...) -> None: ...
+    tuning_digest: str
+    precision: str
+    def __init__(self, summary: _Optional[_Union[ModelSummary, _Mapping]] = ..., input: _Optional[_Union[_manifest_pb2.InputContract, _Mapping]] = ..., head: _Optional[_Union[_manifest_pb2.Head, _Mapping]] = ..., taps: _Optional[_Iterable[_Union[_manifest_pb2.Tap, _Mapping]]] = ..., methods: _Optional[_Iterable[_Union[_method_pb2.MethodDescription, _Mapping]]] = ..., scores: _Optional[_Iterable[_Union[_map_pb2.ScoreKind, str]]] = ..., gradient_sides: _Optional[_Iterable[_Union[_map_pb2.GradientSide, str]]] = ..., batch_size: _Optional[int] = ..., tuning_digest: _Optional[str] = ..., precision: _Optional[str] = ...) -> None: ...

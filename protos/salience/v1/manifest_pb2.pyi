@@ -82,7 +82,7 @@ GRAPH_ROLE_GRADIENT: GraphRole
 GRAPH_ROLE_MASKED_GRADIENT: GraphRole
 
 class Manifest(_message.Message):
-    __slots__ = ("schema_version", "name", "version", "input", "head", "taps", "graphs", "files", "golden", "torch_program", "source", "written_by")
+    __slots__ = ("schema_version", "name", "version", "input", "head", "taps", "graphs", "files", "golden", "torch_program", "source", "written_by", "precisions")
     class WrittenByEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -102,6 +102,7 @@ class Manifest(_message.Message):
     TORCH_PROGRAM_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     WRITTEN_BY_FIELD_NUMBER: _ClassVar[int]
+    PRECISIONS_FIELD_NUMBER: _ClassVar[int]
     schema_version: int
     name: str
     version: str
@@ -114,7 +115,18 @@ class Manifest(_message.Message):
     torch_program: str
     source: Source
     written_by: _containers.ScalarMap[str, str]
-    def __init__(self, schema_version: _Optional[int] = ..., name: _Optional[str] = ..., version: _Optional[str] = ..., input: _Optional[_Union[InputContract, _Mapping]] = ..., head: _Optional[_Union[Head, _Mapping]] = ..., taps: _Optional[_Iterable[_Union[Tap, _Mapping]]] = ..., graphs: _Optional[_Iterable[_Union[Graph, _Mapping]]] = ..., files: _Optional[_Iterable[_Union[BundleFile, _Mapping]]] = ..., golden: _Optional[_Union[Golden, _Mapping]] = ..., torch_program: _Optional[str] = ..., source: _Optional[_Union[Source, _Mapping]] = ..., written_by: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    precisions: _containers.RepeatedCompositeFieldContainer[PrecisionCost]
+    def __init__(self, schema_version: _Optional[int] = ..., name: _Optional[str] = ..., version: _Optional[str] = ..., input: _Optional[_Union[InputContract, _Mapping]] = ..., head: _Optional[_Union[Head, _Mapping]] = ..., taps: _Optional[_Iterable[_Union[Tap, _Mapping]]] = ..., graphs: _Optional[_Iterable[_Union[Graph, _Mapping]]] = ..., files: _Optional[_Iterable[_Union[BundleFile, _Mapping]]] = ..., golden: _Optional[_Union[Golden, _Mapping]] = ..., torch_program: _Optional[str] = ..., source: _Optional[_Union[Source, _Mapping]] = ..., written_by: _Optional[_Mapping[str, str]] = ..., precisions: _Optional[_Iterable[_Union[PrecisionCost, _Mapping]]] = ...) -> None: ...
+
+class PrecisionCost(_message.Message):
+    __slots__ = ("precision", "parity", "tolerance")
+    PRECISION_FIELD_NUMBER: _ClassVar[int]
+    PARITY_FIELD_NUMBER: _ClassVar[int]
+    TOLERANCE_FIELD_NUMBER: _ClassVar[int]
+    precision: str
+    parity: float
+    tolerance: float
+    def __init__(self, precision: _Optional[str] = ..., parity: _Optional[float] = ..., tolerance: _Optional[float] = ...) -> None: ...
 
 class InputContract(_message.Message):
     __slots__ = ("channels", "height", "width", "colour_order", "white", "mean", "std", "resize")

@@ -120,7 +120,7 @@ class MapFormat(_message.Message):
     def __init__(self, encoding: _Optional[_Union[MapEncoding, str]] = ..., geometry: _Optional[_Union[MapGeometry, str]] = ..., scale: _Optional[_Union[MapScale, str]] = ..., overlay_alpha: _Optional[float] = ...) -> None: ...
 
 class SaliencyMap(_message.Message):
-    __slots__ = ("map_id", "provenance", "target", "encoding", "geometry", "scale", "height", "width", "raw_minimum", "raw_maximum", "is_signed", "flags", "audit", "total_bytes", "data", "validity", "seen", "iterations", "box")
+    __slots__ = ("map_id", "provenance", "target", "encoding", "geometry", "scale", "height", "width", "raw_minimum", "raw_maximum", "is_signed", "flags", "audit", "total_bytes", "data", "validity", "seen", "iterations", "convergence", "box")
     MAP_ID_FIELD_NUMBER: _ClassVar[int]
     PROVENANCE_FIELD_NUMBER: _ClassVar[int]
     TARGET_FIELD_NUMBER: _ClassVar[int]
@@ -139,6 +139,7 @@ class SaliencyMap(_message.Message):
     VALIDITY_FIELD_NUMBER: _ClassVar[int]
     SEEN_FIELD_NUMBER: _ClassVar[int]
     ITERATIONS_FIELD_NUMBER: _ClassVar[int]
+    CONVERGENCE_FIELD_NUMBER: _ClassVar[int]
     BOX_FIELD_NUMBER: _ClassVar[int]
     map_id: int
     provenance: Provenance
@@ -158,8 +159,19 @@ class SaliencyMap(_message.Message):
     validity: bytes
     seen: Rectangle
     iterations: int
+    convergence: Convergence
     box: Rectangle
-    def __init__(self, map_id: _Optional[int] = ..., provenance: _Optional[_Union[Provenance, _Mapping]] = ..., target: _Optional[_Union[_target_pb2.ResolvedTarget, _Mapping]] = ..., encoding: _Optional[_Union[MapEncoding, str]] = ..., geometry: _Optional[_Union[MapGeometry, str]] = ..., scale: _Optional[_Union[MapScale, str]] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., raw_minimum: _Optional[float] = ..., raw_maximum: _Optional[float] = ..., is_signed: _Optional[bool] = ..., flags: _Optional[_Iterable[_Union[MapFlag, str]]] = ..., audit: _Optional[_Union[AuditVerdict, str]] = ..., total_bytes: _Optional[int] = ..., data: _Optional[bytes] = ..., validity: _Optional[bytes] = ..., seen: _Optional[_Union[Rectangle, _Mapping]] = ..., iterations: _Optional[int] = ..., box: _Optional[_Union[Rectangle, _Mapping]] = ...) -> None: ...
+    def __init__(self, map_id: _Optional[int] = ..., provenance: _Optional[_Union[Provenance, _Mapping]] = ..., target: _Optional[_Union[_target_pb2.ResolvedTarget, _Mapping]] = ..., encoding: _Optional[_Union[MapEncoding, str]] = ..., geometry: _Optional[_Union[MapGeometry, str]] = ..., scale: _Optional[_Union[MapScale, str]] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., raw_minimum: _Optional[float] = ..., raw_maximum: _Optional[float] = ..., is_signed: _Optional[bool] = ..., flags: _Optional[_Iterable[_Union[MapFlag, str]]] = ..., audit: _Optional[_Union[AuditVerdict, str]] = ..., total_bytes: _Optional[int] = ..., data: _Optional[bytes] = ..., validity: _Optional[bytes] = ..., seen: _Optional[_Union[Rectangle, _Mapping]] = ..., iterations: _Optional[int] = ..., convergence: _Optional[_Union[Convergence, _Mapping]] = ..., box: _Optional[_Union[Rectangle, _Mapping]] = ...) -> None: ...
+
+class Convergence(_message.Message):
+    __slots__ = ("rows_skipped", "correlation", "repeatable")
+    ROWS_SKIPPED_FIELD_NUMBER: _ClassVar[int]
+    CORRELATION_FIELD_NUMBER: _ClassVar[int]
+    REPEATABLE_FIELD_NUMBER: _ClassVar[int]
+    rows_skipped: int
+    correlation: float
+    repeatable: bool
+    def __init__(self, rows_skipped: _Optional[int] = ..., correlation: _Optional[float] = ..., repeatable: _Optional[bool] = ...) -> None: ...
 
 class MapChunk(_message.Message):
     __slots__ = ("map_id", "offset", "data")
@@ -172,7 +184,7 @@ class MapChunk(_message.Message):
     def __init__(self, map_id: _Optional[int] = ..., offset: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class PartialMap(_message.Message):
-    __slots__ = ("map_id", "height", "width", "data", "tap", "fraction", "skipped")
+    __slots__ = ("map_id", "height", "width", "data", "tap", "fraction", "skipped", "correlation")
     MAP_ID_FIELD_NUMBER: _ClassVar[int]
     HEIGHT_FIELD_NUMBER: _ClassVar[int]
     WIDTH_FIELD_NUMBER: _ClassVar[int]
@@ -180,6 +192,7 @@ class PartialMap(_message.Message):
     TAP_FIELD_NUMBER: _ClassVar[int]
     FRACTION_FIELD_NUMBER: _ClassVar[int]
     SKIPPED_FIELD_NUMBER: _ClassVar[int]
+    CORRELATION_FIELD_NUMBER: _ClassVar[int]
     map_id: int
     height: int
     width: int
@@ -187,7 +200,8 @@ class PartialMap(_message.Message):
     tap: str
     fraction: float
     skipped: int
-    def __init__(self, map_id: _Optional[int] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., data: _Optional[bytes] = ..., tap: _Optional[str] = ..., fraction: _Optional[float] = ..., skipped: _Optional[int] = ...) -> None: ...
+    correlation: float
+    def __init__(self, map_id: _Optional[int] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., data: _Optional[bytes] = ..., tap: _Optional[str] = ..., fraction: _Optional[float] = ..., skipped: _Optional[int] = ..., correlation: _Optional[float] = ...) -> None: ...
 
 class Rectangle(_message.Message):
     __slots__ = ("left", "top", "width", "height")
@@ -202,7 +216,7 @@ class Rectangle(_message.Message):
     def __init__(self, left: _Optional[float] = ..., top: _Optional[float] = ..., width: _Optional[float] = ..., height: _Optional[float] = ...) -> None: ...
 
 class Provenance(_message.Message):
-    __slots__ = ("model", "version", "bundle_digest", "graphs", "provider", "method", "options", "taps", "fill", "gradient_side", "software_version")
+    __slots__ = ("model", "version", "bundle_digest", "graphs", "provider", "method", "options", "taps", "fill", "gradient_side", "software_version", "precision", "tuning_digest")
     class OptionsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -221,6 +235,8 @@ class Provenance(_message.Message):
     FILL_FIELD_NUMBER: _ClassVar[int]
     GRADIENT_SIDE_FIELD_NUMBER: _ClassVar[int]
     SOFTWARE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    PRECISION_FIELD_NUMBER: _ClassVar[int]
+    TUNING_DIGEST_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: str
     bundle_digest: str
@@ -232,7 +248,9 @@ class Provenance(_message.Message):
     fill: _image_pb2.Fill
     gradient_side: GradientSide
     software_version: str
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., bundle_digest: _Optional[str] = ..., graphs: _Optional[_Iterable[_Union[GraphUse, _Mapping]]] = ..., provider: _Optional[str] = ..., method: _Optional[str] = ..., options: _Optional[_Mapping[str, _method_pb2.OptionValue]] = ..., taps: _Optional[_Iterable[str]] = ..., fill: _Optional[_Union[_image_pb2.Fill, _Mapping]] = ..., gradient_side: _Optional[_Union[GradientSide, str]] = ..., software_version: _Optional[str] = ...) -> None: ...
+    precision: str
+    tuning_digest: str
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., bundle_digest: _Optional[str] = ..., graphs: _Optional[_Iterable[_Union[GraphUse, _Mapping]]] = ..., provider: _Optional[str] = ..., method: _Optional[str] = ..., options: _Optional[_Mapping[str, _method_pb2.OptionValue]] = ..., taps: _Optional[_Iterable[str]] = ..., fill: _Optional[_Union[_image_pb2.Fill, _Mapping]] = ..., gradient_side: _Optional[_Union[GradientSide, str]] = ..., software_version: _Optional[str] = ..., precision: _Optional[str] = ..., tuning_digest: _Optional[str] = ...) -> None: ...
 
 class GraphUse(_message.Message):
     __slots__ = ("role", "digest", "batch_size", "map_height", "map_width", "tap")

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18salience/v1/method.proto\x12\x0bsalience.v1\"\xa9\x01\n\nMethodCall\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x35\n\x07options\x18\x02 \x03(\x0b\x32$.salience.v1.MethodCall.OptionsEntry\x12\x0c\n\x04taps\x18\x03 \x03(\t\x1aH\n\x0cOptionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\'\n\x05value\x18\x02 \x01(\x0b\x32\x18.salience.v1.OptionValue:\x02\x38\x01\"[\n\x0bOptionValue\x12\x10\n\x06number\x18\x01 \x01(\x01H\x00\x12\x11\n\x07integer\x18\x02 \x01(\x03H\x00\x12\x0e\n\x04\x66lag\x18\x03 \x01(\x08H\x00\x12\x0e\n\x04text\x18\x04 \x01(\tH\x00\x42\x07\n\x05value\"\x85\x02\n\x11MethodDescription\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07summary\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\t\x12/\n\x07options\x18\x04 \x03(\x0b\x32\x1e.salience.v1.OptionDescription\x12\x16\n\x0e\x63lass_agnostic\x18\x05 \x01(\x08\x12\x16\n\x0eneeds_gradient\x18\x06 \x01(\x08\x12\x14\n\x0c\x64\x65\x66\x61ult_taps\x18\x07 \x03(\t\x12\x11\n\tavailable\x18\x08 \x01(\x08\x12\x1a\n\x12unavailable_reason\x18\t \x01(\t\x12\x1b\n\x13\x66\x61ils_sanity_checks\x18\n \x01(\x08\"\xdf\x01\n\x11OptionDescription\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07summary\x18\x02 \x01(\t\x12%\n\x04type\x18\x03 \x01(\x0e\x32\x17.salience.v1.OptionType\x12/\n\rdefault_value\x18\x04 \x01(\x0b\x32\x18.salience.v1.OptionValue\x12\x14\n\x07minimum\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x14\n\x07maximum\x18\x06 \x01(\x01H\x01\x88\x01\x01\x12\x0f\n\x07\x63hoices\x18\x07 \x03(\tB\n\n\x08_minimumB\n\n\x08_maximum*\x9e\x01\n\nOptionType\x12\x1b\n\x17OPTION_TYPE_UNSPECIFIED\x10\x00\x12\x16\n\x12OPTION_TYPE_NUMBER\x10\x01\x12\x17\n\x13OPTION_TYPE_INTEGER\x10\x02\x12\x14\n\x10OPTION_TYPE_FLAG\x10\x03\x12\x16\n\x12OPTION_TYPE_CHOICE\x10\x04\x12\x14\n\x10OPTION_TYPE_TEXT\x10\x05\x42\x13\n\x0forg.salience.v1P\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18salience/v1/method.proto\x12\x0bsalience.v1\"\xa9\x01\n\nMethodCall\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x35\n\x07options\x18\x02 \x03(\x0b\x32$.salience.v1.MethodCall.OptionsEntry\x12\x0c\n\x04taps\x18\x03 \x03(\t\x1aH\n\x0cOptionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\'\n\x05value\x18\x02 \x01(\x0b\x32\x18.salience.v1.OptionValue:\x02\x38\x01\"[\n\x0bOptionValue\x12\x10\n\x06number\x18\x01 \x01(\x01H\x00\x12\x11\n\x07integer\x18\x02 \x01(\x03H\x00\x12\x0e\n\x04\x66lag\x18\x03 \x01(\x08H\x00\x12\x0e\n\x04text\x18\x04 \x01(\tH\x00\x42\x07\n\x05value\"\x96\x02\n\x11MethodDescription\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07summary\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\t\x12/\n\x07options\x18\x04 \x03(\x0b\x32\x1e.salience.v1.OptionDescription\x12\x16\n\x0e\x63lass_agnostic\x18\x05 \x01(\x08\x12\x16\n\x0eneeds_gradient\x18\x06 \x01(\x08\x12\x14\n\x0c\x64\x65\x66\x61ult_taps\x18\x07 \x03(\t\x12\x11\n\tavailable\x18\x08 \x01(\x08\x12\x1a\n\x12unavailable_reason\x18\t \x01(\t\x12\x1b\n\x13\x66\x61ils_sanity_checks\x18\n \x01(\x08\x12\x0f\n\x07\x61nytime\x18\x0b \x01(\x08\"\xdf\x01\n\x11OptionDescription\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07summary\x18\x02 \x01(\t\x12%\n\x04type\x18\x03 \x01(\x0e\x32\x17.salience.v1.OptionType\x12/\n\rdefault_value\x18\x04 \x01(\x0b\x32\x18.salience.v1.OptionValue\x12\x14\n\x07minimum\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x14\n\x07maximum\x18\x06 \x01(\x01H\x01\x88\x01\x01\x12\x0f\n\x07\x63hoices\x18\x07 \x03(\tB\n\n\x08_minimumB\n\n\x08_maximum*\x9e\x01\n\nOptionType\x12\x1b\n\x17OPTION_TYPE_UNSPECIFIED\x10\x00\x12\x16\n\x12OPTION_TYPE_NUMBER\x10\x01\x12\x17\n\x13OPTION_TYPE_INTEGER\x10\x02\x12\x14\n\x10OPTION_TYPE_FLAG\x10\x03\x12\x16\n\x12OPTION_TYPE_CHOICE\x10\x04\x12\x14\n\x10OPTION_TYPE_TEXT\x10\x05\x42\x13\n\x0forg.salience.v1P\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,8 +34,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\n\017org.salience.v1P\001'
   _globals['_METHODCALL_OPTIONSENTRY']._loaded_options = None
   _globals['_METHODCALL_OPTIONSENTRY']._serialized_options = b'8\001'
-  _globals['_OPTIONTYPE']._serialized_start=797
-  _globals['_OPTIONTYPE']._serialized_end=955
+  _globals['_OPTIONTYPE']._serialized_start=814
+  _globals['_OPTIONTYPE']._serialized_end=972
   _globals['_METHODCALL']._serialized_start=42
   _globals['_METHODCALL']._serialized_end=211
   _globals['_METHODCALL_OPTIONSENTRY']._serialized_start=139
@@ -43,7 +43,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_OPTIONVALUE']._serialized_start=213
   _globals['_OPTIONVALUE']._serialized_end=304
   _globals['_METHODDESCRIPTION']._serialized_start=307
-  _globals['_METHODDESCRIPTION']._serialized_end=568
-  _globals['_OPTIONDESCRIPTION']._serialized_start=571
-  _globals['_OPTIONDESCRIPTION']._serialized_end=794
+  _globals['_METHODDESCRIPTION']._serialized_end=585
+  _globals['_OPTIONDESCRIPTION']._serialized_start=588
+  _globals['_OPTIONDESCRIPTION']._serialized_end=811
 # @@protoc_insertion_point(module_scope)

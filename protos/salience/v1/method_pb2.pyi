@@ -52,7 +52,7 @@ class OptionValue(_message.Message):
     def __init__(self, number: _Optional[float] = ..., integer: _Optional[int] = ..., flag: _Optional[bool] = ..., text: _Optional[str] = ...) -> None: ...
 
 class MethodDescription(_message.Message):
-    __slots__ = ("name", "summary", "source", "options", "class_agnostic", "needs_gradient", "default_taps", "available", "unavailable_reason", "fails_sanity_checks")
+    __slots__ = ("name", "summary", "source", "options", "class_agnostic", "needs_gradient", "default_taps", "available", "unavailable_reason", "fails_sanity_checks", "anytime")
     NAME_FIELD_NUMBER: _ClassVar[int]
     SUMMARY_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
@@ -63,6 +63,7 @@ class MethodDescription(_message.Message):
     AVAILABLE_FIELD_NUMBER: _ClassVar[int]
     UNAVAILABLE_REASON_FIELD_NUMBER: _ClassVar[int]
     FAILS_SANITY_CHECKS_FIELD_NUMBER: _ClassVar[int]
+    ANYTIME_FIELD_NUMBER: _ClassVar[int]
     name: str
     summary: str
     source: str
@@ -73,7 +74,8 @@ class MethodDescription(_message.Message):
     available: bool
     unavailable_reason: str
     fails_sanity_checks: bool
-    def __init__(self, name: _Optional[str] = ..., summary: _Optional[str] = ..., source: _Optional[str] = ..., options: _Optional[_Iterable[_Union[OptionDescription, _Mapping]]] = ..., class_agnostic: _Optional[bool] = ..., needs_gradient: _Optional[bool] = ..., default_taps: _Optional[_Iterable[str]] = ..., available: _Optional[bool] = ..., unavailable_reason: _Optional[str] = ..., fails_sanity_checks: _Optional[bool] = ...) -> None: ...
+    anytime: bool
+    def __init__(self, name: _Optional[str] = ..., summary: _Optional[str] = ..., source: _Optional[str] = ..., options: _Optional[_Iterable[_Union[OptionDescription, _Mapping]]] = ..., class_agnostic: _Optional[bool] = ..., needs_gradient: _Optional[bool] = ..., default_taps: _Optional[_Iterable[str]] = ..., available: _Optional[bool] = ..., unavailable_reason: _Optional[str] = ..., fails_sanity_checks: _Optional[bool] = ..., anytime: _Optional[bool] = ...) -> None: ...
 
 class OptionDescription(_message.Message):
     __slots__ = ("name", "summary", "type", "default_value", "minimum", "maximum", "choices")

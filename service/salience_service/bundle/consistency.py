@@ -36,6 +36,7 @@ def check_manifest(manifest: Manifest) -> None:
     _check_files(manifest)
     _check_graphs(manifest)
     _check_origin(manifest)
+    _check_precisions(manifest)
 
 
 def _check_input(contract: InputContract) -> None:
@@ -148,6 +149,19 @@ def _check_origin(manifest: Manifest) -> None:
     )
     program = manifest.torch_program
     _require(not program or program.endswith(".pt2"), f"torch program {program!r} must end in .pt2")
+
+
+def _check_precisions(manifest: Manifest) -> None:
+    _require_unique("precision", [cost.precision for cost in manifest.precisions])
+    for cost in manifest.precisions:
+        _require(
+            math.isfinite(cost.parity) and cost.parity >= 0,
+            f"the parity of {cost.precision} is {cost.parity}; use a number from 0",
+        )
+        _require(
+            0 < cost.tolerance < 1,
+            f"the tolerance of {cost.precision} is {cost.tolerance}; use a number between 0 and 1",
+        )
 
 
 def _require_unique(what: str, names: Sequence[str]) -> None:

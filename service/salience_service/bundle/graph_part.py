@@ -27,7 +27,7 @@ def part_of(path: Path, outputs: Collection[str]) -> bytes:
     for node in reversed(graph.node):
         if not needed.isdisjoint(node.output):
             nodes.append(node)
-            needed.update(_reads(node))
+            needed.update(reads(node))
     part = onnx.GraphProto(
         name=graph.name,
         node=nodes[::-1],
@@ -39,11 +39,11 @@ def part_of(path: Path, outputs: Collection[str]) -> bytes:
     return model.SerializeToString()
 
 
-def _reads(node: onnx.NodeProto) -> Iterator[str]:
+def reads(node: onnx.NodeProto) -> Iterator[str]:
     """Names that a node uses; those inside its subgraphs too, be they its own or not."""
     yield from node.input
     for attribute in node.attribute:
         for graph in (attribute.g, *attribute.graphs):
             for inner in graph.node:
-                yield from _reads(inner)
+                yield from reads(inner)
             yield from (value.name for value in graph.output)

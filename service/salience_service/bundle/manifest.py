@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 
 from salience_service.errors import BundleRefused
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 """Names of models and versions; also keeps them inside their directory."""
+TUNE_FILE_SUFFIX = ".tune.json"
+"""What follows a version in the name of its tune file, beside it; no version ends so."""
 
 
 class ColourOrder(Enum):
@@ -164,6 +166,21 @@ class Golden:
 
 
 @dataclass(frozen=True)
+class PrecisionCost:
+    """What the numbers of a lower precision cost.
+
+    Attributes:
+        precision: "tf32" or "float16".
+        parity: largest difference from float32's, relative, emulated on the exporter's CPU.
+        tolerance: largest difference from the golden example that is allowed.
+    """
+
+    precision: str
+    parity: float
+    tolerance: float
+
+
+@dataclass(frozen=True)
 class Source:
     """Where a model came from: kind ("torch" or "onnx"), digest, parity, changes in words."""
 
@@ -188,6 +205,7 @@ class Manifest:
     source: Source
     torch_program: str = ""
     written_by: Mapping[str, str] = field(default_factory=dict)
+    precisions: tuple[PrecisionCost, ...] = ()
 
     def __post_init__(self) -> None:
         for name in (self.name, self.version):
@@ -195,10 +213,28 @@ class Manifest:
                 raise BundleRefused(
                     f"{name!r} is not a name: use a-z, 0-9, '.', '_', '-', at most 64"
                 )
+        if self.version.endswith(TUNE_FILE_SUFFIX):
+            raise BundleRefused(f"version {self.version!r} ends as tune files do: name it anew")
 
     def tap(self, name: str) -> Tap | None:
         """The tap of that name, or None."""
         return next((tap for tap in self.taps if tap.name == name), None)
+
+    def tolerance(self, precision: str) -> float:
+        """Largest difference from the golden example that is allowed at a precision.
+
+        Raises:
+            BundleRefused: what it costs was not measured, or is too much.
+        """
+        if precision == "float32":
+            return self.golden.tolerance
+        for cost in self.precisions:
+            if cost.precision == precision:
+                return cost.tolerance
+        raise BundleRefused(
+            f"model {self.name} {self.version} does not say what {precision} costs: export it "
+            "again, and read in the report whether it can be had; or use precision = 'float32'"
+        )
 
     def graph(self, role: GraphRole, tap: str = "") -> Graph | None:
         """The graph of that role (and tap, for tails), or None."""

@@ -20,6 +20,7 @@ from salience_service.bundle.manifest import (
     Interpolation,
     Manifest,
     OutputKind,
+    PrecisionCost,
     Resize,
     ResizeRule,
     Source,
@@ -104,6 +105,10 @@ def to_message(manifest: Manifest) -> pb.Manifest:
             changes=manifest.source.changes,
         ),
         written_by=manifest.written_by,
+        precisions=[
+            pb.PrecisionCost(precision=e.precision, parity=e.parity, tolerance=e.tolerance)
+            for e in manifest.precisions
+        ],
     )
 
 
@@ -166,6 +171,10 @@ def _from_message(message: pb.Manifest) -> Manifest:
         source=Source(source.kind, source.digest, source.parity, tuple(source.changes)),
         torch_program=message.torch_program,
         written_by=dict(message.written_by),
+        precisions=tuple(
+            PrecisionCost(each.precision, each.parity, each.tolerance)
+            for each in message.precisions
+        ),
     )
 
 

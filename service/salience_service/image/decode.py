@@ -13,6 +13,7 @@ What is decided here:
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +56,31 @@ def decode(data: bytes, limits: ImageLimits) -> Pixels:
         inverted = _white_is_zero(image)
         ImageOps.exif_transpose(image, in_place=True)
         return _pixels(image, 2**bits - 1, inverted)
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says of itself before it is decoded, and before it is turned upright.
+
+    Attributes:
+        height, width: in pixels; zeros where `decode` will refuse the file and say why.
+        plain: its pixels are decoded as they are kept, and copied nowhere on the way.
+    """
+
+    height: int
+    width: int
+    plain: bool
+
+
+def header_of(data: bytes, limits: ImageLimits) -> Header:
+    """The header of a file; no pixel is decoded."""
+    try:
+        with _clear_errors(limits), Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            limits.check_pixels(image.height, image.width)
+            plain = image.format in ("JPEG", "PNG", "BMP") and image.mode in ("RGB", "L")
+            return Header(image.height, image.width, plain)
+    except InvalidRequest:
+        return Header(0, 0, plain=True)
 
 
 @contextmanager

@@ -28,18 +28,24 @@ def scored(
 
     Args:
         rows: N rows.
-        score: logits [N, classes] to float64 [N].
+        score: logits [n, classes] to float64 [n].
 
     Returns:
-        float64 [N], finite.
+        float64 [n], finite; n = N, or where the rows are `anytime`, fewer.
 
     Raises:
         ComputeFailed: a row's score is NaN or infinite.
     """
+    answer = yield from answered(rows)
+    return finite(score(answer.logits))
+
+
+def answered(rows: RowProbe) -> Generator[Probe, Answer, RowAnswers]:
+    """Has rows run."""
     answer = yield rows
     if not isinstance(answer, RowAnswers):
         raise TypeError(f"rows were answered by {type(answer).__name__}")
-    return finite(score(answer.logits))
+    return answer
 
 
 def finite(scores: Scores) -> Scores:

@@ -60,6 +60,8 @@ class Method(Generic[OptionsT]):
         linear_head: it needs a tap that is pooled and weighed by one linear layer.
         class_agnostic: its maps do not depend on the target.
         fails_sanity_checks: its maps hardly change where the network's weights do.
+        anytime: whether, with these options, its maps may be drawn from fewer rows than it
+            asks for (see `RowProbe`); None: with none.
     """
 
     name: str
@@ -75,3 +77,4 @@ class Method(Generic[OptionsT]):
     linear_head: bool = False
     class_agnostic: bool = False
     fails_sanity_checks: bool = False
+    anytime: Callable[[OptionsT], bool] | None = None

@@ -74,13 +74,13 @@ class RowProbe:
 
     Attributes:
         preview: draws the map in the making from the logits [n, classes] of the first
-            n rows; None where nothing can be drawn yet.
-        heard: is told the masks [n, …] and logits [n, classes] of rows as they are
-            completed, in order, so that nothing need keep all masks.
+            n rows; None where nothing can be drawn yet. It is asked with ever more rows.
+        anytime: whether it may be answered with fewer rows than it asks for, as few as one;
+            its previews then tell their correlation.
     """
 
     preview: "Callable[[NDArray[np.float32]], Partial] | None" = None
-    heard: Callable[[FloatMap, NDArray[np.float32]], None] | None = None
+    anytime: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +128,7 @@ class ChannelRows(RowProbe):
 
 @dataclass(frozen=True)
 class RowAnswers:
-    """Logits of the rows, float32 [N, classes], in their order."""
+    """Logits of the rows, float32 [N, classes], in their order; of fewer where `anytime`."""
 
     logits: NDArray[np.float32]
 
@@ -194,12 +194,14 @@ class GradientAnswer:
 class Partial:
     """A map in the making: float32 [h, w], its tap, and the share of work behind it.
 
-    The tap is empty for a map on the model's input.
+    The tap is empty for a map on the model's input. The correlation is the estimated one
+    with the map of all rows, in [−1, 1]; None where the method does not tell.
     """
 
     map: FloatMap
     tap: str
     fraction: float
+    correlation: float | None = None
 
 
 @dataclass(frozen=True)

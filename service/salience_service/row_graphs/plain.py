@@ -4,9 +4,10 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 
+from salience_service.row_graphs.kept_sources import one_source
 from salience_service.row_graphs.slots import Slots
 from salience_service.row_graphs.sources import FloatArray
-from salience_service.session import Session, Stop
+from salience_service.session import Execution, Session
 from salience_service.ticket import RowSpan
 
 PIXELS, CHANNELS = "masks", "keep"
@@ -19,22 +20,34 @@ class PlainGraph:
     Args:
         session: the bundle's graph.
         batch_size: rows per call, ≥ 1; shorter batches are padded with rows of zeros.
-        taken: the input that rows lie in.
+        taken: the input that rows lie in, PIXELS or CHANNELS.
     """
 
     def __init__(self, session: Session, batch_size: int, taken: str) -> None:
-        self.batch_size = batch_size
+        self._batch_size = batch_size
         self._session = session
         self._taken = taken
-        self._slots = Slots(batch_size)
+        arrays = one_source(session)
+        self._slots = Slots(batch_size, stretches=taken == PIXELS, one_source=arrays)
+
+    def at(self, batch_size: int) -> "PlainGraph":
+        """The same graph with other batches, for whoever measures which are best."""
+        return PlainGraph(self._session, batch_size, self._taken)
+
+    def batch_size(self, shape: tuple[int, ...]) -> int:  # noqa: ARG002
+        """Rows per call: there is but one shape."""
+        return self._batch_size
 
     def shape_key(self, maps: FloatArray) -> Hashable:
         """All rows may share a batch: there is but one shape."""
         return maps.shape[1:]
 
-    def score(self, spans: Sequence[RowSpan], stop: Stop) -> FloatArray:
+    def score(self, spans: Sequence[RowSpan], execution: Execution) -> FloatArray:
         """Logits [n, K] of the spans' rows in order."""
         rows = np.concatenate([span.maps for span in spans])
-        feeds = {**self._slots.feeds(spans), self._taken: self._slots.padded(rows, np.float32)}
-        (logits,) = self._session.run(feeds, ["logits"], stop)
+        feeds = {
+            **self._slots.feeds(spans, execution.lane),
+            self._taken: self._slots.padded(rows, np.float32),
+        }
+        (logits,) = self._session.run(feeds, ["logits"], execution)
         return logits[: len(rows)]

@@ -1,41 +1,60 @@
-"""The slots of a batch: what its rows are made from, each copied in once, and kept while used."""
+"""The sources of a batch: what its rows are made from, each copied in once, and kept while used."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from salience_service.row_graphs.kept_sources import OneSource, host_arrays
 from salience_service.row_graphs.sources import FloatArray
+from salience_service.session import Feed, Lane
 from salience_service.ticket import RowSource, RowSpan
 
 
 class Slots:
-    """As many slots as a batch has rows, so that every row may have a source of its own.
+    """As many slots a lane as a batch has rows, so that every row may have a source of its own.
 
     Args:
         count: slots, ≥ 1.
+        stretches: whether the graph lays a source that is named once under every row: a batch
+            of one explanation then copies nothing.
+        one_source: where the arrays of such a source are found.
     """
 
-    def __init__(self, count: int) -> None:
-        self._sources: list[RowSource | None] = [None] * count
-        self._arrays: dict[str, FloatArray] = {}
+    def __init__(self, count: int, stretches: bool, one_source: OneSource = host_arrays) -> None:
+        self._count = count
+        self._stretches = stretches
+        self._one_source = one_source
+        self._of_lane: dict[Lane, _LaneSlots] = {}
 
-    def feeds(self, spans: Sequence[RowSpan]) -> dict[str, NDArray[np.generic]]:
-        """The sources' arrays, each [slots, …], and `image_of` int64 [slots]: the slot of each row.
+    def feeds(self, spans: Sequence[RowSpan], lane: Lane) -> dict[str, Feed]:
+        """The sources' arrays, each [slots, …], and `image_of` int64: the slot of each row.
 
-        Rows beyond those of the spans point to the first slot.
+        `image_of` is [rows of a batch], those beyond the spans' point to the first slot; or [1]
+        where one source is stretched over all rows.
         """
-        slots = self._place([span.source for span in spans])
-        image_of = self.padded(np.repeat(slots, [len(span) for span in spans]), np.int64)
-        return {**self._arrays, "image_of": image_of}
+        sources = [span.source for span in spans]
+        if self._stretches and all(source is sources[0] for source in sources):
+            return {**self._one_source(sources[0], lane), "image_of": np.zeros(1, np.int64)}
+        slots = self._of_lane.setdefault(lane, _LaneSlots(self._count))
+        places = np.repeat(slots.place(sources), [len(span) for span in spans])
+        return {**slots.arrays, "image_of": self.padded(places, np.int64)}
 
     def padded(self, values: NDArray[np.generic], dtype: type) -> NDArray[np.generic]:
         """The values, and zeros for the rows beyond them."""
-        batch = np.zeros((len(self._sources), *values.shape[1:]), dtype)
+        batch = np.zeros((self._count, *values.shape[1:]), dtype)
         batch[: len(values)] = values
         return batch
 
-    def _place(self, sources: Sequence[RowSource]) -> list[int]:
+
+class _LaneSlots:
+    """The slots that one lane fills and reads."""
+
+    def __init__(self, count: int) -> None:
+        self._sources: list[RowSource | None] = [None] * count
+        self.arrays: dict[str, FloatArray] = {}
+
+    def place(self, sources: Sequence[RowSource]) -> list[int]:
         """A slot for each source; those already there stay, others take slots not needed now."""
         present = {id(source): slot for slot, source in enumerate(self._sources)}
         needed = {id(source) for source in sources}
@@ -48,8 +67,8 @@ class Slots:
     def _fill(self, slot: int, source: RowSource) -> int:
         arrays: Mapping[str, FloatArray] = source.arrays()
         for name, array in arrays.items():
-            if name not in self._arrays:
-                self._arrays[name] = np.zeros((len(self._sources), *array.shape), np.float32)
-            self._arrays[name][slot] = array
+            if name not in self.arrays:
+                self.arrays[name] = np.zeros((len(self._sources), *array.shape), np.float32)
+            self.arrays[name][slot] = array
         self._sources[slot] = source
         return slot

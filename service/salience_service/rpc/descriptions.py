@@ -24,6 +24,8 @@ class DescribedModel(Protocol):
     provider: str
     manifest: Manifest
     batch_size: int
+    tuning_digest: str
+    precision: str
 
     @property
     def gradient_sides(self) -> tuple[GradientSide, ...]:
@@ -62,6 +64,8 @@ def model_description(model: DescribedModel, is_default: bool) -> pb.DescribeMod
         scores=[SCORE_NUMBERS[kind] for kind in model.scores()],
         gradient_sides=[SIDE_NUMBERS[side] for side in model.gradient_sides],
         batch_size=model.batch_size,
+        tuning_digest=model.tuning_digest,
+        precision=model.precision,
     )
 
 
@@ -75,6 +79,7 @@ def _method(listing: MethodListing) -> method_pb2.MethodDescription:
         class_agnostic=method.class_agnostic,
         fails_sanity_checks=method.fails_sanity_checks,
         needs_gradient=method.needs_gradient,
+        anytime=method.anytime is not None,
         default_taps=listing.default_taps,
         available=listing.available,
         unavailable_reason=listing.unavailable_reason,

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from salience.v1 import explanation_service_pb2 as pb
 from salience.v1 import manifest_pb2, map_pb2, method_pb2, target_pb2
 from salience_service import events
 from salience_service.bundle.manifest import GraphRole
@@ -11,6 +12,7 @@ from salience_service.request import (
     Encoding,
     Geometry,
     GradientChoice,
+    Priority,
     Scale,
     ScoreKind,
 )
@@ -48,6 +50,11 @@ GRADIENT_CHOICES: Mapping[map_pb2.GradientSide, GradientChoice] = {
     map_pb2.GRADIENT_SIDE_UNSPECIFIED: GradientChoice.AUTO,
     map_pb2.GRADIENT_SIDE_ONNX: GradientChoice.ONNX,
     map_pb2.GRADIENT_SIDE_TORCH: GradientChoice.TORCH,
+}
+PRIORITIES: Mapping[pb.Priority, Priority] = {
+    pb.PRIORITY_INTERACTIVE: Priority.INTERACTIVE,
+    pb.PRIORITY_NORMAL: Priority.NORMAL,
+    pb.PRIORITY_BULK: Priority.BULK,
 }
 
 ENCODING_NUMBERS = {member: number for number, member in ENCODINGS.items()}

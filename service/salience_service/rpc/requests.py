@@ -16,12 +16,14 @@ from salience_service.request import (
     MethodCall,
     OptionScalar,
     ScoreKind,
+    StopWhen,
 )
 from salience_service.rpc.numbers import (
     CURVE_PROTOCOLS,
     ENCODINGS,
     GEOMETRIES,
     GRADIENT_CHOICES,
+    PRIORITIES,
     SCALES,
     SCORES,
 )
@@ -63,6 +65,8 @@ def order_of(message: pb.ExplainRequest) -> ExplainOrder:
             message.curve_protocol or map_pb2.CURVE_PROTOCOL_RISE, CURVE_PROTOCOLS, "curve protocol"
         ),
         box=_box(message.box) if message.HasField("box") else None,
+        priority=_known(message.priority or pb.PRIORITY_NORMAL, PRIORITIES, "priority"),
+        stop_when=_stop_when(message.stop_when) if message.HasField("stop_when") else None,
     )
 
 
@@ -121,6 +125,13 @@ def _format(message: map_pb2.MapFormat) -> MapFormat:
 
 def _box(message: map_pb2.BoxRequest) -> BoxOrder:
     return BoxOrder(message.threshold if message.HasField("threshold") else None)
+
+
+def _stop_when(message: pb.StopWhen) -> StopWhen:
+    return StopWhen(
+        message.correlation if message.HasField("correlation") else None,
+        message.seconds if message.HasField("seconds") else None,
+    )
 
 
 def _known(number: _Number, table: Mapping[_Number, _Member], what: str) -> _Member:

@@ -107,6 +107,13 @@ def _map_head(event: events.FinishedMap) -> map_pb2.SaliencyMap:
         seen=_rectangle(encoded.seen),
         iterations=event.iterations,
         box=None if event.box is None else _rectangle(event.box),
+        convergence=None if event.convergence is None else _convergence(event.convergence),
+    )
+
+
+def _convergence(come: events.Convergence) -> map_pb2.Convergence:
+    return map_pb2.Convergence(
+        rows_skipped=come.rows_skipped, correlation=come.correlation, repeatable=come.repeatable
     )
 
 
@@ -137,4 +144,6 @@ def _provenance(made: events.Provenance) -> map_pb2.Provenance:
         fill=fill_message(made.fill),
         gradient_side=SIDE_NUMBERS[made.gradient_side],
         software_version=made.software_version,
+        precision=made.precision,
+        tuning_digest=made.tuning_digest,
     )

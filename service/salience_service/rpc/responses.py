@@ -73,6 +73,7 @@ def _partial_map(event: events.PartialMap) -> map_pb2.PartialMap:
         data=event.map.astype("<f4").tobytes(),
         tap=event.tap,
         fraction=event.fraction,
+        correlation=event.correlation,
     )
 
 
@@ -106,4 +107,6 @@ def _finished(event: events.Finished) -> pb.Finished:
         total_seconds=event.total_seconds,
         map_seconds=event.map_seconds,
         map_rows=event.map_rows,
+        rows_spared=event.rows_spared,
+        from_cache=event.from_cache,
     )

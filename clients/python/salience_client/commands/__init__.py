@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from salience_client.commands.bench import bench
 from salience_client.commands.explain import explain
 from salience_client.commands.export import FORWARDED, export
 from salience_client.commands.health import health
@@ -21,6 +22,7 @@ app.command()(explain)
 app.command()(models)
 app.command()(serve)
 app.command()(health)
+app.command()(bench)
 app.command(add_help_option=False, context_settings=FORWARDED)(export)
 
 

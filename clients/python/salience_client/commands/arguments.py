@@ -1,5 +1,6 @@
 """The words of the command line as values of the library."""
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import TypeVar, get_args
 
@@ -7,7 +8,7 @@ import typer
 
 from salience_client.fill import Blur, Colour, Fill
 from salience_client.method import Method, OptionScalar
-from salience_client.request import Box, CurveProtocol, GradientSide, Score
+from salience_client.request import Box, CurveProtocol, GradientSide, Priority, Score, StopWhen
 
 ALL = "all"
 """Stands for every method that the model can answer."""
@@ -107,6 +108,31 @@ def side_of_word(word: str) -> GradientSide:
     if word not in known:
         raise typer.BadParameter(f"{word!r} is no gradient side; give one of {', '.join(known)}")
     return known[word]
+
+
+def priority_of_word(word: str) -> Priority:
+    """A priority from interactive, normal or bulk.
+
+    Raises:
+        BadParameter: anything else.
+    """
+    known: dict[str, Priority] = {word: word for word in get_args(Priority)}
+    if word not in known:
+        raise typer.BadParameter(f"{word!r} is no priority; give one of {', '.join(known)}")
+    return known[word]
+
+
+def stop_of(correlation: float | None, seconds: float | None) -> StopWhen | None:
+    """When maps may end, from --stop-at and --stop-after; None where neither is given.
+
+    Raises:
+        BadParameter: a correlation outside (0, 1), or seconds that are not above 0.
+    """
+    if correlation is not None and not 0 < correlation < 1:
+        raise typer.BadParameter(f"--stop-at is {correlation:g}: give more than 0, less than 1")
+    if seconds is not None and not 0 < seconds < math.inf:
+        raise typer.BadParameter(f"--stop-after is {seconds:g}: give seconds above 0")
+    return None if correlation is None and seconds is None else StopWhen(correlation, seconds)
 
 
 def fill_of_word(word: str) -> Fill:

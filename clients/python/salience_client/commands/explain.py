@@ -16,8 +16,10 @@ from salience_client.commands.arguments import (
     fill_of_word,
     listed,
     methods_of,
+    priority_of_word,
     scores_of,
     side_of_word,
+    stop_of,
 )
 from salience_client.commands.connection import (
     COMMAND_TIMEOUT,
@@ -105,6 +107,27 @@ def explain(
             help="Who takes gradients: onnx, torch, or auto (onnx where the model has the graphs).",
         ),
     ] = "auto",
+    priority: Annotated[
+        str,
+        typer.Option(metavar="PRIORITY", help="Whose rows go first: interactive, normal or bulk."),
+    ] = "normal",
+    stop_at: Annotated[
+        float | None,
+        typer.Option(
+            metavar="CORRELATION",
+            help="Let anytime methods end when their map is estimated to correlate so well with "
+            "the one of all rows, such as 0.95. Repeatable maps.",
+            show_default="never",
+        ),
+    ] = None,
+    stop_after: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="Let anytime methods end after so long. Maps that are not repeatable.",
+            show_default="never",
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -129,6 +152,7 @@ def explain(
     timeout: TimeoutOption = COMMAND_TIMEOUT,
 ) -> None:
     """Explain why a model gives an image its class."""
+    progress = Console(stderr=True)
     options: RequestOptions = {
         "model": model,
         "version": model_version,
@@ -138,12 +162,16 @@ def explain(
         "curve_protocol": curves_of_word(curves),
         "fill": fill_of_word(fill),
         "gradient_side": side_of_word(gradient_side),
-        "partial_maps": False,
+        "priority": priority_of_word(priority),
+        "partial_maps": progress.is_terminal,  # They tell how near the map is.
     }
     if score_fill is not None:
         options["score_fill"] = fill_of_word(score_fill)
     if box is not None:
         options["box"] = box_of_word(box)
+    stop = stop_of(stop_at, stop_after)
+    if stop is not None:
+        options["stop_when"] = stop
     names = listed(method)
     if names != [ALL]:
         options["methods"] = methods_of(names, option or [], tap or [])
@@ -154,7 +182,7 @@ def explain(
             names = _answerable(client, model, model_version)
             options["methods"] = methods_of(names, option or [], tap or [])
         stream = client.stream(Dicom(data) if is_dicom else data, **options)
-        explanation = Explanation.of(shown(stream, Console(stderr=True)))
+        explanation = Explanation.of(shown(stream, progress))
         written = _written(client, explanation, image, out, montage)
     if json:
         typer.echo(json_report(explanation, image, written))

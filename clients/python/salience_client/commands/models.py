@@ -63,6 +63,7 @@ def _print_description(console: Console, model: ModelDescription) -> None:
         f"output  {model.output}, {model.classes:,} classes",
         f"digest  {summary.bundle_digest}",
         f"batch   {model.batch_size} rows a device call",
+        f"numbers {model.precision}, {_tuning(model)}",
         f"scores  {', '.join(model.scores) or 'none'}",
         f"gradients by {' or '.join(model.gradient_sides) or 'no side'}",
     ]
@@ -77,12 +78,18 @@ def _print_description(console: Console, model: ModelDescription) -> None:
         _print_method(console, method)
 
 
+def _tuning(model: ModelDescription) -> str:
+    return f"tuned by {model.tuning_digest[:12]}" if model.tuning_digest else "not tuned"
+
+
 def _print_method(console: Console, method: MethodDescription) -> None:
     console.print(f"[bold]{escape(method.name)}[/]  {escape(method.summary)}", highlight=False)
     if not method.available:
         console.print(f"  [yellow]not here:[/] {escape(method.unavailable_reason)}")
     if method.fails_sanity_checks:
         console.print("  [yellow]caution:[/] its maps hardly change with the network's weights")
+    if method.anytime:
+        console.print("  anytime: --stop-at and --stop-after may end it early")
     if method.default_taps:
         console.print(f"  taps: {escape(', '.join(method.default_taps))}", highlight=False)
     options = _table("  Option", "Default", "Allowed", "")

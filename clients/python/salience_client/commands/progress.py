@@ -12,6 +12,7 @@ from rich.progress import (
 )
 
 from salience_client import events
+from salience_client.saliency_map import SaliencyMap
 
 
 def shown(passing: Iterable[events.Event], console: Console) -> Iterator[events.Event]:
@@ -21,13 +22,23 @@ def shown(passing: Iterable[events.Event], console: Console) -> Iterator[events.
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("rows"),
+        TextColumn("{task.fields[estimate]}"),
         TimeElapsedColumn(),
     )
     bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
     with bar:
-        task = bar.add_task("waiting", total=None)
+        task = bar.add_task("waiting", total=None, estimate="")
         for event in passing:
             if isinstance(event, events.Progress):
                 total = max(event.rows_expected, event.rows_done)
                 bar.update(task, description=event.method, completed=event.rows_done, total=total)
+            if isinstance(event, events.PartialMap | SaliencyMap):
+                bar.update(task, estimate=_estimate(event))
             yield event
+
+
+def _estimate(event: events.PartialMap | SaliencyMap) -> str:
+    """How near the map in the making is to the finished one, where its method tells."""
+    if isinstance(event, SaliencyMap) or event.correlation is None:
+        return ""
+    return f"correlation ≈ {event.correlation:.2f}"

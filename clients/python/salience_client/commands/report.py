@@ -45,6 +45,8 @@ def json_report(explanation: Explanation, image: Path, written: Sequence[Written
         "seconds": finished.total_seconds,
         "queue_seconds": finished.queue_seconds,
         "compute_seconds": finished.compute_seconds,
+        "rows_spared": finished.rows_spared,
+        "from_cache": finished.from_cache,
     }
     return json.dumps(_finite(report), allow_nan=False, ensure_ascii=False)
 
@@ -100,7 +102,16 @@ def _notes(map_: SaliencyMap) -> list[str]:
     side = map_.provenance.gradient_side
     gradient = [] if side in ("none", "unspecified") else [f"gradient by {side}"]
     steps = [] if map_.iterations is None else [f"{map_.iterations} steps"]
-    return [*gradient, *steps, *sorted(map_.flags)]
+    return [*gradient, *steps, *_ended(map_), *sorted(map_.flags)]
+
+
+def _ended(map_: SaliencyMap) -> list[str]:
+    """Where a map ended before its last row."""
+    come = map_.convergence
+    if come is None or not come.rows_skipped:
+        return []
+    clock = "" if come.repeatable else ", by the clock"
+    return [f"{come.rows_skipped:,} rows skipped at correlation ≈ {come.correlation:.3f}{clock}"]
 
 
 def _certainty(probability: float | None, value: float) -> str:
@@ -126,6 +137,9 @@ def _map_entry(map_: SaliencyMap, written: WrittenMap | None) -> dict[str, Any]:
         "taps": list(map_.provenance.taps),
         "options": dict(map_.provenance.options),
         "iterations": map_.iterations,
+        "convergence": asdict(map_.convergence) if map_.convergence else None,
+        "precision": map_.provenance.precision,
+        "tuning_digest": map_.provenance.tuning_digest,
         "raw_minimum": map_.raw_minimum,
         "raw_maximum": map_.raw_maximum,
     }

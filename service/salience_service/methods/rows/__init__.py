@@ -19,7 +19,12 @@ from salience_service.methods.rows.lime import LimeOptions, lime, lime_rows
 from salience_service.methods.rows.occlusion import OcclusionOptions, occlusion, occlusion_rows
 from salience_service.methods.rows.poly_cam import PolyCamOptions, poly_cam, poly_cam_rows
 from salience_service.methods.rows.rise import RiseOptions, rise, rise_rows
-from salience_service.methods.rows.score_cam import ScoreCamOptions, score_cam, score_cam_rows
+from salience_service.methods.rows.score_cam import (
+    ScoreCamOptions,
+    score_cam,
+    score_cam_anytime,
+    score_cam_rows,
+)
 from salience_service.methods.rows.ss_cam import SsCamOptions, ss_cam, ss_cam_rows
 
 TABLE: tuple[Method[Any], ...] = (
@@ -32,6 +37,7 @@ TABLE: tuple[Method[Any], ...] = (
         run=score_cam,
         taps=TapRule.ONE,
         rows=score_cam_rows,
+        anytime=score_cam_anytime,
     ),
     Method(
         name="ss-cam",
@@ -84,6 +90,7 @@ TABLE: tuple[Method[Any], ...] = (
         taps=TapRule.NONE,
         rows=rise_rows,
         graphs=(GraphRole.PIXEL_MASKED,),
+        anytime=lambda _: True,
     ),
     Method(
         name="occlusion",

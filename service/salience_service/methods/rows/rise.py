@@ -1,16 +1,19 @@
 """RISE: the mean of random masks, each weighed by what the image keeps of the target under it."""
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
 from salience_service.errors import InvalidRequest
-from salience_service.methods.asking import finite, scored
+from salience_service.methods.asking import Scores, answered, finite
 from salience_service.methods.method import Extent
 from salience_service.methods.options import Options
-from salience_service.methods.probe import Base, FloatMap, MethodRun, Outcome, Partial, PixelRows
+from salience_service.methods.probe import Base, MethodRun, Outcome, Partial, PixelRows
+from salience_service.methods.rows.agreement import agreement_of_halves
 from salience_service.methods.rows.random_grids import MaskSum, RandomGrids
-from salience_service.methods.rows.target_score import Score, score_of
+from salience_service.methods.rows.target_score import PART, Score, score_of
 
 
 class RiseOptions(Options):
@@ -35,25 +38,17 @@ def rise(base: Base, options: RiseOptions) -> MethodRun:
     models", equation 6, with the masks of its §3.2 and the settings of the authors' code
     (6,000 masks of 8 × 8 cells, p = 0.1; the paper has p = 0.5). Departures: what is hidden
     is the request's fill, not always zero; the masks are not kept (`MaskSum`).
+
+    Anytime: masks are random, so that none promises more than another and their order is as
+    good as any. Ended after n of N masks, the map is that of the first n.
     """
     masks = RandomGrids(
         options.masks, options.cells, options.probability, options.seed, base.height, base.width
     )
-    heard = MaskSum(masks)
+    so_far = _SoFar(masks, lambda logits: finite(score_of(base.target, logits, options.score)))
 
-    def scores(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-        return finite(score_of(base.target, logits, options.score))
-
-    def drawn(logits: NDArray[np.float32]) -> Partial:
-        seen = heard.copy()
-        seen.add(scores(logits[seen.done :]))
-        return Partial(_mean(seen, options), "", seen.done / options.masks)
-
-    yield from scored(
-        PixelRows(masks, preview=drawn, heard=lambda _, logits: heard.add(scores(logits))),
-        lambda logits: np.zeros(len(logits)),
-    )
-    return Outcome(_mean(heard, options))
+    answer = yield from answered(PixelRows(masks, preview=so_far.drawn, anytime=True))
+    return Outcome(so_far.drawn(answer.logits).map)
 
 
 def rise_rows(extent: Extent, options: RiseOptions) -> int:
@@ -71,5 +66,24 @@ def rise_rows(extent: Extent, options: RiseOptions) -> int:
     return options.masks
 
 
-def _mean(heard: MaskSum, options: RiseOptions) -> FloatMap:
-    return (heard.total() / (heard.done * options.probability)).astype(np.float32)
+class _SoFar:
+    """The first masks, weighed by their scores and summed: all of them, and every other one.
+
+    Args:
+        masks: the series. score: logits [n, classes] to finite scores [n].
+    """
+
+    def __init__(self, masks: RandomGrids, score: Callable[[NDArray[np.float32]], Scores]) -> None:
+        self._masks, self._score = masks, score
+        self._all, self._odd = MaskSum(masks), MaskSum(masks)
+
+    def drawn(self, logits: NDArray[np.float32]) -> Partial:
+        """The map of the first masks, from their logits [n, classes]; n never falls."""
+        for start in range(self._all.done, len(logits), PART):
+            scores = self._score(logits[start : start + PART])
+            self._all.add(scores)
+            self._odd.add(scores * (np.arange(start, start + len(scores)) % 2))
+        total, odd = self._all.total(), self._odd.total()
+        share = self._all.done / self._masks.count
+        mean = (total / (self._all.done * self._masks.probability)).astype(np.float32)
+        return Partial(mean, "", share, agreement_of_halves(total - odd, odd, share))

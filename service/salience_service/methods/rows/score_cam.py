@@ -3,14 +3,17 @@
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
-from salience_service.methods.asking import scored
+from salience_service.methods.asking import finite, scored
 from salience_service.methods.channels import Weights, positive_sum
 from salience_service.methods.method import Extent
 from salience_service.methods.options import Options
 from salience_service.methods.probe import Base, MethodRun, Outcome, Partial, Rows
+from salience_service.methods.rows.agreement import agreement_by_growth
 from salience_service.methods.rows.confidence import Change, Confidence
+from salience_service.methods.rows.promise import Promising
 from salience_service.methods.rows.scoring import Scoring
 from salience_service.methods.rows.target_score import Score
 
@@ -44,14 +47,31 @@ def score_cam(base: Base, options: ScoreCamOptions) -> MethodRun:
     cic, cdc and cvc are equations 4, 5 and 6 of Englebert et al. 2022, "Poly-CAM", on
     the one tap: the CAM+, CAM− and CAM± of its tables 2 and 3, with f(X_b) = 0. For a
     class, cic equals `score=probability, weights=raw`.
+
+    Anytime, unless by confidence: channels are scored in the order of their promise, and
+    those that were not scored, in a map in the making or one that is ended early, count as
+    the mean of those that were. With all of them scored, order leaves no trace.
     """
     if options.weights in CHANGES:
         return (yield from _by_confidence(base, CHANGES[options.weights]))
-    features = base.features[base.tap]
+    promising = Promising(base.features[base.tap])
     scoring = Scoring(base, options.score, by_softmax=options.weights == "softmax")
-    rows = Rows(features, preview=lambda logits: scoring.preview(logits, len(features)))
-    scores = yield from scored(rows, scoring.of)
-    return Outcome(scoring.drawn(scores))
+
+    def drawn(logits: NDArray[np.float32]) -> Partial:
+        scores = finite(scoring.of(logits))
+        done, channels = len(scores), len(promising.features)
+        before = scoring.drawn(promising.completed(scores[: (done + 1) // 2]))
+        so_far = scoring.drawn(promising.completed(scores))
+        agreed = agreement_by_growth(before, so_far, promising.left(done))
+        return Partial(so_far, base.tap, done / channels, agreed)
+
+    scores = yield from scored(Rows(promising, preview=drawn, anytime=True), scoring.of)
+    return Outcome(scoring.drawn(promising.completed(scores)))
+
+
+def score_cam_anytime(options: ScoreCamOptions) -> bool:
+    """Maps by changes of confidence need all their rows."""
+    return options.weights not in CHANGES
 
 
 def score_cam_rows(extent: Extent, options: ScoreCamOptions) -> int:

@@ -1,0 +1,56 @@
+"""What a batch's rows are made from: named once where all share it, else copied into slots."""
+
+import numpy as np
+import pytest
+
+from salience_service.row_graphs.slots import Slots
+from salience_service.row_graphs.sources import MaskedImage
+from salience_service.session import Lane
+from salience_service.ticket import RowSpan
+
+COUNT, SHAPE = 4, (3, 5, 5)
+HERE = Lane()
+
+
+def image(value: float) -> MaskedImage:
+    return MaskedImage(np.full(SHAPE, value, np.float32), np.full(SHAPE, -value, np.float32))
+
+
+def span(source: MaskedImage, rows: int) -> RowSpan:
+    return RowSpan(source, np.zeros((rows, 2, 2), np.float32))
+
+
+def test_a_source_that_all_rows_share_is_named_once_and_not_copied() -> None:
+    source = image(1)
+    feeds = Slots(COUNT, stretches=True).feeds([span(source, 2), span(source, 1)], HERE)
+    np.testing.assert_array_equal(feeds["image_of"], [0])
+    assert feeds["differences"].shape == (1, *SHAPE)
+    assert np.shares_memory(feeds["differences"], source.difference)
+
+
+def test_a_graph_that_does_not_stretch_gets_a_slot_for_every_row() -> None:
+    feeds = Slots(COUNT, stretches=False).feeds([span(image(1), 2)], HERE)
+    np.testing.assert_array_equal(feeds["image_of"], np.zeros(COUNT))
+    assert len(feeds["differences"]) == COUNT
+
+
+@pytest.mark.parametrize("stretches", [True, False])
+def test_every_row_points_to_its_own_source(stretches: bool) -> None:
+    slots = Slots(COUNT, stretches)
+    random = np.random.default_rng(0)
+    images = [image(value) for value in range(1, 8)]
+    for _ in range(50):
+        chosen = random.choice(len(images), size=random.integers(1, COUNT + 1), replace=False)
+        spans = [span(images[each], 1) for each in chosen]
+        feeds = slots.feeds(spans, HERE)
+        found = feeds["differences"][feeds["image_of"]][: len(spans), 0, 0, 0]
+        np.testing.assert_array_equal(found, chosen + 1)
+        np.testing.assert_array_equal(feeds["fills"], -feeds["differences"])
+
+
+def test_what_one_lane_reads_another_never_writes() -> None:
+    slots, first, second = Slots(COUNT, stretches=True), Lane(0), Lane(1)
+    mine = slots.feeds([span(image(1), 1), span(image(2), 1)], first)
+    before = mine["differences"].copy()
+    slots.feeds([span(image(3), 1), span(image(4), 1)], second)
+    np.testing.assert_array_equal(mine["differences"], before)
