@@ -23,6 +23,8 @@ class Device:
         precision: of its numbers; the CPU knows no tf32.
         engine_cache: where TensorRT keeps the engines it has built; None: nowhere.
         keeps_sources: whether images that rows are made from stay on it between batches.
+        any_batch: sessions run batches of any size, for whoever measures which is best; else
+            each is built for its own. Engines always are.
     """
 
     provider: str = "cpu"
@@ -32,6 +34,7 @@ class Device:
     precision: Precision = "float32"
     engine_cache: Path | None = None
     keeps_sources: bool = False
+    any_batch: bool = False
 
     def lanes(self) -> "tuple[Lane, ...]":
         """The lanes that keep these devices busy: the first call of each, then the second."""

@@ -15,7 +15,7 @@ from salience_service.bundle.graph_bytes import GraphBytes, graph_bytes
 from salience_service.device import Device, Lane
 from salience_service.engines import Engines
 from salience_service.errors import BundleRefused, Cancelled, ComputeFailed
-from salience_service.graph_shape import GraphShape
+from salience_service.graph_shape import GraphShape, batches
 from salience_service.providers import (
     builds_engines,
     check_available,
@@ -73,8 +73,8 @@ class Session:
             alone (microsoft/onnxruntime#16013).
         sizes: dimensions that are always the same here, by the graph's names for them: a
             runtime that knows a shape keeps its own layout through more of the graph.
-        shapes: all shapes at which it will run, where a provider builds an engine for each;
-            the others run any shape.
+        shapes: all shapes at which it will run; it runs no others. A provider that builds
+            engines builds one for each, the others get a session for each number of rows.
 
     Raises:
         BundleRefused: ONNX Runtime cannot load the graph, or it has no such output.
@@ -94,7 +94,7 @@ class Session:
         check_available(device, ort.get_available_providers())
         tf32.WORD.say(device)
         graph = _suited(graph_bytes(path, weights, outputs), device)
-        fixed = shapes if shapes and builds_engines(device) else [GraphShape(sizes)]
+        fixed = _fixed(shapes, device) or [GraphShape(sizes)]
         engines = Engines(device, graph) if builds_engines(device) else None
         self._at = [
             [_opened(graph, shape, device, number, engines) for shape in fixed]
@@ -152,6 +152,13 @@ def _run(
     return [
         each.numpy() for each in session.run_with_ort_values(outputs, values, execution.options)
     ]
+
+
+def _fixed(shapes: Sequence[GraphShape], device: Device) -> Sequence[GraphShape]:
+    """The shapes that sessions are built for; none: one session runs any."""
+    if builds_engines(device):
+        return shapes
+    return [] if device.any_batch else batches(shapes)
 
 
 def _suited(graph: GraphBytes, device: Device) -> GraphBytes:

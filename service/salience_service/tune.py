@@ -104,8 +104,9 @@ def measured(
 
 
 def _alone(device: Device, threads: int) -> Device:
-    """One of the devices, with one call at a time."""
-    return replace(device, threads=threads, numbers=device.numbers[:1], calls=1)
+    """One of the devices, with one call at a time, of any number of rows."""
+    numbers = device.numbers[:1]
+    return replace(device, threads=threads, numbers=numbers, calls=1, any_batch=True)
 
 
 def sizes_by_model(device: Device, sizes: Sequence[int]) -> Sequence[Sequence[int]]:

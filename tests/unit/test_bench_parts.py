@@ -34,6 +34,7 @@ def test_growth_counts_from_the_end_of_the_warm_up_to_the_highest_after_it() -> 
 def test_the_best_batch_is_the_fastest_and_of_equals_the_smallest() -> None:
     assert best_of({1: 90.0, 8: 120.0, 16: 119.0}) == 8
     assert best_of({16: 120.0, 8: 120.0}) == 8
+    assert best_of({8: 117.0, 16: 120.0}) == 16
 
 
 def test_runs_of_different_length_compare_by_a_thousand_rows() -> None:
