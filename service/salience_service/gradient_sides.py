@@ -1,6 +1,5 @@
 """The sides that can take a model's gradients, each opened once, the first time it is needed."""
 
-import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
@@ -12,6 +11,7 @@ from salience_service.differentiator import Differentiator
 from salience_service.errors import NotPossible
 from salience_service.events import GradientSide
 from salience_service.onnx_gradient import OnnxGradient
+from salience_service.openings import Openings
 from salience_service.request import GradientChoice
 from salience_service.session import Device, Session
 from salience_service.torch_fallback import TorchGradient, torch_is_installed
@@ -38,8 +38,7 @@ class GradientSides:
     def __init__(self, bundle: Bundle, device: Device) -> None:
         self._bundle = bundle
         self._device = device
-        self._open: dict[GradientSide, Future[Differentiator]] = {}
-        self._lock = threading.Lock()
+        self._open: Openings[GradientSide, Differentiator] = Openings(_OPENER, self._opened)
 
     @property
     def available(self) -> tuple[GradientSide, ...]:
@@ -91,11 +90,7 @@ class GradientSides:
         """
         if reason := self._missing(side):
             raise NotPossible(reason)
-        with self._lock:
-            opened = self._open.get(side)
-            if opened is None or (opened.done() and opened.exception()):
-                opened = self._open[side] = _OPENER.submit(self._opened, side)
-            return opened
+        return self._open.of(side)
 
     @cached_property
     def _has_rectifier(self) -> bool:

@@ -105,7 +105,8 @@ class Known:
 
 
 def _question(probe: Gradients, target: Target, side: GradientSide) -> Hashable:
-    return id(probe.image), frozenset(probe.taps), probe.of_image, probe.guided, target, side
+    """What is asked of the clean image, the only one whose answers are kept."""
+    return frozenset(probe.taps), probe.of_image, probe.guided, target, side
 
 
 def _keys(maps: FloatMap, probe: Rows, image: MaskedImage) -> list[bytes]:

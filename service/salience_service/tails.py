@@ -1,6 +1,5 @@
 """The tails of a model: a graph from each tap to the logits, opened when it is first needed."""
 
-import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import MappingProxyType
@@ -13,6 +12,7 @@ from salience_service.bundle.reader import Bundle, read_golden
 from salience_service.drift import relative_difference
 from salience_service.errors import BundleRefused
 from salience_service.fixed_shapes import tail_shapes
+from salience_service.openings import Openings
 from salience_service.row_graphs.plain import CHANNELS, PlainGraph
 from salience_service.row_graphs.sources import TappedImage
 from salience_service.session import Device, Execution, Session
@@ -51,8 +51,7 @@ class Tails:
         self._run = run
         self._bundle = bundle
         self._device = device
-        self._open: dict[str, Future[RowGraph]] = {}
-        self._lock = threading.Lock()
+        self._open: Openings[Tap, RowGraph] = Openings(_OPENER, self._opened)
 
     def batch_size(self, tap: str) -> int:
         """Rows per call of the tail of a tap."""
@@ -65,11 +64,7 @@ class Tails:
 
     def open(self, tap: Tap) -> Future[RowGraph]:
         """The tail of a tap; one that failed to open is tried anew by the next who asks."""
-        with self._lock:
-            opened = self._open.get(tap.name)
-            if opened is None or (opened.done() and opened.exception()):
-                opened = self._open[tap.name] = _OPENER.submit(self._opened, tap)
-            return opened
+        return self._open.of(tap)
 
     def _opened(self, tap: Tap) -> PlainGraph:
         graph = self._bundle.manifest.graph(GraphRole.TAIL, tap.name)

@@ -1,0 +1,32 @@
+"""What is opened for the first who asks for it, while those who wait can be told and cancelled."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from typing import Generic, TypeVar
+
+K = TypeVar("K")
+T = TypeVar("T")
+
+
+class Openings(Generic[K, T]):
+    """Owns what is open, by its key. Safe from any thread.
+
+    Args:
+        opener: where things are opened; of one thread: one by one.
+        opened: opens one.
+    """
+
+    def __init__(self, opener: Executor, opened: Callable[[K], T]) -> None:
+        self._opener = opener
+        self._opened = opened
+        self._known: dict[K, Future[T]] = {}
+        self._lock = threading.Lock()
+
+    def of(self, key: K) -> Future[T]:
+        """The one of a key; one that failed to open is tried anew by the next who asks."""
+        with self._lock:
+            known = self._known.get(key)
+            if known is None or (known.done() and known.exception()):
+                known = self._known[key] = self._opener.submit(self._opened, key)
+            return known
