@@ -16,7 +16,7 @@ from bench.parts import PARTS, measured
 from bench.report import Part, markdown_of
 from bench.surroundings import surroundings
 from bench.workplace import Workplace
-from salience_service.providers import PROVIDERS
+from salience_service.runtime.providers import PROVIDERS
 
 LEAST_PAIRS, QUICK_PAIRS = 30, 3
 HISTORY = "history.jsonl"

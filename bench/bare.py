@@ -13,9 +13,9 @@ from salience_service.bundle.reader import Bundle, open_bundle
 from salience_service.image.pixels import ImageLimits
 from salience_service.image.prepare import prepare
 from salience_service.interpolation import unit_range, upsample
-from salience_service.providers import PROVIDERS
 from salience_service.request import EncodedImage
-from salience_service.session import Device, Execution, Session
+from salience_service.runtime.providers import PROVIDERS
+from salience_service.runtime.session import Device, Execution, Session
 
 FULL_BATCHES_OF = 128
 """Every batch size of a sweep divides it, so that a run of as many rows holds full batches."""

@@ -26,7 +26,7 @@ from bench.pairs import COLUMNS, CONTROL, Pairs, in_pairs, judged, per_thousand,
 from bench.report import Curve, Figure, Part, Skipped, Table
 from bench.workplace import Workplace, small_cat
 from salience_client import AsyncClient
-from salience_service.scheduler import Workload
+from salience_service.scheduling.scheduler import Workload
 
 CLIENTS = (1, 2, 4, 8, 16, 32, 64)
 MANY = CLIENTS[-1]

@@ -15,7 +15,7 @@ from pathlib import Path
 from salience_service.config import ServeConfig
 from salience_service.engine import Engine
 from salience_service.rpc.server import run_until_told
-from salience_service.scheduler import Workload
+from salience_service.scheduling.scheduler import Workload
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from bench.serving import serving
 from bench.sweep import best_of, sweep, sweep_table
 from bench.workplace import Workplace, cat
 from salience_client import Client, Finished, Method
-from salience_service.providers import PROVIDERS
+from salience_service.runtime.providers import PROVIDERS
 
 RESNET_50 = Network("resnet-50", "stages", ())
 BATCH_SIZES = (16, 32, 64, 128)

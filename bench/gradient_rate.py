@@ -18,7 +18,7 @@ from salience_service.bundle.reader import open_bundle
 from salience_service.image.pixels import ImageLimits
 from salience_service.image.prepare import prepare
 from salience_service.request import EncodedImage
-from salience_service.session import Device, Execution, Session
+from salience_service.runtime.session import Device, Execution, Session
 
 MOST = 3.0
 CALLS = 10

@@ -56,10 +56,10 @@ from salience_service.request import (
     ScoreKind,
 )
 from salience_service.row_graphs.sources import MaskedImage
+from salience_service.runtime.session import Execution
+from salience_service.scheduling.ticket import RowSpan
 from salience_service.scores.faithfulness import MASKED, faithfulness
-from salience_service.session import Execution
-from salience_service.target import Target, TargetKind
-from salience_service.ticket import RowSpan
+from salience_service.targets.target import Target, TargetKind
 
 Triple = tuple[float, float, float]
 """AD, AI, AG of one map."""

@@ -13,7 +13,7 @@ from salience_export.source import IMAGES, LOGITS, FloatArray
 from salience_export.specimens import MaskRows
 from salience_service.bundle.manifest import Graph, GraphRole, Tap
 from salience_service.interpolation import interpolation_matrix
-from salience_service.session import Device, Execution, Session
+from salience_service.runtime.session import Device, Execution, Session
 
 
 class Trial:

@@ -11,19 +11,19 @@ from salience_service.admission import MOST_BYTES, MOST_ROWS, Admission, Load
 from salience_service.bundle.repository import find_bundles
 from salience_service.config import ServeConfig
 from salience_service.control import Control
-from salience_service.driver import Pace
 from salience_service.errors import BundleRefused, ConfigRefused, NotFound
 from salience_service.events import Event, GradientSide
-from salience_service.explain import Explanation
-from salience_service.explanation_cache import ExplanationCache
+from salience_service.explanation.cache import ExplanationCache
+from salience_service.explanation.driver import Pace
+from salience_service.explanation.explain import Explanation
 from salience_service.host_threads import keep_numpy_to_one_thread
 from salience_service.image.pixels import ImageLimits
-from salience_service.model import ServedModel
+from salience_service.models.model import ServedModel
+from salience_service.models.warm_up import warm_up
 from salience_service.request import ExplainOrder
-from salience_service.scheduler import Scheduler, Workload
-from salience_service.session import Lane
-from salience_service.tune_file import tuning_for
-from salience_service.warm_up import warm_up
+from salience_service.runtime.session import Lane
+from salience_service.scheduling.scheduler import Scheduler, Workload
+from salience_service.tune.file import tuning_for
 
 _log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from salience_service.request import (
     Scale,
     ScoreKind,
 )
-from salience_service.target import Target
+from salience_service.targets.target import Target
 
 
 class GradientSide(Enum):

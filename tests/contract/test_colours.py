@@ -1,7 +1,7 @@
 """The client draws maps as the server does: two pictures, one language of colour."""
 
 from salience_client import picture as clients
-from salience_service import picture as servers
+from salience_service.maps import picture as servers
 
 
 def test_the_client_draws_unsigned_maps_in_the_servers_colours() -> None:

@@ -14,7 +14,6 @@ import torch
 from salience_service.bundle.reader import Bundle, open_bundle
 from salience_service.config import ServeConfig
 from salience_service.control import Control
-from salience_service.driver import Pace
 from salience_service.engine import Engine
 from salience_service.errors import (
     BundleRefused,
@@ -38,9 +37,10 @@ from salience_service.events import (
     Progress,
     Started,
 )
+from salience_service.explanation.driver import Pace
 from salience_service.image.pixels import ImageLimits
 from salience_service.interpolation import unit_range, upsample
-from salience_service.model import ServedModel
+from salience_service.models.model import ServedModel
 from salience_service.request import (
     AbsentTarget,
     BlackFill,
@@ -57,8 +57,8 @@ from salience_service.request import (
     ScoreKind,
     TopKTargets,
 )
-from salience_service.session import Device, Execution
-from salience_service.ticket import RowSpan
+from salience_service.runtime.session import Device, Execution
+from salience_service.scheduling.ticket import RowSpan
 from tests.conftest import BundleOf
 from tests.oracle.poly_cam import poly_cam
 from tests.oracle.score_cam import score_cam

@@ -15,7 +15,6 @@ from salience_service.admission import MOST_BYTES, MOST_ROWS, Load
 from salience_service.bundle.manifest import Head, OutputKind
 from salience_service.bundle.reader import Bundle
 from salience_service.control import Control
-from salience_service.driver import Pace
 from salience_service.engine import Engine
 from salience_service.errors import (
     Cancelled,
@@ -25,11 +24,12 @@ from salience_service.errors import (
     SalienceError,
 )
 from salience_service.events import Event, Finished, FinishedMap, Started
-from salience_service.footprint import Footprint
+from salience_service.explanation.driver import Pace
+from salience_service.explanation.footprint import Footprint
+from salience_service.explanation.plan import plan
 from salience_service.image.pixels import ImageLimits
 from salience_service.methods import METHODS
-from salience_service.model import ServedModel
-from salience_service.plan import plan
+from salience_service.models.model import ServedModel
 from salience_service.request import (
     AboveThresholdTargets,
     ClassRef,
@@ -47,8 +47,8 @@ from salience_service.request import (
     TextTarget,
     TopKTargets,
 )
-from salience_service.resolve import most_targets
-from salience_service.session import Device
+from salience_service.runtime.session import Device
+from salience_service.targets.resolve import most_targets
 from tests.support.image_files import blank_png
 from tests.support.small import SMALL
 

@@ -13,14 +13,14 @@ from salience_client import Progress as ClientProgress
 from salience_client.explanation import Explanation
 from salience_client.in_process import InProcess
 from salience_service.bundle.reader import Bundle
-from salience_service.driver import Pace
-from salience_service.early_end import looks
 from salience_service.engine import Engine
+from salience_service.explanation.driver import Pace
+from salience_service.explanation.early_end import looks
 from salience_service.image.pixels import ImageLimits
 from salience_service.interpolation import upsample
-from salience_service.model import ServedModel
-from salience_service.session import Device, Execution
-from salience_service.ticket import RowSpan
+from salience_service.models.model import ServedModel
+from salience_service.runtime.session import Device, Execution
+from salience_service.scheduling.ticket import RowSpan
 from tests.support.engines import client_over
 from tests.support.serving import serving
 

@@ -15,20 +15,20 @@ import pytest
 from salience_client import Client, Preprocessed
 from salience_client import errors as client_errors
 from salience_client.in_process import InProcess
-from salience_service.answer_key import LEAVE_ALIKE, AnswerKey, key_of
 from salience_service.bundle.reader import Bundle
 from salience_service.config import ServeConfig
 from salience_service.control import Control
-from salience_service.driver import Pace
 from salience_service.engine import Engine
 from salience_service.errors import InvalidRequest, SalienceError
 from salience_service.events import Event, Finished, FinishedMap, MapScores, Prediction, Started
+from salience_service.explanation.answer_key import LEAVE_ALIKE, AnswerKey, key_of
+from salience_service.explanation.driver import Pace
+from salience_service.explanation.plan import plan
 from salience_service.image.pixels import ImageLimits
+from salience_service.maps.picture import png
 from salience_service.methods import METHODS
 from salience_service.methods.options import as_scalars
-from salience_service.model import ServedModel
-from salience_service.picture import png
-from salience_service.plan import plan
+from salience_service.models.model import ServedModel
 from salience_service.request import (
     BlackFill,
     BlurFill,
@@ -53,7 +53,7 @@ from salience_service.request import (
     StopWhen,
     TopKTargets,
 )
-from salience_service.session import Device
+from salience_service.runtime.session import Device
 from tests.support.bundles import without
 from tests.support.small import SMALL
 

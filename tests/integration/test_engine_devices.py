@@ -12,12 +12,13 @@ import pytest
 
 from salience_service.bundle.reader import Bundle
 from salience_service.control import Control
-from salience_service.driver import Pace
 from salience_service.engine import Engine
 from salience_service.errors import ConfigRefused
 from salience_service.events import FinishedMap
+from salience_service.explanation.driver import Pace
 from salience_service.image.pixels import ImageLimits
-from salience_service.model import ServedModel
+from salience_service.models.model import ServedModel
+from salience_service.models.warm_up import warm_up
 from salience_service.request import (
     ExplainOrder,
     Geometry,
@@ -26,10 +27,9 @@ from salience_service.request import (
     PreparedImage,
     Scale,
 )
-from salience_service.scheduler import Scheduler
-from salience_service.session import Device, Execution, Lane
-from salience_service.ticket import Account, RowGraph, RowSpan
-from salience_service.warm_up import warm_up
+from salience_service.runtime.session import Device, Execution, Lane
+from salience_service.scheduling.scheduler import Scheduler
+from salience_service.scheduling.ticket import Account, RowGraph, RowSpan
 
 ONE = Device(threads=1)
 TWO = replace(ONE, numbers=(0, 1), calls=2)

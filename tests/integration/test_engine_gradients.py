@@ -39,7 +39,7 @@ from salience_service.request import (
     Scale,
     ScoreKind,
 )
-from salience_service.session import Execution
+from salience_service.runtime.session import Execution
 from tests.conftest import BundleOf
 from tests.oracle.grad_cam import grad_cam
 from tests.oracle.hires_cam import hires_cam

@@ -9,14 +9,14 @@ import pytest
 from salience_service.bundle.reader import Bundle
 from salience_service.config import ServeConfig
 from salience_service.control import Control
-from salience_service.driver import Pace
 from salience_service.engine import Engine
 from salience_service.events import PartialMap, Prediction, Progress
+from salience_service.explanation.driver import Pace
 from salience_service.image.pixels import ImageLimits
-from salience_service.model import ServedModel
+from salience_service.models.model import ServedModel
 from salience_service.request import ExplainOrder, MethodCall, PreparedImage
-from salience_service.session import Device, Execution
-from salience_service.ticket import RowSpan
+from salience_service.runtime.session import Device, Execution
+from salience_service.scheduling.ticket import RowSpan
 
 
 class SlowGraph:

@@ -19,7 +19,7 @@ from salience_service.interpolation import upsample
 from salience_service.methods import METHODS
 from salience_service.methods.options import resolve
 from salience_service.methods.probe import Base, RowAnswers, Rows
-from salience_service.model import ServedModel
+from salience_service.models.model import ServedModel
 from salience_service.request import (
     BlackFill,
     ClassRef,
@@ -34,9 +34,9 @@ from salience_service.request import (
     ScoreKind,
 )
 from salience_service.row_graphs.sources import MaskedImage
-from salience_service.session import Execution
-from salience_service.target import Target, TargetKind
-from salience_service.ticket import RowSpan
+from salience_service.runtime.session import Execution
+from salience_service.scheduling.ticket import RowSpan
+from salience_service.targets.target import Target, TargetKind
 from tests.support.contracts import image_contract
 from tests.support.engines import engine_over
 from tests.support.networks import seeded

@@ -10,16 +10,16 @@ import pytest
 
 from salience_service.bundle.reader import Bundle, open_bundle
 from salience_service.control import Control
-from salience_service.differentiator import Differentiator
-from salience_service.driver import Pace
 from salience_service.engine import Engine
 from salience_service.errors import BundleRefused, Cancelled, DeadlineExceeded
 from salience_service.events import FinishedMap, GradientSide, Progress
-from salience_service.gradient_sides import GradientSides
+from salience_service.explanation.driver import Pace
+from salience_service.gradients.differentiator import Differentiator
+from salience_service.gradients.sides import GradientSides
 from salience_service.image.pixels import ImageLimits
-from salience_service.model import ServedModel
+from salience_service.models.model import ServedModel
 from salience_service.request import ExplainOrder, GradientChoice, MethodCall, PreparedImage
-from salience_service.session import Device
+from salience_service.runtime.session import Device
 
 IMAGE = PreparedImage(np.random.default_rng(0).normal(size=(3, 32, 32)).astype(np.float32))
 CLIMB = ExplainOrder(

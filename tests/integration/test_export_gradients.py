@@ -23,9 +23,9 @@ from salience_service.bundle.manifest import GraphRole, OutputKind
 from salience_service.bundle.reader import Bundle, open_bundle, read_golden
 from salience_service.errors import BundleRefused
 from salience_service.interpolation import interpolation_matrix
-from salience_service.model import ServedModel
-from salience_service.session import Device, Execution, Session
-from salience_service.warm_up import warm_up
+from salience_service.models.model import ServedModel
+from salience_service.models.warm_up import warm_up
+from salience_service.runtime.session import Device, Execution, Session
 from tests.conftest import KINDS, BundleOf
 from tests.integration.test_export_command import CONTRACT as CONTRACT_TOML
 from tests.integration.test_export_graphs import NETWORKS

@@ -10,9 +10,9 @@ from salience_service.bundle.manifest import GraphRole
 from salience_service.bundle.reader import Bundle, open_bundle
 from salience_service.errors import BundleRefused, NotPossible
 from salience_service.events import GradientSide
-from salience_service.gradient_sides import GradientSides
+from salience_service.gradients.sides import GradientSides
 from salience_service.request import GradientChoice
-from salience_service.session import Device, Execution
+from salience_service.runtime.session import Device, Execution
 from tests.support.bundles import without
 
 ONNX, TORCH = GradientSide.ONNX, GradientSide.TORCH

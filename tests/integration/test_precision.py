@@ -15,9 +15,9 @@ from salience_service.bundle.reader import Bundle, open_bundle, read_golden
 from salience_service.drift import relative_difference
 from salience_service.errors import BundleRefused
 from salience_service.events import GradientSide
-from salience_service.model import ServedModel
-from salience_service.session import Device, Execution
-from salience_service.warm_up import warm_up
+from salience_service.models.model import ServedModel
+from salience_service.models.warm_up import warm_up
+from salience_service.runtime.session import Device, Execution
 from tests.support import networks
 from tests.support.contracts import image_contract
 

@@ -17,14 +17,14 @@ from salience_client import Client, Explanation, Preprocessed
 from salience_client.in_process import InProcess
 from salience_service.bundle.reader import Bundle, open_bundle
 from salience_service.config import ServeConfig
-from salience_service.device import Device
 from salience_service.engine import Engine
 from salience_service.errors import BundleRefused, NotFound
 from salience_service.interpolation import upsample
-from salience_service.tune import Candidates, bundles_of, measured
-from salience_service.tune_choice import chosen
-from salience_service.tune_file import read_tuning, tune_path, write_tuning
-from salience_service.tuning import Tuning
+from salience_service.models.tuning import Tuning
+from salience_service.runtime.device import Device
+from salience_service.tune.choice import chosen
+from salience_service.tune.file import read_tuning, tune_path, write_tuning
+from salience_service.tune.measure import Candidates, bundles_of, measured
 from tests.support.small import small
 
 SIZES = {(4, 4): 3, (8, 8): 6, (32, 32): 2}

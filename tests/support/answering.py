@@ -22,7 +22,7 @@ from salience_service.methods.probe import (
     Rows,
     Series,
 )
-from salience_service.target import Target, TargetKind
+from salience_service.targets.target import Target, TargetKind
 from tests.oracle.guided_backprop import GuidedReLU
 from tests.support.networks import seeded
 

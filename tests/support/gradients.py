@@ -5,7 +5,7 @@ import torch
 
 from salience_service.bundle.manifest import OutputKind
 from salience_service.methods import METHODS
-from salience_service.target import Target, TargetKind
+from salience_service.targets.target import Target, TargetKind
 from tests.support.answering import Heard, Pyramid, Scene, class_target, hear, pyramid
 
 CLASS = 2

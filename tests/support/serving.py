@@ -44,11 +44,11 @@ from salience_service.events import (
 )
 from salience_service.image.placement import Rectangle
 from salience_service.methods import METHODS
-from salience_service.model import MethodListing
+from salience_service.models.model import MethodListing
 from salience_service.request import Encoding, ExplainOrder, Geometry, MeanFill, Scale, ScoreKind
 from salience_service.rpc.answer import Explainer
 from salience_service.rpc.server import Server
-from salience_service.target import Target, TargetKind
+from salience_service.targets.target import Target, TargetKind
 
 Script = Callable[[ExplainOrder, Control], Iterator[Event]]
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from salience_service.config import ServeConfig, read_config
-from salience_service.device import Device
 from salience_service.errors import ConfigRefused
+from salience_service.runtime.device import Device
 
 
 def _file(directory: Path, text: str) -> Path:

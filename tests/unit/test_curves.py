@@ -14,7 +14,7 @@ from salience_service.methods.probe import Outcome
 from salience_service.request import CurveProtocol, ScoreKind
 from salience_service.scores.backdrops import backdrop, check_backdrop
 from salience_service.scores.curves import areas, curve, curve_row_count, curve_rows, curved
-from salience_service.target import Target, TargetKind
+from salience_service.targets.target import Target, TargetKind
 from tests.oracle import insertion_deletion as oracle
 from tests.support.answering import Scene, class_target, hear, pyramid
 from tests.support.contracts import contract

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from salience_service.device import Device, Lane
+from salience_service.runtime.device import Device, Lane
 
 
 def test_lanes_are_the_first_call_of_each_device_then_the_second() -> None:

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from salience_service.distinct_stream import DistinctStream
 from salience_service.errors import ComputeFailed
-from salience_service.known import Alike
-from salience_service.row_stream import RowStream
+from salience_service.explanation.distinct_stream import DistinctStream
+from salience_service.explanation.known import Alike
+from salience_service.explanation.row_stream import RowStream
 
 CLASSES = 3
 

@@ -7,9 +7,16 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from salience_service.early_end import LEAST_ROWS, LOOKS, NEVER, EarlyEnd, check_stop, looks
 from salience_service.errors import InvalidRequest
 from salience_service.events import Convergence
+from salience_service.explanation.early_end import (
+    LEAST_ROWS,
+    LOOKS,
+    NEVER,
+    EarlyEnd,
+    check_stop,
+    looks,
+)
 from salience_service.methods.probe import Partial, Rows
 from salience_service.request import StopWhen
 

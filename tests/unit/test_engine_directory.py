@@ -10,12 +10,12 @@ import pytest
 from onnx import TensorProto, helper
 
 from salience_service.bundle.graph_bytes import graph_bytes
-from salience_service.device import Device
-from salience_service.engine_cache import EngineKey, engine_directory
-from salience_service.engines import Engines
 from salience_service.errors import ComputeFailed, ConfigRefused
-from salience_service.gpu import Gpu
-from salience_service.graph_shape import GraphShape
+from salience_service.runtime.device import Device
+from salience_service.runtime.engine_cache import EngineKey, engine_directory
+from salience_service.runtime.engines import Engines
+from salience_service.runtime.gpu import Gpu
+from salience_service.runtime.graph_shape import GraphShape
 
 GPU = Gpu("NVIDIA A100-SXM4-40GB", "8.0", "580.65")
 KEY = EngineKey("ab12", "N=8 R=1..8", "float32", "1.31.1", (101300,), GPU)

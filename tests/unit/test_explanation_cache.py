@@ -6,10 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from salience_service.answer_key import AnswerKey
 from salience_service.errors import ComputeFailed
 from salience_service.events import Event, Finished, Prediction, Progress, Started
-from salience_service.explanation_cache import ENTRY_BYTES, ExplanationCache, _bytes_of
+from salience_service.explanation.answer_key import AnswerKey
+from salience_service.explanation.cache import ENTRY_BYTES, ExplanationCache, _bytes_of
 
 STARTED = Started("tiny", "1", "d", "CPUExecutionProvider", 0)
 

@@ -5,10 +5,10 @@ import pytest
 from salience_service.bundle.graph_bytes import graph_bytes
 from salience_service.bundle.manifest import GraphRole
 from salience_service.bundle.reader import Bundle
-from salience_service.fixed_shapes import FixedShapes, map_shapes, tail_shapes
-from salience_service.graph_shape import GraphShape
-from salience_service.providers import engine_profile
-from salience_service.tuning import Tuning
+from salience_service.models.fixed_shapes import FixedShapes, map_shapes, tail_shapes
+from salience_service.models.tuning import Tuning
+from salience_service.runtime.graph_shape import GraphShape
+from salience_service.runtime.providers import engine_profile
 
 SIDES = (4, 8, 16, 32)
 TUNING = Tuning(masked={(8, 8): 16}, pixel_masked=2)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from salience_service.errors import ComputeFailed
-from salience_service.gpu import Gpu, read_gpu, tensorrt_versions
+from salience_service.runtime.gpu import Gpu, read_gpu, tensorrt_versions
 
 
 class Cuda:

@@ -1,6 +1,6 @@
 """The shapes that sessions are built for."""
 
-from salience_service.graph_shape import GraphShape, batches
+from salience_service.runtime.graph_shape import GraphShape, batches
 
 
 def test_each_number_of_rows_is_built_for_once_with_all_other_sizes_open() -> None:

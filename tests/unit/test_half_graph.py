@@ -13,7 +13,7 @@ from salience_service.bundle.manifest import GraphRole
 from salience_service.bundle.reader import Bundle
 from salience_service.drift import relative_difference
 from salience_service.errors import BundleRefused
-from salience_service.session import Device, Execution, Session
+from salience_service.runtime.session import Device, Execution, Session
 
 ROLES = (GraphRole.FORWARD, GraphRole.MASKED, GraphRole.PIXEL_MASKED)
 HALF = Device(threads=1, precision="float16")

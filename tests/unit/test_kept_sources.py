@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from salience_service.bundle.reader import Bundle
-from salience_service.model import ServedModel
+from salience_service.models.model import ServedModel
 from salience_service.row_graphs.kept_sources import KeptSources
 from salience_service.row_graphs.sources import MaskedImage
-from salience_service.session import Device, Execution, Kept, Lane
-from salience_service.ticket import RowSpan
+from salience_service.runtime.session import Device, Execution, Kept, Lane
+from salience_service.scheduling.ticket import RowSpan
 
 HOST = Device(threads=1, numbers=(0, 1), calls=2)
 KEEPING = replace(HOST, keeps_sources=True)

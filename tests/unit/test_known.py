@@ -5,7 +5,7 @@ import pytest
 
 from salience_service.bundle.manifest import OutputKind
 from salience_service.events import GradientSide
-from salience_service.known import MOST_BYTES, MOST_GRADIENTS, Alike, Known
+from salience_service.explanation.known import MOST_BYTES, MOST_GRADIENTS, Alike, Known
 from salience_service.methods.probe import GradientAnswer, Gradients, PixelRows, RowProbe, Rows
 from salience_service.row_graphs.sources import MaskedImage
 from tests.support.answering import class_target

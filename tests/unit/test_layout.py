@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from salience_service.bundle.manifest import Tap, TokenLayout
-from salience_service.layout import folded, unfolded
+from salience_service.maps.layout import folded, unfolded
 
 MAPS = np.arange(2 * 2 * 3, dtype=np.float32).reshape(2, 2, 3)
 

@@ -9,6 +9,7 @@ from torch import nn
 
 from salience_service.bundle.manifest import OutputKind
 from salience_service.errors import ComputeFailed
+from salience_service.explanation.voices import Voice, unison
 from salience_service.interpolation import unit_range
 from salience_service.methods.method import Extent
 from salience_service.methods.probe import ChannelRows, RowAnswers
@@ -17,8 +18,7 @@ from salience_service.methods.rows.ablation_cam import (
     ablation_cam,
     ablation_cam_rows,
 )
-from salience_service.target import Target, TargetKind
-from salience_service.voices import Voice, unison
+from salience_service.targets.target import Target, TargetKind
 from tests.oracle.ablation_cam import ablation_cam as oracle
 from tests.support.answering import Heard, Scene, class_target, hear, pyramid, with_another_head
 

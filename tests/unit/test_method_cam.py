@@ -7,12 +7,12 @@ from torch import nn
 
 from salience_service.bundle.manifest import OutputKind
 from salience_service.errors import ComputeFailed
+from salience_service.explanation.voices import Voice, unison
 from salience_service.interpolation import unit_range
 from salience_service.methods.activation.cam import CamOptions, cam, cam_rows
 from salience_service.methods.method import Extent
 from salience_service.methods.probe import ChannelRows, Outcome, RowAnswers
-from salience_service.target import Target, TargetKind
-from salience_service.voices import Voice, unison
+from salience_service.targets.target import Target, TargetKind
 from tests.oracle.cam import cam as oracle
 from tests.support.answering import Pyramid, Scene, class_target, hear
 from tests.support.networks import seeded

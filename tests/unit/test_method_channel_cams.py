@@ -11,7 +11,7 @@ from salience_service.interpolation import unit_range
 from salience_service.methods import METHODS
 from salience_service.methods.options import resolve
 from salience_service.methods.probe import GradientAnswer
-from salience_service.target import Target
+from salience_service.targets.target import Target
 from tests.oracle.grad_cam_plus_plus import grad_cam_plus_plus
 from tests.oracle.x_grad_cam import x_grad_cam
 from tests.support.answering import Scene, pyramid

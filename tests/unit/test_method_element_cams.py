@@ -8,7 +8,7 @@ from salience_service.errors import InvalidRequest
 from salience_service.interpolation import unit_range
 from salience_service.methods import METHODS
 from salience_service.methods.options import resolve
-from salience_service.target import Target
+from salience_service.targets.target import Target
 from tests.oracle.fusion import fuse
 from tests.oracle.hires_cam import hires_cam
 from tests.oracle.layer_cam import fused_layer_cam, layer_cam

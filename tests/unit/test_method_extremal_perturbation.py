@@ -20,7 +20,7 @@ from salience_service.methods.optimised.perturbation import blurred, perturbatio
 from salience_service.methods.optimised.smooth_mask import SmoothMask
 from salience_service.methods.options import resolve
 from salience_service.methods.probe import GradientAnswer
-from salience_service.target import Target, TargetKind
+from salience_service.targets.target import Target, TargetKind
 from tests.oracle import extremal_perturbation as oracle
 from tests.support.answering import Heard, Scene, class_target, hear, pyramid, with_another_head
 

@@ -10,7 +10,7 @@ from salience_service.interpolation import unit_range
 from salience_service.methods.gradients.grad_cam import GradCamOptions, grad_cam
 from salience_service.methods.gradients.hires_cam import HiResCamOptions, hires_cam
 from salience_service.methods.probe import GradientAnswer, Gradients, Outcome
-from salience_service.target import Target
+from salience_service.targets.target import Target
 from tests.oracle.grad_cam import grad_cam as grad_cam_oracle
 from tests.oracle.hires_cam import hires_cam as hires_cam_oracle
 from tests.support.answering import Pyramid, Scene, class_target, hear, with_another_head

@@ -11,7 +11,7 @@ from salience_service.methods import METHODS
 from salience_service.methods.method import Extent
 from salience_service.methods.options import resolve
 from salience_service.methods.probe import GradientAnswer, Gradients
-from salience_service.target import Target
+from salience_service.targets.target import Target
 from tests.oracle import gradient as oracle
 from tests.support.answering import Scene, class_target, with_another_head
 from tests.support.gradients import CLASS, SCENE, SIZE, TARGETS, explained, noises, value_of

@@ -18,7 +18,7 @@ from salience_service.methods.gradients.guided_grad_cam import (
 from salience_service.methods.method import Extent
 from salience_service.methods.options import resolve
 from salience_service.methods.probe import GradientAnswer, Gradients, Outcome
-from salience_service.target import Target, TargetKind
+from salience_service.targets.target import Target, TargetKind
 from tests.oracle import guided_backprop as oracle
 from tests.oracle.grad_cam import grad_cam
 from tests.support.answering import Scene, class_target, guided, hear, pyramid

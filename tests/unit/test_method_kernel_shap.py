@@ -8,6 +8,7 @@ import torch
 
 from salience_service.bundle.manifest import OutputKind
 from salience_service.errors import ComputeFailed, InvalidRequest
+from salience_service.explanation.voices import Voice, unison
 from salience_service.methods.method import Extent
 from salience_service.methods.options import resolve
 from salience_service.methods.probe import PixelRows, RowAnswers
@@ -18,8 +19,7 @@ from salience_service.methods.rows.kernel_shap import (
     shapley_draws,
     shapley_values,
 )
-from salience_service.target import Target, TargetKind
-from salience_service.voices import Voice, unison
+from salience_service.targets.target import Target, TargetKind
 from tests.oracle.kernel_shap import regression, shapley
 from tests.support.answering import Heard, Scene, class_target, hear, pyramid, with_another_head
 

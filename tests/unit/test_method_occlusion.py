@@ -6,13 +6,13 @@ import torch
 
 from salience_service.bundle.manifest import OutputKind
 from salience_service.errors import ComputeFailed, InvalidRequest
+from salience_service.explanation.voices import Voice, unison
 from salience_service.methods.method import Extent
 from salience_service.methods.options import resolve
 from salience_service.methods.probe import RowAnswers
 from salience_service.methods.rows.occlusion import OcclusionOptions, occlusion, occlusion_rows
 from salience_service.methods.rows.windows import Windows
-from salience_service.target import Target, TargetKind
-from salience_service.voices import Voice, unison
+from salience_service.targets.target import Target, TargetKind
 from tests.oracle.occlusion import occlusion as oracle
 from tests.support.answering import Heard, Scene, class_target, hear, pyramid, with_another_head
 

@@ -14,7 +14,7 @@ from salience_service.methods.optimised.normalisers import INSIDE, NORMALISERS, 
 from salience_service.methods.optimised.opti_cam import OptiCamOptions, opti_cam, opti_cam_rows
 from salience_service.methods.options import resolve
 from salience_service.methods.probe import Gradients, MapGradient, MapGradientAnswer
-from salience_service.target import Target, TargetKind
+from salience_service.targets.target import Target, TargetKind
 from tests.oracle.opti_cam import normalised
 from tests.oracle.opti_cam import opti_cam as oracle
 from tests.support.answering import Heard, Scene, class_target, hear, pyramid

@@ -8,14 +8,14 @@ import torch
 
 from salience_service.bundle.manifest import OutputKind
 from salience_service.errors import ComputeFailed
+from salience_service.explanation.voices import Voice, unison
 from salience_service.interpolation import unit_range
 from salience_service.methods import METHODS
 from salience_service.methods.method import Extent
 from salience_service.methods.probe import RowAnswers, Rows
 from salience_service.methods.rows.promise import Promising
 from salience_service.methods.rows.score_cam import ScoreCamOptions, score_cam, score_cam_rows
-from salience_service.target import Target, TargetKind
-from salience_service.voices import Voice, unison
+from salience_service.targets.target import Target, TargetKind
 from tests.oracle.poly_cam import poly_cam as poly_cam_oracle
 from tests.oracle.score_cam import score_cam as oracle
 from tests.support.answering import (

@@ -9,7 +9,7 @@ from salience_service.methods import METHODS
 from salience_service.methods.method import Extent
 from salience_service.methods.options import resolve
 from salience_service.methods.probe import Gradients
-from salience_service.target import Target
+from salience_service.targets.target import Target
 from tests.oracle.fusion import fuse
 from tests.oracle.smooth_grad_cam_plus_plus import smooth_grad_cam_plus_plus
 from tests.support.gradients import (

@@ -8,6 +8,7 @@ import torch
 
 from salience_service.bundle.manifest import OutputKind
 from salience_service.errors import ComputeFailed, InvalidRequest
+from salience_service.explanation.voices import Voice, unison
 from salience_service.interpolation import unit_range
 from salience_service.methods.method import Extent
 from salience_service.methods.options import resolve
@@ -15,8 +16,7 @@ from salience_service.methods.probe import PixelRows, RowAnswers
 from salience_service.methods.rows.noisy_masks import Noise, NoisyMasks
 from salience_service.methods.rows.score_cam import ScoreCamOptions, score_cam
 from salience_service.methods.rows.ss_cam import SsCamOptions, ss_cam, ss_cam_rows
-from salience_service.target import Target, TargetKind
-from salience_service.voices import Voice, unison
+from salience_service.targets.target import Target, TargetKind
 from tests.oracle.smoothed_score_cam import smoothed_score_cam as oracle
 from tests.oracle.smoothed_score_cam import ss_cam_masks
 from tests.support.answering import Heard, Scene, class_target, hear, pyramid, with_another_head

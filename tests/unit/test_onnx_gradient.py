@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from salience_service.errors import NotPossible
+from salience_service.gradients.onnx_gradient import OnnxGradient
 from salience_service.interpolation import interpolation_matrix
-from salience_service.onnx_gradient import OnnxGradient
-from salience_service.session import Execution
+from salience_service.runtime.session import Execution
 
 IMAGE = np.random.default_rng(0).normal(size=(3, 8, 6)).astype(np.float32)
 FILL = np.full((3, 8, 6), 0.5, np.float32)

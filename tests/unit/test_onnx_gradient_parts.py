@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from salience_service.onnx_gradient import OnnxGradient
-from salience_service.session import Execution
+from salience_service.gradients.onnx_gradient import OnnxGradient
+from salience_service.runtime.session import Execution
 from tests.unit.test_onnx_gradient import COTANGENT, IMAGE, RecordingSession
 
 SHAPES = {"d_images": (3, 8, 6), "d_tap_0": (4, 4, 3), "d_tap_1": (5, 2, 2)}

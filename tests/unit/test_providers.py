@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from salience_service.device import Device
 from salience_service.errors import ComputeFailed
-from salience_service.graph_shape import GraphShape
-from salience_service.providers import (
+from salience_service.runtime.device import Device
+from salience_service.runtime.graph_shape import GraphShape
+from salience_service.runtime.providers import (
     builds_engines,
     check_available,
     check_came_up,

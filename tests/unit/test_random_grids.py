@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from salience_service.explanation.row_stream import PARTS_AHEAD, RowStream
 from salience_service.methods.rows.random_grids import BLOCK, MaskSum, RandomGrids
-from salience_service.row_stream import PARTS_AHEAD, RowStream
 from tests.oracle.rise import mask as oracle
 
 MASKS = RandomGrids(200, 8, 0.3, 0, 54, 42)

@@ -13,8 +13,8 @@ from salience_service.image.fill import fill_tensor
 from salience_service.image.pixels import ImageLimits
 from salience_service.image.prepare import Prepared, prepare
 from salience_service.interpolation import upsample
-from salience_service.picture import vivid
-from salience_service.render import check_format, render
+from salience_service.maps.picture import vivid
+from salience_service.maps.render import check_format, render
 from salience_service.request import (
     BlurFill,
     ColourFill,

@@ -8,8 +8,8 @@ import pytest
 from salience_service.row_graphs.masked import MaskedGraph
 from salience_service.row_graphs.plain import CHANNELS, PIXELS, PlainGraph
 from salience_service.row_graphs.sources import MaskedImage, TappedImage
-from salience_service.session import Execution
-from salience_service.ticket import RowSpan
+from salience_service.runtime.session import Execution
+from salience_service.scheduling.ticket import RowSpan
 from tests.support.serving import MANIFEST
 
 BY_ROW = ("maps", "normalise", "scale", "shift", "masks", "keep")

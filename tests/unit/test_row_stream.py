@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from salience_service.errors import ComputeFailed
-from salience_service.row_stream import PART_BATCHES, PARTS_AHEAD, RowStream
+from salience_service.explanation.row_stream import PART_BATCHES, PARTS_AHEAD, RowStream
 
 BATCH = 2
 PART = PART_BATCHES * BATCH

@@ -10,9 +10,9 @@ import pytest
 
 from salience_service.control import Control
 from salience_service.errors import Cancelled, ComputeFailed, DeadlineExceeded
-from salience_service.scheduler import Scheduler
-from salience_service.session import Device, Execution
-from salience_service.ticket import Account, RowSpan
+from salience_service.runtime.session import Device, Execution
+from salience_service.scheduling.scheduler import Scheduler
+from salience_service.scheduling.ticket import Account, RowSpan
 
 BATCH = 4
 

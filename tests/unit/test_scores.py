@@ -12,7 +12,7 @@ from salience_service.errors import ComputeFailed, InvalidRequest
 from salience_service.methods.probe import Outcome
 from salience_service.request import ScoreKind
 from salience_service.scores.faithfulness import faithfulness, masked_rows, refuse_unscorable
-from salience_service.target import Target, TargetKind
+from salience_service.targets.target import Target, TargetKind
 from tests.oracle.faithfulness import faithfulness as oracle
 from tests.oracle.faithfulness import sigmoid_probability
 from tests.support.answering import class_target

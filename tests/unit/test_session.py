@@ -10,11 +10,11 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper
 
-from salience_service.built_shapes import fitting
 from salience_service.errors import BundleRefused, ComputeFailed
-from salience_service.graph_shape import GraphShape
-from salience_service.providers import PROVIDERS
-from salience_service.session import Device, Execution, Session
+from salience_service.runtime.built_shapes import fitting
+from salience_service.runtime.graph_shape import GraphShape
+from salience_service.runtime.providers import PROVIDERS
+from salience_service.runtime.session import Device, Execution, Session
 
 Opened = Callable[..., Session]
 FEEDS = {"x": np.arange(3, dtype=np.float32), "row": np.array([99])}

@@ -5,8 +5,8 @@ import pytest
 
 from salience_service.row_graphs.slots import Slots
 from salience_service.row_graphs.sources import MaskedImage
-from salience_service.session import Lane
-from salience_service.ticket import RowSpan
+from salience_service.runtime.session import Lane
+from salience_service.scheduling.ticket import RowSpan
 
 COUNT, SHAPE = 4, (3, 5, 5)
 HERE = Lane()

@@ -6,7 +6,7 @@ import torch
 
 from salience_service.bundle.manifest import OutputKind
 from salience_service.errors import InvalidRequest
-from salience_service.target import Target, TargetKind
+from salience_service.targets.target import Target, TargetKind
 from tests.oracle.targets import (
     exact_complement,
     exact_sigmoid_complement,

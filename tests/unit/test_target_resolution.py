@@ -15,8 +15,8 @@ from salience_service.request import (
     TextTarget,
     TopKTargets,
 )
-from salience_service.resolve import check_targets, resolve_targets
-from salience_service.target import Target, TargetKind
+from salience_service.targets.resolve import check_targets, resolve_targets
+from salience_service.targets.target import Target, TargetKind
 
 LABELS = (
     "tench", "goldfish", "crane", "wire-haired fox terrier", "Wire", "haired fox terrier",

@@ -2,9 +2,9 @@
 
 import pytest
 
-from salience_service.device import Device
 from salience_service.errors import ConfigRefused
-from salience_service.tf32 import OVERRIDE, Tf32Word
+from salience_service.runtime.device import Device
+from salience_service.runtime.tf32 import OVERRIDE, Tf32Word
 
 
 @pytest.mark.parametrize("precision", ["float32", "float16"])

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from salience_service.errors import BundleRefused, ComputeFailed, NotPossible
-from salience_service.session import Execution
-from salience_service.torch_fallback import TorchGradient, torch_is_installed
+from salience_service.gradients.torch_fallback import TorchGradient, torch_is_installed
+from salience_service.runtime.session import Execution
 from tests.oracle.masked_gradient import masked_gradient, masked_value
 from tests.support.torch_programs import (
     CLASSES,
@@ -296,7 +296,7 @@ class NoTorch(PathFinder):
 
 sys.meta_path[:] = [each for each in sys.meta_path if each is not PathFinder] + [NoTorch]
 from salience_service.errors import NotPossible
-from salience_service.torch_fallback import TorchGradient, torch_is_installed
+from salience_service.gradients.torch_fallback import TorchGradient, torch_is_installed
 assert not torch_is_installed()
 try:
     TorchGradient(Path(sys.argv[1]), 1)
@@ -317,7 +317,7 @@ def test_without_torch_the_error_says_what_to_install(tmp_path):
 
 def test_asking_whether_torch_is_there_does_not_load_it():
     code = (
-        "import sys; from salience_service.torch_fallback import torch_is_installed; "
+        "import sys; from salience_service.gradients.torch_fallback import torch_is_installed; "
         "torch_is_installed(); assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from salience_service.session import Execution
-from salience_service.torch_fallback import TorchGradient
+from salience_service.gradients.torch_fallback import TorchGradient
+from salience_service.runtime.session import Execution
 from tests.oracle.guided_backprop import GuidedReLU, guided_backprop
 from tests.support.torch_programs import write_program
 

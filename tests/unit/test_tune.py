@@ -5,10 +5,16 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from salience_service.device import Device
 from salience_service.errors import ComputeFailed
-from salience_service.tune import LEAST_SECONDS, SIZES, sizes_by_model, threads_to_try, timed
-from salience_service.tune_choice import Trial, TunedGraph
+from salience_service.runtime.device import Device
+from salience_service.tune.choice import Trial, TunedGraph
+from salience_service.tune.measure import (
+    LEAST_SECONDS,
+    SIZES,
+    sizes_by_model,
+    threads_to_try,
+    timed,
+)
 
 GRAPH = TunedGraph("masked", (4, 4))
 

@@ -3,8 +3,8 @@
 import pytest
 
 from salience_service.errors import ComputeFailed
-from salience_service.tune_choice import Trial, TunedGraph, chosen, speeds
-from salience_service.tuning import Tuning
+from salience_service.models.tuning import Tuning
+from salience_service.tune.choice import Trial, TunedGraph, chosen, speeds
 
 SMALL, LARGE = TunedGraph("masked", (4, 4)), TunedGraph("masked", (8, 8))
 PIXELS, TAIL, GRADIENT = (

@@ -11,9 +11,10 @@ import pytest
 from salience_service.bundle.reader import Bundle, open_bundle
 from salience_service.bundle.repository import find_bundles
 from salience_service.config import ServeConfig
-from salience_service.device import Device
 from salience_service.errors import BundleRefused
-from salience_service.tune_file import (
+from salience_service.models.tuning import UNTUNED, Tuning
+from salience_service.runtime.device import Device
+from salience_service.tune.file import (
     MAX_BYTES,
     MOST_ENTRIES,
     read_tuning,
@@ -21,7 +22,6 @@ from salience_service.tune_file import (
     tuning_for,
     write_tuning,
 )
-from salience_service.tuning import UNTUNED, Tuning
 from tests.support.bundles import tiny_bundle
 
 CPU = Device()

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from salience_service.explanation.voices import Voice, unison
 from salience_service.methods.probe import ChannelRows, Gradients, PixelRows, Probe, Rows
-from salience_service.voices import Voice, unison
 from tests.support.answering import class_target
 
 MAPS = np.zeros((3, 2, 2), np.float32)

@@ -25,7 +25,7 @@ from salience_service.rpc.request_target import target_of
 from salience_service.rpc.requests import order_of
 from salience_service.rpc.response_map import fill_message, packed_validity
 from salience_service.rpc.responses import responses_of
-from salience_service.target import Target, TargetKind
+from salience_service.targets.target import Target, TargetKind
 from tests.support.serving import (
     FINISHED,
     PROVENANCE,

@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from salience_service.target import Target
+from salience_service.targets.target import Target
 
 FloatMap = NDArray[np.float32]
 

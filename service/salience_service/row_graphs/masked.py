@@ -10,8 +10,8 @@ from salience_service.interpolation import interpolation_matrix
 from salience_service.row_graphs.kept_sources import one_source
 from salience_service.row_graphs.slots import Slots
 from salience_service.row_graphs.sources import FloatArray
-from salience_service.session import Execution, Feed, Lane, Session
-from salience_service.ticket import RowSpan
+from salience_service.runtime.session import Execution, Feed, Lane, Session
+from salience_service.scheduling.ticket import RowSpan
 
 
 class MaskedGraph:

@@ -7,8 +7,8 @@ import numpy as np
 from salience_service.row_graphs.kept_sources import one_source
 from salience_service.row_graphs.slots import Slots
 from salience_service.row_graphs.sources import FloatArray
-from salience_service.session import Execution, Session
-from salience_service.ticket import RowSpan
+from salience_service.runtime.session import Execution, Session
+from salience_service.scheduling.ticket import RowSpan
 
 PIXELS, CHANNELS = "masks", "keep"
 """The input of each: masks [n, H, W] of `MaskedImage`s, weights [n, K] of `TappedImage`s."""

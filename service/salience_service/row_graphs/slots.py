@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from salience_service.row_graphs.kept_sources import OneSource, host_arrays
 from salience_service.row_graphs.sources import FloatArray
-from salience_service.session import Feed, Lane
-from salience_service.ticket import RowSource, RowSpan
+from salience_service.runtime.session import Feed, Lane
+from salience_service.scheduling.ticket import RowSource, RowSpan
 
 
 class Slots:

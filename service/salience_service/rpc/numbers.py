@@ -16,7 +16,7 @@ from salience_service.request import (
     Scale,
     ScoreKind,
 )
-from salience_service.target import TargetKind
+from salience_service.targets.target import TargetKind
 
 ENCODINGS: Mapping[map_pb2.MapEncoding, Encoding] = {
     map_pb2.MAP_ENCODING_FLOAT32: Encoding.FLOAT32,

@@ -11,7 +11,7 @@ from salience_service.events import ScoreCurve
 from salience_service.interpolation import is_flat, upsample
 from salience_service.methods.probe import FloatMap, Outcome, PixelRows
 from salience_service.request import CurveProtocol, ScoreKind
-from salience_service.target import Target
+from salience_service.targets.target import Target
 
 CURVED = (ScoreKind.INSERTION, ScoreKind.DELETION, ScoreKind.INSERTION_DELETION)
 """The scores that are taken of curves."""

@@ -10,7 +10,7 @@ from salience_service.bundle.manifest import OutputKind
 from salience_service.errors import ComputeFailed, InvalidRequest
 from salience_service.methods.probe import Outcome, Rows
 from salience_service.request import ScoreKind
-from salience_service.target import Target
+from salience_service.targets.target import Target
 
 Logits = NDArray[np.float32]
 MASKED = (ScoreKind.AVERAGE_DROP, ScoreKind.AVERAGE_INCREASE, ScoreKind.AVERAGE_GAIN)

@@ -56,7 +56,7 @@ def bench(
     directory = models or DEFAULT_MODELS
     if not directory.is_dir():
         raise typer.BadParameter(f"{directory} is no directory; give --models")
-    service = require("salience_service.tune", "service", _PURPOSE)
+    service = require("salience_service.tune.measure", "service", _PURPOSE)
     config = require("salience_service.config", "service", _PURPOSE)
     with translated():
         device = config.read_config(provider=provider, precision=precision).device
@@ -83,8 +83,8 @@ def _tune(service: ModuleType, bundle: Any, device: Any, candidates: Any) -> Non
             candidates,
             lambda done, total: bar.update(task, completed=done, total=total),
         )
-    choice = require("salience_service.tune_choice", "service", _PURPOSE)
-    files = require("salience_service.tune_file", "service", _PURPOSE)
+    choice = require("salience_service.tune.choice", "service", _PURPOSE)
+    files = require("salience_service.tune.file", "service", _PURPOSE)
     tuning = choice.chosen(rates)
     path = files.write_tuning(bundle, tuning, device)
     _print(choice, rates, tuning, bundle, device)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from salience_service.methods.asking import Scores
-from salience_service.target import Target
+from salience_service.targets.target import Target
 
 Score = Literal["logit", "probability"]
 

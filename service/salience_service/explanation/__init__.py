@@ -1,0 +1,1 @@
+"""One explanation, from its plan to its last event."""

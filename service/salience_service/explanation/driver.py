@@ -1,0 +1,320 @@
+"""Drives a method: its probes go to the scheduler, its answers come back, events come out."""
+
+import time
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future, wait
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from salience_service.bundle.manifest import GraphRole
+from salience_service.control import Control
+from salience_service.events import GradientSide, PartialMap, Progress
+from salience_service.explanation.distinct_stream import DistinctStream
+from salience_service.explanation.early_end import NEVER, EarlyEnd
+from salience_service.explanation.gradient_call import GradientCalls, graph_of
+from salience_service.explanation.known import Alike, Known
+from salience_service.explanation.row_call import RowCall, RowCalls
+from salience_service.explanation.row_stream import RowStream
+from salience_service.explanation.voices import Voice, unison
+from salience_service.methods.probe import (
+    Answer,
+    FloatMap,
+    GradientAnswer,
+    Gradients,
+    MapGradient,
+    MapGradientAnswer,
+    Partial,
+    RowAnswers,
+    RowProbe,
+)
+from salience_service.models.model import Forward, ServedModel
+from salience_service.request import StopWhen
+from salience_service.row_graphs.sources import MaskedImage
+from salience_service.runtime.session import Execution
+from salience_service.scheduling.scheduler import Scheduler
+from salience_service.scheduling.ticket import Account, RowGraph, RowTicket
+
+T = TypeVar("T")
+Told = Progress | PartialMap
+Ran = tuple[GraphRole, str, tuple[int, int]]
+"""A graph that ran: its role, for a tail its tap, and the shape of its maps, (0, 0) for none."""
+HEARTBEAT_SECONDS = 0.4
+"""Progress is told at least this often, even where no row was completed since, at any pace."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How often a running explanation speaks: least seconds between partial maps and progress."""
+
+    partial_seconds: float = 0.25
+    progress_seconds: float = 0.1
+
+
+@dataclass
+class Tally:
+    """Rows done and expected over a whole explanation; spared: answered without running."""
+
+    expected: int
+    done: int = 0
+    spared: int = 0
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """Rows that are queued.
+
+    Attributes:
+        voices: who hears them. probes: of each voice.
+        stream: their answers. alike: how they repeat; None where all must run.
+        end: when their maps are good enough.
+    """
+
+    voices: Sequence[Voice]
+    probes: Sequence[RowProbe]
+    stream: RowStream | DistinctStream
+    alike: Alike | None
+    end: EarlyEnd
+
+    @property
+    def answered(self) -> bool:
+        """Whether no more of them are waited for."""
+        return self.end.rows <= self.stream.done
+
+
+@dataclass
+class Driver:
+    """Makes the maps of one method, for one target or several. Owns when it last spoke.
+
+    Attributes:
+        gradient_side: which side takes gradients; NONE where the method takes none.
+        image: what rows are masked from. clean: the run whose taps rows go on from.
+        tally, known: shared by all maps of the explanation.
+        stop_when: what lets rows of anytime probes end early.
+        began: when the method did, in `time.monotonic()` seconds.
+        ran: the graphs that the maps were made of, each as the provenance names it.
+    """
+
+    method: str
+    gradient_side: GradientSide
+    model: ServedModel
+    scheduler: Scheduler
+    control: Control
+    account: Account
+    image: MaskedImage
+    clean: Forward
+    tally: Tally
+    known: Known
+    pace: Pace
+    wants_partial_maps: bool
+    stop_when: StopWhen = NEVER
+    began: float = field(default_factory=time.monotonic)
+    ran: set[Ran] = field(default_factory=set)
+    _progress_at: float = 0.0
+    _partial_at: float = 0.0
+
+    def run(self, voices: Sequence[Voice]) -> Generator[Told, None, None]:
+        """Runs voices until one or more have ended, yielding events on the way.
+
+        Voices that ask for the same rows go on together; else the first goes on alone.
+
+        Args:
+            voices: some that have not ended.
+        """
+        for voice in voices:
+            if voice.probe is None:
+                yield from self._resume(voice, None)
+        while all(voice.outcome is None for voice in voices):
+            together = unison(voices)
+            answers = yield from self._answers(together)
+            for voice, answer in zip(together, answers, strict=True):
+                yield from self._resume(voice, answer)
+
+    def score(
+        self, voices: Sequence[Voice], probes: Sequence[RowProbe], image: MaskedImage
+    ) -> Generator[Told, None, RowAnswers]:
+        """Scores rows that are no part of a map's making, and that no map's provenance names.
+
+        Args:
+            voices: whose maps they are for.
+            probes: of each voice, all of the same rows.
+            image: what they are made from, which may have another fill than the method's.
+        """
+        call = RowCalls(self.model, self.clean, image).of(probes[0])
+        return (yield from self._scored(call, voices, probes, image))
+
+    def score_together(
+        self, voice: Voice, asked: Sequence[tuple[RowProbe, MaskedImage]]
+    ) -> Generator[Told, None, list[RowAnswers]]:
+        """Scores rows as `score` does, of several images that wait for the device side by side.
+
+        The rows of one fill up the last batch of the other.
+        """
+        begun = []
+        for probe, image in asked:
+            call = RowCalls(self.model, self.clean, image).of(probe)
+            begun.append((yield from self._begun(call, [voice], [probe], image)))
+        return (yield from self._heard(begun))
+
+    def _scored(
+        self,
+        call: RowCall,
+        voices: Sequence[Voice],
+        probes: Sequence[RowProbe],
+        image: MaskedImage,
+    ) -> Generator[Told, None, RowAnswers]:
+        """The rows of a call; every voice hears and shows them its own way, by its probe."""
+        begun = yield from self._begun(call, voices, probes, image)
+        (answer,) = yield from self._heard([begun])
+        return answer
+
+    def _begun(
+        self,
+        call: RowCall,
+        voices: Sequence[Voice],
+        probes: Sequence[RowProbe],
+        image: MaskedImage,
+    ) -> Generator[Told, None, _Begun]:
+        """The rows of a call, queued."""
+        graph = yield from self._opened(voices[0], call.graph)
+        alike = self.known.alike(probes[0], image)
+        stream = self._stream(call, graph, alike)
+        return _Begun(voices, probes, stream, alike, self._early_end(probes, stream.size))
+
+    def _heard(self, begun: Sequence[_Begun]) -> Generator[Told, None, list[RowAnswers]]:
+        """The answers of rows that are queued, as far as they are wanted; heard in turn."""
+        for rows in begun:
+            yield from self._settle(rows)
+        while waiting := [rows for rows in begun if not rows.answered]:
+            for rows in waiting:
+                self.tally.done += rows.stream.wait(self._until_heartbeat())
+                yield from self._settle(rows)
+        return [self._answer(rows) for rows in begun]
+
+    def _settle(self, rows: _Begun) -> Generator[Told, None, None]:
+        """Tells how far rows have come; where enough are done, the others never run."""
+        if rows.end.reached(rows.stream.logits) or rows.answered:
+            self.tally.expected -= rows.stream.end()
+        yield from self._due_progress(rows.voices[0], rows.answered)
+        if not rows.answered and rows.stream.done:
+            yield from self._due_previews(rows.voices, rows.probes, rows.stream.logits)
+
+    def _answer(self, rows: _Begun) -> RowAnswers:
+        """The logits of the rows that were wanted; what was found out is kept."""
+        logits, end = rows.stream.logits, rows.end
+        if rows.alike:
+            self.known.keep_rows(rows.alike, logits)
+        for voice, convergence in zip(rows.voices, end.convergences, strict=True):
+            voice.convergence = convergence or voice.convergence
+        return RowAnswers(logits[: end.rows])
+
+    def _early_end(self, probes: Sequence[RowProbe], size: int) -> EarlyEnd:
+        asked = self.stop_when if all(probe.anytime for probe in probes) else NEVER
+        return EarlyEnd(asked, self.began, probes, size)
+
+    def _stream(
+        self, call: RowCall, graph: RowGraph, alike: Alike | None
+    ) -> RowStream | DistinctStream:
+        """The rows on their way; those that are alike, or known, once or not at all."""
+
+        def queue(masks: FloatMap) -> RowTicket:
+            return self.scheduler.rows(graph, call.span(masks), self.control, self.account)
+
+        batch_size = graph.batch_size(call.masks.shape[1:])
+        if alike is None or not alike.repeated:
+            return RowStream(call.masks, batch_size, queue)
+        self._spare(alike.repeated)
+        masks = call.masks[0 : call.masks.shape[0]]
+        return DistinctStream(alike, lambda fresh: RowStream(masks[fresh], batch_size, queue))
+
+    def _answers(self, voices: Sequence[Voice]) -> Generator[Told, None, list[Answer]]:
+        """The answers to what the voices ask, which is one thing; one for each."""
+        probe, first = voices[0].probe, voices[0]
+        if isinstance(probe, RowProbe):
+            probes = [voice.probe for voice in voices if isinstance(voice.probe, RowProbe)]
+            call = RowCalls(self.model, self.clean, self.image).of(probe)
+            self.ran.add((call.role, call.tap, call.shape))
+            answer = yield from self._scored(call, voices, probes, self.image)
+            return [answer] * len(voices)
+        assert isinstance(probe, MapGradient | Gradients)
+        return [(yield from self._gradient(probe, first))]
+
+    def _gradient(
+        self, probe: MapGradient | Gradients, voice: Voice
+    ) -> Generator[Progress, None, MapGradientAnswer | GradientAnswer]:
+        """The answer of whoever takes this method's gradients, or the one known already."""
+        if self.gradient_side is GradientSide.ONNX:
+            role, shape = graph_of(probe)
+            self.ran.add((role, "", shape))
+        side = yield from self._opened(voice, self.model.gradients.open(self.gradient_side))
+        calls = GradientCalls(self.model.manifest, self.image, voice.target)
+        if isinstance(probe, MapGradient):
+            return (yield from self._called(voice, calls.of_map(probe, side)))
+        asked = probe, voice.target, self.gradient_side
+        if known := self.known.gradient(*asked):
+            self._spare(1)
+            yield from self._due_progress(voice, self.tally.done == self.tally.expected)
+            return known
+        answer = yield from self._called(voice, calls.of_image(probe, side))
+        self.known.keep_gradient(*asked, answer)
+        return answer
+
+    def _spare(self, rows: int) -> None:
+        """Counts rows that need not run."""
+        self.tally.expected -= rows
+        self.tally.spared += rows
+
+    def _resume(self, voice: Voice, answer: Answer) -> Generator[Told, None, None]:
+        """Lets a voice go on until it asks something or ends, with its partial maps told."""
+        try:
+            probe = next(voice.run) if answer is None else voice.run.send(answer)
+            while isinstance(probe, Partial):
+                if self.wants_partial_maps:
+                    yield _partial_map(voice, probe)
+                probe = next(voice.run)
+            voice.probe = probe
+        except StopIteration as end:
+            voice.probe, voice.outcome = None, end.value
+
+    def _called(self, voice: Voice, call: Callable[[Execution], T]) -> Generator[Progress, None, T]:
+        """One call that has the device to itself, told as a row."""
+        ticket = self.scheduler.call(call, self.control, self.account)
+        while not ticket.wait(0, self._until_heartbeat()):
+            yield from self._due_progress(voice, last=False)
+        self.tally.done += 1
+        yield from self._due_progress(voice, self.tally.done == self.tally.expected)
+        assert ticket.result is not None
+        return ticket.result
+
+    def _opened(self, voice: Voice, opening: Future[T]) -> Generator[Progress, None, T]:
+        """Waits for what may take some seconds to open when it is first asked for."""
+        while not wait([opening], self.control.remaining(HEARTBEAT_SECONDS)).done:
+            self.control.check()
+            yield from self._due_progress(voice, last=False)
+        return opening.result()
+
+    def _until_heartbeat(self) -> float:
+        return max(self._progress_at + HEARTBEAT_SECONDS - time.monotonic(), 0)
+
+    def _due_progress(self, voice: Voice, last: bool) -> Generator[Progress, None, None]:
+        now = time.monotonic()
+        if last or now - self._progress_at >= self.pace.progress_seconds:
+            self._progress_at = now
+            self.tally.expected = max(self.tally.expected, self.tally.done)
+            yield Progress(voice.map_id, self.method, self.tally.done, self.tally.expected)
+
+    def _due_previews(
+        self, voices: Sequence[Voice], probes: Sequence[RowProbe], logits: NDArray[np.float32]
+    ) -> Generator[PartialMap, None, None]:
+        now = time.monotonic()
+        if self.wants_partial_maps and now - self._partial_at >= self.pace.partial_seconds:
+            self._partial_at = now
+            for voice, probe in zip(voices, probes, strict=True):
+                if probe.preview:
+                    yield _partial_map(voice, probe.preview(logits))
+
+
+def _partial_map(voice: Voice, partial: Partial) -> PartialMap:
+    return PartialMap(voice.map_id, partial.map, partial.tap, partial.fraction, partial.correlation)

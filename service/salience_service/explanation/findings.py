@@ -1,0 +1,159 @@
+"""Findings: what an explanation has found, told as the events of the contract."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version as installed_version
+
+import numpy as np
+from numpy.typing import NDArray
+
+from salience_service.bundle.manifest import GraphRole, OutputKind
+from salience_service.events import (
+    ClassScore,
+    FinishedMap,
+    MapFlag,
+    MapScores,
+    Prediction,
+    Provenance,
+    ScoreCurve,
+    Started,
+    TargetScore,
+)
+from salience_service.explanation.driver import Driver
+from salience_service.explanation.plan import PlannedMethod
+from salience_service.explanation.subject import Subject
+from salience_service.explanation.voices import Voice
+from salience_service.maps.render import render
+from salience_service.methods.options import as_scalars
+from salience_service.models.model import Forward, ServedModel
+from salience_service.request import ExplainOrder, Fill
+from salience_service.scores.box import box_of
+from salience_service.scores.curves import areas
+from salience_service.scores.faithfulness import faithfulness
+from salience_service.targets.target import Target, TargetKind
+
+SOFTWARE_VERSION = installed_version("salience")
+TOP_CLASSES = 5
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Tells what was found for one order on one model; runs nothing."""
+
+    model: ServedModel
+    order: ExplainOrder
+
+    @property
+    def score_fill(self) -> Fill:
+        """What stands behind the masks that scores are taken of."""
+        return self.order.score_fill or self.order.fill
+
+    def started(self, beside: int) -> Started:
+        """The model that answers, before the image is read."""
+        model = self.model
+        return Started(
+            model.name,
+            model.version,
+            model.digest,
+            model.provider,
+            beside,
+        )
+
+    def prediction(self, subject: Subject) -> Prediction:
+        """The best classes of the clean run, and what the targets came to."""
+        clean, placement = subject.clean, subject.prepared.placement
+        best = np.argsort(-clean.logits, kind="stable")[:TOP_CLASSES]
+        top = tuple(self._class_score(clean, int(index)) for index in best)
+        scored = tuple(_target_score(target, clean) for target in subject.targets)
+        return Prediction(top, scored, placement.original_height, placement.original_width)
+
+    def finished_map(
+        self, voice: Voice, driver: Driver, planned: PlannedMethod, subject: Subject
+    ) -> FinishedMap:
+        """The map as it was asked for, with its cautions and all that it was made of."""
+        contract, form, box = self.model.manifest.input, self.order.format, self.order.box
+        outcome, fill = voice.ended, subject.image.fill
+        encoded = render(outcome.map, outcome.signed, subject.prepared, contract, fill, form)
+        flags = {
+            MapFlag.DEGENERATE: encoded.degenerate,
+            MapFlag.CLASS_AGNOSTIC: planned.method.class_agnostic,
+            MapFlag.FAILS_SANITY_CHECKS: planned.method.fails_sanity_checks,
+            MapFlag.NOT_CONVERGED: not outcome.converged,
+        }
+        return FinishedMap(
+            map_id=voice.map_id,
+            provenance=self._provenance(driver, planned),
+            target=_target_score(voice.target, subject.clean),
+            encoded=encoded,
+            signed=outcome.signed,
+            flags=tuple(flag for flag, raised in flags.items() if raised),
+            iterations=outcome.iterations,
+            box=None if box is None else box_of(outcome, subject.prepared.placement, box),
+            convergence=voice.convergence,
+        )
+
+    def scores(
+        self,
+        voice: Voice,
+        subject: Subject,
+        masked: NDArray[np.float32],
+        curves: Sequence[ScoreCurve],
+    ) -> MapScores:
+        """Scores of a map, in the order asked for.
+
+        Args:
+            voice: whose map.
+            subject: the image.
+            masked: float32 [K], the logits of the image masked by the map.
+            curves: those that the scores asked for are taken of.
+        """
+        kinds, protocol = self.order.scores, self.order.curve_protocol
+        result = faithfulness(kinds, voice.target, subject.clean.logits, masked)
+        found = {**result.scores, **areas(kinds, curves, protocol)}
+        return MapScores(
+            map_id=voice.map_id,
+            scores={kind: found[kind] for kind in kinds},
+            fill=self.score_fill,
+            clean_probability=result.clean_probability,
+            masked_probability=result.masked_probability,
+            curves=tuple(curves),
+            curve_protocol=protocol if curves else None,
+        )
+
+    def _class_score(self, clean: Forward, index: int) -> ClassScore:
+        head = self.model.manifest.head
+        label = head.labels[index] if head.labels else ""
+        score = _target_score(Target(label, TargetKind.CLASS, index, head.kind), clean)
+        return ClassScore(index, label, score.value, score.probability)
+
+    def _provenance(self, driver: Driver, planned: PlannedMethod) -> Provenance:
+        model = self.model
+        ran = (
+            model.graph_use(role, shape, tap)
+            for role in GraphRole
+            for ran_role, tap, shape in sorted(driver.ran, key=lambda each: each[1:])
+            if ran_role is role
+        )
+        return Provenance(
+            model=model.name,
+            version=model.version,
+            bundle_digest=model.digest,
+            graphs=(model.graph_use(GraphRole.FORWARD), *ran),
+            provider=model.provider,
+            method=planned.method.name,
+            options=as_scalars(planned.options),
+            taps=tuple(tap.name for tap in planned.taps),
+            fill=self.order.fill,
+            gradient_side=driver.gradient_side,
+            software_version=SOFTWARE_VERSION,
+            precision=model.precision,
+            tuning_digest=model.tuning_digest,
+        )
+
+
+def _target_score(target: Target, clean: Forward) -> TargetScore:
+    """The target's value in the clean run, and its probability where the head has any."""
+    value = float(target.value(clean.logits))
+    if target.output is OutputKind.REGRESSION:
+        return TargetScore(target, value, None)
+    return TargetScore(target, value, float(target.probability(clean.logits)))

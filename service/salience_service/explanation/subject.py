@@ -1,0 +1,35 @@
+"""The subject of an explanation: one image as every method and score sees it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from salience_service.bundle.manifest import Tap
+from salience_service.image.prepare import Prepared
+from salience_service.methods.probe import Base
+from salience_service.models.model import Forward
+from salience_service.request import ScoreKind
+from salience_service.row_graphs.sources import MaskedImage
+from salience_service.targets.target import Target
+
+
+@dataclass(frozen=True)
+class Subject:
+    """An image, its clean run and what is asked of it.
+
+    Attributes:
+        prepared: the image. clean: its run. targets: what is explained.
+        image: what methods mask. score_image: what scores mask, perhaps over another fill.
+        curve_images: what the curves asked for show or hide pixels of.
+    """
+
+    prepared: Prepared
+    clean: Forward
+    targets: tuple[Target, ...]
+    image: MaskedImage
+    score_image: MaskedImage
+    curve_images: Mapping[ScoreKind, MaskedImage]
+
+    def base(self, taps: tuple[Tap, ...], target: Target) -> Base:
+        """What a method gets that reads these taps."""
+        features = {tap.name: self.clean.features[tap.name] for tap in taps}
+        return Base(features, self.clean.logits, target, self.prepared.tensor, self.image.fill)

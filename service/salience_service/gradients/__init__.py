@@ -1,0 +1,1 @@
+"""Who takes a model's gradients: ONNX Runtime or torch."""

@@ -1,0 +1,1 @@
+"""A finished map on its way out: grid, scale, encoding, picture."""

@@ -1,0 +1,1 @@
+"""Served models: a bundle opened, warmed up and checked before it serves."""

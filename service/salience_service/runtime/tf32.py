@@ -1,0 +1,61 @@
+"""TF32 of NVIDIA's libraries: one word for the whole process, said before they are loaded."""
+
+import os
+from collections.abc import MutableMapping
+
+from salience_service.errors import ConfigRefused
+from salience_service.runtime.device import Device
+
+OVERRIDE = "NVIDIA_TF32_OVERRIDE"
+"""0 keeps TF32 off, whatever a library was told (cuBLAS, cuDNN, TensorRT)."""
+
+
+class Tf32Word:
+    """Owns the word of a process on TF32.
+
+    CUDA takes it as an option of a session (`use_tf32`). TensorRT takes TF32 unless this
+    variable says 0, which it reads once; ONNX Runtime has no option for it
+    (microsoft/onnxruntime#26029). So the first device asked for decides for the process.
+
+    Args:
+        environment: the process's.
+    """
+
+    def __init__(self, environment: MutableMapping[str, str]) -> None:
+        self._environment = environment
+        self._allowed: bool | None = None
+
+    def say(self, device: Device) -> None:
+        """Allows TF32 or keeps it off, as the device's precision wants it.
+
+        Raises:
+            ConfigRefused: the environment says otherwise, or an earlier device did.
+        """
+        stated = self._environment.get(OVERRIDE)
+        if device.provider == "cpu":
+            return
+        if device.precision == "tf32" and stated == "0":
+            raise ConfigRefused(
+                f"precision = 'tf32', but {OVERRIDE}=0 keeps it off: unset the variable"
+            )
+        if device.provider == "tensorrt":
+            self._settle(device.precision == "tf32", stated)
+
+    def _settle(self, allowed: bool, stated: str | None) -> None:
+        if self._allowed not in (None, allowed):
+            raise ConfigRefused(
+                "TensorRT takes TF32 in a whole process or not at all, and another engine of "
+                "this process settled it: use one precision, or a process for each"
+            )
+        if not allowed and stated not in (None, "0"):
+            raise ConfigRefused(
+                f"{OVERRIDE}={stated} allows TF32, which only precision = 'tf32' asks for: "
+                "unset the variable"
+            )
+        if not allowed:
+            self._environment[OVERRIDE] = "0"
+        self._allowed = allowed
+
+
+WORD = Tf32Word(os.environ)
+"""This process's."""

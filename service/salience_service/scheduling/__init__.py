@@ -1,0 +1,1 @@
+"""The queue of device calls: tickets that wait, and the scheduler that shares the devices."""

@@ -1,0 +1,273 @@
+"""Continuous batching: rows of all live explanations share the devices, fairly.
+
+Each lane is a thread that runs one call at a time. While it runs a batch, more work queues
+up; when it is free it takes the explanation that has had the least device time for its
+priority, and fills the batch with rows of every explanation that needs the same graph at
+the same map shape. There is no timer, and a batch has one size, padded: a request's numbers
+never depend on who else is there. Rows of the dead (cancelled, or past their deadline)
+never run.
+"""
+
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from salience_service.control import Control
+from salience_service.errors import Cancelled, ComputeFailed, SalienceError
+from salience_service.runtime.session import Execution, Lane
+from salience_service.scheduling.ticket import (
+    Account,
+    CallTicket,
+    RowGraph,
+    RowSpan,
+    RowTicket,
+    Ticket,
+)
+
+T = TypeVar("T")
+_AnyTicket = TypeVar("_AnyTicket", bound=Ticket)
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Share:
+    """Rows start to stop of a ticket, in one batch."""
+
+    ticket: Ticket
+    start: int
+    stop: int
+
+    @property
+    def rows(self) -> int:
+        return self.stop - self.start
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What a scheduler has run so far.
+
+    Attributes:
+        calls: executions that a caller had alone. batches: executions of rows.
+        rows: rows in them. places: rows that would have had room in them.
+    """
+
+    calls: int = 0
+    batches: int = 0
+    rows: int = 0
+    places: int = 0
+
+    @property
+    def fill(self) -> float:
+        """The share of batches that was rows, not padding; 1 where none ran."""
+        return self.rows / self.places if self.places else 1.0
+
+
+class Scheduler:
+    """Owns the lanes and everything that waits for them. Safe from any thread.
+
+    Args:
+        lanes: at least one; more than one for a device keep it busy while the host makes
+            the next batch ready.
+    """
+
+    def __init__(self, lanes: Sequence[Lane] = (Lane(),)) -> None:
+        self._state = threading.Condition()
+        self._waiting: list[Ticket] = []
+        self._running: dict[Lane, tuple[Sequence[_Share], Execution]] = {}
+        self._turn = 0.0
+        self._workload = Workload()
+        self._closed = False
+        self._threads = [
+            threading.Thread(
+                target=self._work, args=(lane,), name=f"salience-device-{lane.number}", daemon=True
+            )
+            for lane in lanes
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def rows(self, graph: RowGraph, span: RowSpan, control: Control, account: Account) -> RowTicket:
+        """Queues rows to be scored."""
+        return self._queue(RowTicket(graph, span, control, account))
+
+    def call(
+        self, call: Callable[[Execution], T], control: Control, account: Account
+    ) -> CallTicket[T]:
+        """Queues one call that has its lane to itself."""
+        return self._queue(CallTicket(call, control, account))
+
+    @property
+    def workload(self) -> Workload:
+        """What has run so far."""
+        with self._state:
+            return self._workload
+
+    def close(self) -> None:
+        """Ends the lanes after the batches that are running; what waits is cancelled."""
+        with self._state:
+            self._closed = True
+            waiting, self._waiting = self._waiting, []
+            self._state.notify_all()
+        for ticket in waiting:
+            ticket.fail(Cancelled("the server is shutting down"))
+        for thread in self._threads:
+            thread.join()
+
+    def _queue(self, ticket: _AnyTicket) -> _AnyTicket:
+        with self._state:
+            if self._closed:
+                raise Cancelled("the server is shutting down")
+            ticket.account.turn = max(ticket.account.turn, self._turn)
+            self._waiting.append(ticket)
+            self._state.notify()
+        ticket.control.on_cancel(self._someone_left)
+        return ticket
+
+    def _someone_left(self) -> None:
+        """Ends running calls in which every row is dead, and no others."""
+        with self._state:
+            for batch, execution in self._running.values():
+                if all(share.ticket.dead for share in batch):
+                    execution.end()
+            self._bury()
+
+    def _work(self, lane: Lane) -> None:
+        while batch := self._next_batch():
+            self._run(batch, lane)
+
+    def _next_batch(self) -> list[_Share]:
+        """The next batch, as soon as there is one; empty when the scheduler is closed."""
+        with self._state:
+            while not self._closed:
+                self._bury()
+                if self._waiting:
+                    return self._form_batch()
+                self._state.wait()
+        return []
+
+    def _bury(self) -> None:
+        """Drops tickets that nobody waits for; their owners learn it from their control."""
+        dead = [ticket for ticket in self._waiting if ticket.dead]
+        self._waiting = [ticket for ticket in self._waiting if not ticket.dead]
+        for ticket in dead:
+            ticket.fail(Cancelled("nobody waits for these rows"))
+
+    def _form_batch(self) -> list[_Share]:
+        """Whose turn it is, with everyone who can share its batch; finished tickets leave."""
+        first = min(self._waiting, key=_turn)
+        self._turn = max(self._turn, first.account.turn)
+        shares = _share_out(first, self._waiting)
+        for share in shares:
+            share.ticket.taken = share.stop
+        self._waiting = [ticket for ticket in self._waiting if ticket.taken < ticket.size]
+        if self._waiting:
+            self._state.notify()  # Another lane may be idle.
+        return shares
+
+    def _run(self, batch: Sequence[_Share], lane: Lane) -> None:
+        execution = Execution(lane)
+        with self._state:
+            self._running[lane] = (batch, execution)
+        began = time.monotonic()
+        try:
+            deliver = _execute(batch, execution)
+            with self._state:
+                _charge(batch, began, time.monotonic())
+                self._workload = _with(self._workload, batch)
+            deliver()
+        except Exception as error:  # whatever failed, the lane goes on
+            self._fail(batch, error)
+        finally:
+            with self._state:
+                del self._running[lane]
+
+    def _fail(self, batch: Sequence[_Share], error: Exception) -> None:
+        """Fails the tickets of a batch; the lane and everyone else go on."""
+        if not isinstance(error, SalienceError):
+            _log.error("a batch failed", exc_info=error)
+            error = ComputeFailed("the model failed on the device")
+        failed = [share.ticket for share in batch]
+        with self._state:
+            self._waiting = [ticket for ticket in self._waiting if ticket not in failed]
+        for ticket in failed:
+            ticket.fail(error)
+
+
+def _turn(ticket: Ticket) -> tuple[float, float]:
+    """Who goes first: the least device time for its priority, then the nearest deadline."""
+    deadline = ticket.control.deadline
+    return ticket.account.turn, math.inf if deadline is None else deadline
+
+
+def _share_out(first: Ticket, waiting: Sequence[Ticket]) -> list[_Share]:
+    """Rows for one batch: shares by priority, and what the small leave goes to the large.
+
+    An explanation may have several tickets waiting; together they take one share, in turn.
+    """
+    if not isinstance(first, RowTicket):
+        return [_Share(first, 0, 1)]
+    guests: dict[int, list[RowTicket]] = {}
+    fitting = [t for t in waiting if isinstance(t, RowTicket) and t.key == first.key]
+    for ticket in sorted(fitting, key=_turn):
+        guests.setdefault(id(ticket.account), []).append(ticket)
+    room, shares = first.batch_size, list[_Share]()
+    seated = sorted([*guests.values()][:room], key=_claim)
+    weights = sum(tickets[0].account.weight for tickets in seated)
+    for tickets in seated:
+        weight = tickets[0].account.weight
+        most = -(-room * weight // weights)
+        weights -= weight
+        for ticket in tickets:
+            rows = min(ticket.size - ticket.taken, most)
+            shares.append(_Share(ticket, ticket.taken, ticket.taken + rows))
+            most, room = most - rows, room - rows
+    return [share for share in shares if share.rows]
+
+
+def _claim(tickets: Sequence[RowTicket]) -> float:
+    """Rows that an explanation has waiting, for its weight: who claims least is served whole."""
+    return sum(ticket.size - ticket.taken for ticket in tickets) / tickets[0].account.weight
+
+
+def _execute(batch: Sequence[_Share], execution: Execution) -> Callable[[], None]:
+    """Runs a batch; what it returns hands the results over."""
+    first = batch[0].ticket
+    if isinstance(first, CallTicket):
+        return first.run(execution)
+    parts = [(share, share.ticket) for share in batch if isinstance(share.ticket, RowTicket)]
+    spans = [ticket.span.part(share.start, share.stop) for share, ticket in parts]
+    logits = parts[0][1].graph.score(spans, execution)
+
+    def deliver() -> None:
+        offset = 0
+        for share, ticket in parts:
+            ticket.store(share.start, logits[offset : offset + share.rows])
+            offset += share.rows
+
+    return deliver
+
+
+def _with(workload: Workload, batch: Sequence[_Share]) -> Workload:
+    """The workload with one batch more."""
+    first = batch[0].ticket
+    if not isinstance(first, RowTicket):
+        return replace(workload, calls=workload.calls + 1)
+    return replace(
+        workload,
+        batches=workload.batches + 1,
+        rows=workload.rows + sum(share.rows for share in batch),
+        places=workload.places + first.batch_size,
+    )
+
+
+def _charge(batch: Sequence[_Share], began: float, ended: float) -> None:
+    """Bills each explanation its share of the batch."""
+    total = sum(share.rows for share in batch)
+    for share in batch:
+        share.ticket.account.charge(share.rows, (ended - began) * share.rows / total)
+        share.ticket.account.queue_seconds += max(began - share.ticket.waiting_since, 0)
+        share.ticket.waiting_since = ended

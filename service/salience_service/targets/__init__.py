@@ -1,0 +1,1 @@
+"""What is explained: classes by name or number, and targets made of them."""

@@ -1,0 +1,184 @@
+"""Targets as the caller said them become targets of one image's logits."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from salience_service.bundle.manifest import Head, OutputKind
+from salience_service.errors import ComputeFailed, InvalidRequest
+from salience_service.request import (
+    AboveThresholdTargets,
+    AbsentTarget,
+    ClassRef,
+    DifferenceTarget,
+    PresentTarget,
+    TargetSpec,
+    TextTarget,
+    TopKTargets,
+)
+from salience_service.targets.classes import Classes
+from salience_service.targets.target import Target, TargetKind
+from salience_service.targets.target_words import Plain, read_words
+
+MOST_TARGETS = 64
+MOST_TOP = 32
+SIGMOID_THRESHOLD = 0.5
+
+
+def check_targets(specs: tuple[TargetSpec, ...], head: Head) -> None:
+    """Refuses, before any device work, every target that no image can have.
+
+    Raises:
+        InvalidRequest: an unknown or ambiguous label, an index or k out of range, the
+            difference of a class with itself, thresholds of a head that has none, too many.
+    """
+    _plain(specs, head)
+
+
+def most_targets(specs: tuple[TargetSpec, ...], head: Head) -> int:
+    """How many targets an image can have at most, 1 to 64.
+
+    Raises:
+        InvalidRequest: as `check_targets`.
+    """
+    found = sum(_most(spec, head) for spec in _plain(specs, head))
+    return min(max(found, 1), MOST_TARGETS)
+
+
+def resolve_targets(
+    specs: tuple[TargetSpec, ...], logits: NDArray[np.floating], head: Head
+) -> tuple[Target, ...]:
+    """The targets of one image, in the order said, each once.
+
+    Args:
+        specs: what the caller said; none means the class with the highest logit.
+        logits: [K] of the clean image.
+        head: what they mean.
+
+    Returns:
+        1 to 64 targets. `top:K` runs from the highest logit down (equal ones by index);
+        `above-threshold` from the highest probability down, and may add nothing, unless
+        nothing else was asked for.
+
+    Raises:
+        InvalidRequest: as `check_targets`; more than 64 targets; no class above its threshold.
+        ComputeFailed: the logits hold NaN.
+    """
+    if np.isnan(logits).any():
+        raise ComputeFailed("the model answered this image with NaN")
+    classes = Classes(head)
+    plain = _plain(specs, head) or (TopKTargets(1),)
+    found = dict.fromkeys(
+        target for spec in plain for target in _targets(spec, logits, head, classes)
+    )
+    if not found:
+        raise _none_above(logits, head, classes)
+    if len(found) > MOST_TARGETS:
+        raise InvalidRequest(
+            f"{len(found)} targets; at most {MOST_TARGETS} are explained at once: name fewer"
+        )
+    return tuple(found)
+
+
+def _plain(specs: tuple[TargetSpec, ...], head: Head) -> tuple[Plain, ...]:
+    """Resolves all words and labels, and checks what needs no logits."""
+    if len(specs) > MOST_TARGETS:
+        raise InvalidRequest(f"{len(specs)} targets; at most {MOST_TARGETS} may be named")
+    classes = Classes(head)
+    return tuple(_checked(_without_words(spec, classes), head, classes) for spec in specs)
+
+
+def _without_words(spec: TargetSpec, classes: Classes) -> Plain:
+    return read_words(spec.text, classes) if isinstance(spec, TextTarget) else spec
+
+
+def _checked(spec: Plain, head: Head, classes: Classes) -> Plain:
+    match spec:
+        case PresentTarget(ref=ref):
+            return PresentTarget(ClassRef(classes.find(ref)))
+        case AbsentTarget(ref=ref):
+            return AbsentTarget(ClassRef(classes.find(ref)))
+        case DifferenceTarget(this=this, that=that):
+            first, second = classes.find(this), classes.find(that)
+            if first == second:
+                raise InvalidRequest(
+                    f"the difference of {classes.name(first)!r} with itself is always zero: "
+                    "name two classes"
+                )
+            return DifferenceTarget(ClassRef(first), ClassRef(second))
+        case TopKTargets(k=k):
+            most = min(MOST_TOP, head.classes)
+            if not 1 <= k <= most:
+                raise InvalidRequest(f"top {k} classes: use 1 to {most}")
+            return spec
+        case AboveThresholdTargets():
+            _check_thresholds(head)
+            return spec
+
+
+def _check_thresholds(head: Head) -> None:
+    if head.kind is OutputKind.REGRESSION:
+        raise InvalidRequest("a regression has no probabilities, so no thresholds: name outputs")
+    if head.kind is not OutputKind.SIGMOID and not head.thresholds:
+        raise InvalidRequest(
+            "this model's classes exclude each other, and its manifest has no thresholds: use top:K"
+        )
+
+
+def _most(spec: Plain, head: Head) -> int:
+    match spec:
+        case TopKTargets(k=k):
+            return k
+        case AboveThresholdTargets():
+            return head.classes
+    return 1
+
+
+def _targets(
+    spec: Plain, logits: NDArray[np.floating], head: Head, classes: Classes
+) -> Iterator[Target]:
+    match spec:
+        case PresentTarget(ref=ref):
+            yield _present(classes.find(ref), head, classes)
+        case AbsentTarget(ref=ref):
+            index = classes.find(ref)
+            yield Target(f"not:{classes.name(index)}", TargetKind.ABSENT, index, head.kind)
+        case DifferenceTarget(this=this, that=that):
+            first, second = classes.find(this), classes.find(that)
+            name = f"{classes.name(first)}-{classes.name(second)}"
+            yield Target(name, TargetKind.DIFFERENCE, first, head.kind, second)
+        case TopKTargets(k=k):
+            for index in np.argsort(-logits, kind="stable")[:k]:
+                yield _present(int(index), head, classes)
+        case AboveThresholdTargets():
+            probabilities = _probabilities(logits, head)
+            above = np.flatnonzero(probabilities > _thresholds(head))
+            for index in above[np.argsort(-probabilities[above], kind="stable")]:
+                yield _present(int(index), head, classes)
+
+
+def _present(index: int, head: Head, classes: Classes) -> Target:
+    return Target(classes.name(index), TargetKind.CLASS, index, head.kind)
+
+
+def _thresholds(head: Head) -> NDArray[np.float64]:
+    return np.asarray(head.thresholds or (SIGMOID_THRESHOLD,) * head.classes, np.float64)
+
+
+def _probabilities(logits: NDArray[np.floating], head: Head) -> NDArray[np.float64]:
+    """p of every class, float64 [K]; for a regression never asked."""
+    values = np.asarray(logits, np.float64)
+    if head.kind is OutputKind.SIGMOID:
+        return np.asarray(np.exp(-np.logaddexp(0, -values)))
+    shifted = np.exp(values - values.max())
+    return np.asarray(shifted / shifted.sum())
+
+
+def _none_above(logits: NDArray[np.floating], head: Head, classes: Classes) -> InvalidRequest:
+    probabilities, thresholds = _probabilities(logits, head), _thresholds(head)
+    nearest = int(np.argmax(probabilities - thresholds))
+    return InvalidRequest(
+        f"no class is above its threshold (the nearest is {classes.name(nearest)!r}, with "
+        f"{probabilities[nearest]:.3f} of {thresholds[nearest]:g}): add top:1 to explain one"
+    )

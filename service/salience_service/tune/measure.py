@@ -1,0 +1,149 @@
+"""Tuning: runs every graph of a bundle at every batch size and number of threads, side by side.
+
+Rounds go through all trials in an order drawn anew, and the median over rounds counts: a
+machine that slows down for a while slows none of them alone.
+"""
+
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+
+from salience_service.bundle.reader import Bundle
+from salience_service.bundle.repository import find_bundles
+from salience_service.errors import BundleRefused, ComputeFailed, NotFound
+from salience_service.host_threads import keep_numpy_to_one_thread, usable_cores
+from salience_service.models.model import ServedModel
+from salience_service.models.warm_up import warm_up
+from salience_service.runtime.providers import builds_engines
+from salience_service.runtime.session import Device
+from salience_service.tune.choice import Rates, Trial
+from salience_service.tune.trials import Call, Opener, Trials
+
+SIZES = {
+    "cpu": (1, 2, 4, 8, 16, 32, 64),
+    "cuda": (8, 16, 32, 64, 128, 256),
+    "tensorrt": (16, 32, 64, 128),
+}
+"""Batch sizes that are tried, by provider; TensorRT builds an engine for each."""
+ROUNDS = 5
+LEAST_SECONDS = 0.05
+"""A trial is run for so long untimed, then timed: ONNX Runtime's threads spin for some
+milliseconds when their run is over, and would take cores from the next trial's."""
+
+Told = Callable[[int, int], None]
+"""Is told how many trials of how many are timed."""
+
+
+def threads_to_try(provider: str) -> tuple[int, ...]:
+    """Powers of two below the cores of this process, and all of them.
+
+    0, the runtime's own choice, where it is not the CPU that runs the graphs.
+    """
+    if provider != "cpu":
+        return (0,)
+    cores = usable_cores()
+    return tuple(sorted({2**power for power in range(cores.bit_length())} | {cores}))
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """What is tried.
+
+    Attributes:
+        batch_sizes: rows of a call, rising; of a tail `TAIL_BATCHES` times as many, up to 1,024.
+        threads: CPU threads per graph run.
+        rounds: times that each is timed.
+    """
+
+    batch_sizes: tuple[int, ...]
+    threads: tuple[int, ...]
+    rounds: int = ROUNDS
+
+
+def bundles_of(directory: Path, name: str = "") -> Sequence[Bundle]:
+    """The bundles of a models directory; of one name, if one is given.
+
+    Raises:
+        BundleRefused: the directory holds no good bundle, with the reasons.
+        NotFound: none of that name.
+    """
+    found = find_bundles(directory)
+    if not found.accepted:
+        reasons = [f"{each.name}: {each.reason}" for each in found.refused]
+        raise BundleRefused("; ".join(reasons) or "the models directory holds no bundle")
+    named = [bundle for bundle in found.accepted if name in ("", bundle.manifest.name)]
+    if not named:
+        known = ", ".join(dict.fromkeys(bundle.manifest.name for bundle in found.accepted))
+        raise NotFound(f"no model {name!r} here; there are: {known}")
+    return named
+
+
+def measured(
+    bundle: Bundle, device: Device, candidates: Candidates, told: Told = lambda *_: None
+) -> Rates:
+    """Rows a second of every graph at every candidate, alone on the device.
+
+    Sessions for every number of threads are open at a time.
+
+    Raises:
+        BundleRefused: the bundle drifts from its golden example on this device.
+        ComputeFailed: the provider did not come up.
+    """
+    keep_numpy_to_one_thread()
+    openers: dict[Trial, Opener] = {}
+    for threads in candidates.threads:
+        for sizes in sizes_by_model(device, candidates.batch_sizes):
+            model = ServedModel(bundle, _alone(device, threads), sizes[0])
+            warm_up(model)
+            for graph, size, opener in Trials(model).all(sizes):
+                openers[Trial(graph, threads, size)] = opener
+    return timed(openers, candidates.rounds, told)
+
+
+def _alone(device: Device, threads: int) -> Device:
+    """One of the devices, with one call at a time, of any number of rows."""
+    numbers = device.numbers[:1]
+    return replace(device, threads=threads, numbers=numbers, calls=1, any_batch=True)
+
+
+def sizes_by_model(device: Device, sizes: Sequence[int]) -> Sequence[Sequence[int]]:
+    """The sizes that one model's sessions can run: one, where an engine is built for each."""
+    return [[size] for size in sizes] if builds_engines(device) else [sizes]
+
+
+def timed(
+    openers: Mapping[Trial, Opener],
+    rounds: int,
+    told: Told = lambda *_: None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Rates:
+    """The median rate of each trial over rounds in random order; 0 of one that failed."""
+    order, found = random.Random(0), {trial: list[float]() for trial in openers}
+    trials = [trial for _ in range(rounds) for trial in order.sample([*openers], len(openers))]
+    for count, trial in enumerate(trials):
+        if 0.0 not in found[trial]:
+            found[trial].append(_rate(openers[trial], trial.batch_size, clock))
+        told(count + 1, len(trials))
+    return {trial: 0.0 if 0.0 in rates else median(rates) for trial, rates in found.items()}
+
+
+def _rate(opener: Opener, rows: int, clock: Callable[[], float]) -> float:
+    """Rows a second of a call that runs so many rows; 0 where it fails."""
+    try:
+        call = opener()
+        _calls_a_second(call, clock)
+        return rows * _calls_a_second(call, clock)
+    except ComputeFailed:  # for want of memory, most likely
+        return 0.0
+
+
+def _calls_a_second(call: Call, clock: Callable[[], float]) -> float:
+    began, calls, seconds = clock(), 0, 0.0
+    while seconds < LEAST_SECONDS:
+        call()
+        calls += 1
+        seconds = clock() - began
+    return calls / seconds
