@@ -2,6 +2,8 @@
 
 import difflib
 from collections import defaultdict
+from collections.abc import Callable, Mapping
+from functools import cached_property
 
 from salience_service.bundle.manifest import Head
 from salience_service.errors import InvalidRequest
@@ -13,16 +15,10 @@ SUGGESTIONS = 3
 
 
 class Classes:
-    """Finds classes of one head; built once a request."""
+    """Finds classes of one head; indexes its labels the first time that one is looked for."""
 
     def __init__(self, head: Head) -> None:
         self._head = head
-        self._exact: dict[str, list[int]] = defaultdict(list)
-        self._folded: dict[str, list[int]] = defaultdict(list)
-        for index, label in enumerate(head.labels):
-            if label:
-                self._exact[label].append(index)
-                self._folded[label.casefold()].append(index)
 
     def name(self, index: int) -> str:
         """The label, or the number where there is none."""
@@ -84,3 +80,19 @@ class Classes:
         names = ", ".join(repr(self.name(self._folded[label][0])) for label in close)
         hint = f"did you mean {names}?" if names else "DescribeModel lists the labels"
         return InvalidRequest(f"no class is named {word!r}: {hint}")
+
+    @cached_property
+    def _exact(self) -> Mapping[str, list[int]]:
+        return self._by(str)
+
+    @cached_property
+    def _folded(self) -> Mapping[str, list[int]]:
+        return self._by(str.casefold)
+
+    def _by(self, spelling: Callable[[str], str]) -> Mapping[str, list[int]]:
+        """The classes of each label in one spelling."""
+        found = defaultdict[str, list[int]](list)
+        for index, label in enumerate(self._head.labels):
+            if label:
+                found[spelling(label)].append(index)
+        return found
