@@ -2,7 +2,11 @@
 #   docker build --target cpu --tag salience:cpu .
 #   docker run --read-only --publish 127.0.0.1:50051:50051 \
 #       --volume "$PWD/models:/models:ro" salience:cpu
-FROM python:3.11-slim AS build
+# Bundles must be signed (docs/signing.md); to serve others, end the command with
+#       serve /models --config /etc/salience.toml --unsigned
+# BASE is any Debian with Python 3.11 and pip; docs/deploy.md builds on one made by hand.
+ARG BASE=python:3.11-slim
+FROM ${BASE} AS build
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
 COPY protos protos
@@ -11,8 +15,8 @@ COPY service service
 COPY clients/python clients/python
 RUN pip install --no-cache-dir build==1.6.1 && python -m build --wheel --outdir /wheels
 
-FROM python:3.11-slim AS base
-RUN useradd --system --uid 10001 --no-create-home salience
+FROM ${BASE} AS base
+RUN useradd --system --uid 10001 --no-create-home salience && mkdir /models
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 COPY constraints.txt /constraints.txt
 COPY --from=build /wheels /wheels

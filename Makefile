@@ -4,7 +4,7 @@ VENV ?= .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: demo test check bench protos clean
+.PHONY: demo test check bench config-docs protos clean
 
 demo: $(READY)  ## export a real classifier, serve it, explain a photograph into demo-out/
 	$(PY) -m examples.demo
@@ -22,6 +22,9 @@ check: $(READY)  ## lint, types, contracts
 
 bench: $(READY)  ## speed and memory beside peers, into bench-out/
 	$(PY) -m bench
+
+config-docs: $(READY)  ## write docs/configuration.md again
+	$(PY) -m salience_service.config > docs/configuration.md
 
 protos: $(READY)  ## generate the Python code of the contract again
 	$(PY) -m tests.contract.generate protos

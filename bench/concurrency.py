@@ -26,7 +26,7 @@ from bench.pairs import COLUMNS, CONTROL, Pairs, in_pairs, judged, per_thousand,
 from bench.report import Curve, Figure, Part, Skipped, Table
 from bench.workplace import Workplace, small_cat
 from salience_client import AsyncClient
-from salience_service.scheduling.scheduler import Workload
+from salience_service.scheduling.workload import Workload
 
 CLIENTS = (1, 2, 4, 8, 16, 32, 64)
 MANY = CLIENTS[-1]
@@ -108,7 +108,9 @@ def _taken(
     picture = small_cat()
     with (
         apart(bare_explanations, models, network, picture, BATCH, BARE_COUNT) as bare,
-        counted_serving(models, batch_size=BATCH, max_explanations=MANY) as server,
+        counted_serving(
+            models, batch_size=BATCH, max_explanations=MANY, max_running_per_client=MANY
+        ) as server,
         asyncio.Runner() as runner,
     ):
         crowd = runner.run(_crowd(server.address, network, picture))

@@ -13,9 +13,10 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from salience_service.config import ServeConfig
+from salience_service.config.bundles import UNSIGNED_ALLOWED
 from salience_service.engine import Engine
-from salience_service.rpc.server import run_until_told
-from salience_service.scheduling.scheduler import Workload
+from salience_service.rpc.process import run_until_told
+from salience_service.scheduling.workload import Workload
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,8 @@ def since(before: Workload, after: Workload) -> Workload:
 
 
 def _serve(link: Connection, models: Path, settings: dict[str, object]) -> None:
-    config = ServeConfig.model_validate({"address": "127.0.0.1:0", **settings})
+    stated = {"address": "127.0.0.1:0", "bundles": UNSIGNED_ALLOWED, **settings}
+    config = ServeConfig.model_validate(stated)
     engine = Engine.open(models, config)
 
     def answer() -> None:

@@ -4,12 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from salience_service.config import ServeConfig
+from salience_service.config.bundles import UNSIGNED_ALLOWED
 from salience_service.control import Control
 from salience_service.engine import Engine
 from salience_service.events import Finished
 from salience_service.request import ExplainOrder
 
-DEFAULTS = ServeConfig()
+DEFAULTS = ServeConfig(bundles=UNSIGNED_ALLOWED)
 
 
 def explaining(

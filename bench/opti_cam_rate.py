@@ -19,6 +19,7 @@ from bench.plain_opti_cam import clean_run, climb, tuned
 from bench.report import Figure, Part, Table
 from bench.workplace import LINEAR_TAP, MODEL, Workplace, cat
 from salience_service.config import ServeConfig
+from salience_service.config.bundles import UNSIGNED_ALLOWED
 from salience_service.control import Control
 from salience_service.engine import Engine
 from salience_service.events import Finished, FinishedMap
@@ -112,15 +113,20 @@ def _plain(steps: int) -> Callable[[], object]:
     return lambda: climb(network, tensor, features, TIGER_CAT, fill, steps)
 
 
+def _config(side: GradientChoice) -> ServeConfig:
+    early = side is GradientChoice.TORCH
+    return ServeConfig(load_torch_at_start=early, bundles=UNSIGNED_ALLOWED)
+
+
 def _engine(models: Path, side: GradientChoice, steps: int) -> Callable[[], object]:
-    engine = Engine.open(models, ServeConfig(load_torch_at_start=side is GradientChoice.TORCH))
+    engine = Engine.open(models, _config(side))
     order = _order(engine, side, steps)
     return lambda: _explain(engine, order, steps)
 
 
 def _eight(models: Path, steps: int, at_a_time: int) -> Callable[[], object]:
     """Eight explanations by ONNX, some at a time."""
-    engine = Engine.open(models, ServeConfig())
+    engine = Engine.open(models, _config(GradientChoice.ONNX))
     order = _order(engine, GradientChoice.ONNX, steps)
     threads = ThreadPoolExecutor(at_a_time)
 

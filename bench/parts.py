@@ -11,6 +11,7 @@ PARTS = (
     "grpc_rate",
     "concurrency",
     "overhead",
+    "telemetry",
     "cold_start",
     "endurance",
     "linear_cost",

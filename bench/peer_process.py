@@ -57,6 +57,7 @@ def salience_rise(models: Path) -> Cam:
 def _salience(models: Path, name: str, options: dict[str, Any], *taps: str) -> Cam:
     """The engine in process; its batch size is the server's own."""
     from salience_service.config import ServeConfig
+    from salience_service.config.bundles import UNSIGNED_ALLOWED
     from salience_service.control import Control
     from salience_service.engine import Engine
     from salience_service.events import FinishedMap
@@ -71,7 +72,7 @@ def _salience(models: Path, name: str, options: dict[str, Any], *taps: str) -> C
         Scale,
     )
 
-    engine = Engine.open(models, ServeConfig())
+    engine = Engine.open(models, ServeConfig(bundles=UNSIGNED_ALLOWED))
     method = MethodCall(name, options, taps)
     raw = MapFormat(geometry=Geometry.FEATURE, scale=Scale.RAW)
 

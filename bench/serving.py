@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import IO
 
 _ANNOUNCED = re.compile(r"serving .* on (\S+:\d+)$")
 _STOP_SECONDS = 40.0
@@ -34,14 +35,15 @@ class Served:
 
 
 @contextmanager
-def serving(models: Path, **settings: object) -> Iterator[Served]:
+def serving(models: Path, log: IO[bytes] | None = None, **settings: object) -> Iterator[Served]:
     """A server over a models directory.
 
     Args:
         models: the directory.
+        log: takes what it logs; None = stderr.
         **settings: keys of its configuration that differ from their defaults.
     """
-    command = [sys.executable, "-m", "salience_client.cli", "serve", str(models)]
+    command = [sys.executable, "-m", "salience_client.cli", "serve", str(models), "--unsigned"]
     with TemporaryDirectory(prefix="salience-bench-") as scratch:
         config = Path(scratch) / "serve.toml"
         config.write_text(
@@ -50,6 +52,7 @@ def serving(models: Path, **settings: object) -> Iterator[Served]:
         process = subprocess.Popen(
             [*command, "--address", "127.0.0.1:0", "--config", str(config)],
             stdout=subprocess.PIPE,
+            stderr=log,
             text=True,
         )
         try:

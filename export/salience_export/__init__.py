@@ -23,6 +23,7 @@ from salience_export.errors import ExportError
 from salience_export.report import ExportReport
 
 if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from torch import nn
 
 __all__ = [
@@ -42,6 +43,7 @@ def export_torch(
     contract: ModelContract,
     destination: Destination,
     taps: Sequence[str] = (),
+    key: "Ed25519PrivateKey | None" = None,
 ) -> ExportReport:
     """Exports a classifier written in torch; the module is left as it is.
 
@@ -51,6 +53,7 @@ def export_torch(
         destination: where the bundle goes.
         taps: modules whose outputs are taps, NAME#0 … for one call of several; none:
             chosen from the graph.
+        key: signs the bundle, where one is given.
 
     Raises:
         ExportError: what cannot be exported, and what would help.
@@ -58,12 +61,19 @@ def export_torch(
     from salience_export.sources.torch_module import open_torch
 
     return export_bundle(
-        lambda: open_torch(module, contract.input, contract.output, taps), contract, destination
+        lambda: open_torch(module, contract.input, contract.output, taps),
+        contract,
+        destination,
+        key,
     )
 
 
 def export_onnx(
-    file: Path, contract: ModelContract, destination: Destination, taps: Sequence[str] = ()
+    file: Path,
+    contract: ModelContract,
+    destination: Destination,
+    taps: Sequence[str] = (),
+    key: "Ed25519PrivateKey | None" = None,
 ) -> ExportReport:
     """Exports an ONNX file; torch is not needed.
 
@@ -72,6 +82,7 @@ def export_onnx(
         contract: what it takes and what its output means.
         destination: where the bundle goes.
         taps: tensors that are taps; none: chosen from the graph.
+        key: signs the bundle, where one is given.
 
     Raises:
         ExportError: what cannot be exported, and what would help.
@@ -82,4 +93,5 @@ def export_onnx(
         lambda: open_onnx(file, contract.input, contract.output, taps, contract.layout),
         contract,
         destination,
+        key,
     )

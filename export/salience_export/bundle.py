@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from salience_export.contract import ModelContract
 from salience_export.destination import Destination
 from salience_export.errors import ExportError
@@ -28,6 +30,7 @@ from salience_service.bundle.manifest import (
 from salience_service.bundle.manifest_json import to_json
 from salience_service.bundle.program import check_program
 from salience_service.bundle.reader import open_bundle, read_golden
+from salience_service.bundle.signing import sign_bundle
 from salience_service.errors import BundleRefused
 
 MANIFEST, GOLDEN, PROGRAM = "manifest.json", "golden.npz", "gradient.pt2"
@@ -36,7 +39,10 @@ _WRITERS = ("salience", "onnx", "onnxruntime", "numpy", "torch", "onnxscript")
 
 
 def export_bundle(
-    open_source: Callable[[], SourceModel], contract: ModelContract, destination: Destination
+    open_source: Callable[[], SourceModel],
+    contract: ModelContract,
+    destination: Destination,
+    key: Ed25519PrivateKey | None = None,
 ) -> ExportReport:
     """Writes the bundle of a source, whole or not at all.
 
@@ -44,6 +50,7 @@ def export_bundle(
         open_source: opens it; called once the destination is known to be free.
         contract: what the source does not say of itself.
         destination: where the bundle goes.
+        key: signs it, where one is given.
 
     Raises:
         ExportError: the version exists, the source cannot be exported, or the written
@@ -61,6 +68,8 @@ def export_bundle(
     try:
         manifest, parity, precisions = _write(draft, source, contract, destination)
         digest = _prove(draft)
+        if key is not None:
+            sign_bundle(draft, key)
         draft.chmod(0o755)
         _show(draft, final)
     finally:

@@ -1,10 +1,12 @@
 """`salience export torch` and `salience export onnx`: a model becomes a bundle, on the terminal."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from salience_export import export_onnx, export_torch
 from salience_export.contract import ModelContract
@@ -13,12 +15,17 @@ from salience_export.destination import Destination
 from salience_export.errors import ExportError
 from salience_export.factory import made_by
 from salience_export.report import ExportReport, as_json, as_text
+from salience_service.errors import ConfigRefused
+from salience_service.signatures.key_files import read_private
 
 app = typer.Typer(no_args_is_help=True, help="Turn a classifier into a bundle to serve.")
 
 Name = Annotated[str, typer.Option(help="The model's name: a-z, 0-9, '.', '_', '-'.")]
 Version = Annotated[str, typer.Option(help="Its version, in the same alphabet.")]
 Out = Annotated[Path, typer.Option(help="Where models lie; NAME/VERSION is added.")]
+SignKey = Annotated[
+    Path | None, typer.Option(metavar="FILE.pem", help="Sign the bundle with this private key.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
@@ -36,15 +43,17 @@ def torch_command(
     ] = None,
     out: Out = Path("models"),
     version: Version = "1",
+    sign_key: SignKey = None,
     as_json_object: AsJson = False,
 ) -> None:
     """Export a classifier written in torch."""
 
     def export() -> ExportReport:
+        key = _key(sign_key)
         stated = None if contract is None else read_contract(contract)
         network, own = made_by(factory)
         return export_torch(
-            network, _stated(stated or own), Destination(out, name, version), tap or ()
+            network, _stated(stated or own), Destination(out, name, version), tap or (), key
         )
 
     _tell(export, as_json_object)
@@ -58,16 +67,28 @@ def onnx_command(
     tap: Annotated[list[str] | None, typer.Option(help="A tensor's name; repeatable.")] = None,
     out: Out = Path("models"),
     version: Version = "1",
+    sign_key: SignKey = None,
     as_json_object: AsJson = False,
 ) -> None:
     """Export a classifier from an ONNX file; torch is not needed."""
 
     def export() -> ExportReport:
+        key = _key(sign_key)
         return export_onnx(
-            file, read_contract(contract), Destination(out, name, version), tap or ()
+            file, read_contract(contract), Destination(out, name, version), tap or (), key
         )
 
     _tell(export, as_json_object)
+
+
+def _key(path: Path | None) -> Ed25519PrivateKey | None:
+    """The private key in a file; read first, so that nobody waits long to be asked for it."""
+    if path is None:
+        return None
+    try:
+        return read_private(path, partial(typer.prompt, "Passphrase", hide_input=True))
+    except ConfigRefused as error:
+        raise ExportError(str(error)) from error
 
 
 def _stated(contract: ModelContract | None) -> ModelContract:

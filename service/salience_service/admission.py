@@ -48,10 +48,12 @@ class Admission:
 
     Args:
         most: what is borne at a time.
+        rows_each: rows that one may ask for at most; None = all that are borne.
     """
 
-    def __init__(self, most: Load) -> None:
+    def __init__(self, most: Load, rows_each: int | None = None) -> None:
         self.most = most
+        self._rows_each = most.rows if rows_each is None else min(rows_each, most.rows)
         self._now = Load(0)
         self._lock = threading.Lock()
 
@@ -85,10 +87,10 @@ class Admission:
         return beside
 
     def _refuse_impossible(self, load: Load) -> None:
-        if load.rows > self.most.rows:
+        if load.rows > self._rows_each:
             raise InvalidRequest(
                 f"the request asks for {load.rows} rows; this server takes at most "
-                f"{self.most.rows} a request: ask for fewer methods, samples or targets"
+                f"{self._rows_each} a request: ask for fewer methods, samples, targets or images"
             )
         if load.bytes > self.most.bytes:
             raise InvalidRequest(

@@ -4,7 +4,8 @@ import threading
 import time
 from collections.abc import Callable
 
-from salience_service.errors import Cancelled, DeadlineExceeded
+from salience_service.errors import Cancelled, DeadlineExceeded, SalienceError
+from salience_service.stages import Stages
 
 
 class Control:
@@ -12,19 +13,33 @@ class Control:
 
     Args:
         deadline: `time.monotonic()` seconds after which the answer is of no use, or None.
+        charge_rows: is told of the rows it will take before any of them runs; may refuse them.
+
+    Attributes:
+        stages: what its time went into, written by the thread that explains.
     """
 
-    def __init__(self, deadline: float | None = None) -> None:
+    def __init__(
+        self, deadline: float | None = None, charge_rows: Callable[[int], None] = lambda _: None
+    ) -> None:
         self.deadline = deadline
+        self.charge_rows = charge_rows
+        self.stages = Stages()
         self._cancelled = threading.Event()
+        self._because: SalienceError | None = None
         self._lock = threading.Lock()
         self._listeners: dict[Callable[[], None], None] = {}
 
-    def cancel(self) -> None:
-        """Stops the work: rows not yet run are dropped. Calling it again does nothing."""
+    def cancel(self, because: SalienceError | None = None) -> None:
+        """Stops the work: rows not yet run are dropped. Calling it again does nothing.
+
+        Args:
+            because: what the explanation ends with, where it is not the caller who left.
+        """
         with self._lock:
             if self._cancelled.is_set():
                 return
+            self._because = because
             self._cancelled.set()
             listeners, self._listeners = self._listeners, {}
         for listener in listeners:
@@ -44,20 +59,22 @@ class Control:
     @property
     def dead(self) -> bool:
         """Whether nobody waits for the answer any more."""
-        return self._cancelled.is_set() or self._expired()
+        return self._cancelled.is_set() or self.late
+
+    @property
+    def late(self) -> bool:
+        """Whether the deadline has passed."""
+        return self.deadline is not None and time.monotonic() >= self.deadline
 
     def check(self) -> None:
-        """Raises Cancelled or DeadlineExceeded where nobody waits any more."""
-        if self._expired():
+        """Raises where nobody waits any more: Cancelled, DeadlineExceeded, or what ended it."""
+        if self.late:
             raise DeadlineExceeded("the deadline passed before the explanation was complete")
         if self._cancelled.is_set():
-            raise Cancelled("the caller cancelled the explanation")
+            raise self._because or Cancelled("the caller cancelled the explanation")
 
     def remaining(self, at_most: float) -> float:
         """Seconds until the deadline, between 0 and `at_most`."""
         if self.deadline is None:
             return at_most
         return min(at_most, max(0.0, self.deadline - time.monotonic()))
-
-    def _expired(self) -> bool:
-        return self.deadline is not None and time.monotonic() >= self.deadline

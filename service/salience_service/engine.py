@@ -3,108 +3,150 @@
 No gRPC in it: the same engine answers in process, behind grpc.aio and behind anything else.
 """
 
-import logging
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from salience_service.admission import MOST_BYTES, MOST_ROWS, Admission, Load
-from salience_service.bundle.repository import find_bundles
 from salience_service.config import ServeConfig
 from salience_service.control import Control
-from salience_service.errors import BundleRefused, ConfigRefused, NotFound
-from salience_service.events import Event, GradientSide
+from salience_service.directory.models_directory import ModelsDirectory
+from salience_service.events import Event
 from salience_service.explanation.cache import ExplanationCache
 from salience_service.explanation.driver import Pace
 from salience_service.explanation.explain import Explanation
 from salience_service.host_threads import keep_numpy_to_one_thread
 from salience_service.image.pixels import ImageLimits
+from salience_service.inference.inference import Inference
+from salience_service.inference.order import InferOrder, Inferred
 from salience_service.models.model import ServedModel
-from salience_service.models.warm_up import warm_up
+from salience_service.models.repository import ModelRepository
+from salience_service.models.standing import Standing
 from salience_service.request import ExplainOrder
-from salience_service.runtime.session import Lane
-from salience_service.scheduling.scheduler import Scheduler, Workload
-from salience_service.tune.file import tuning_for
-
-_log = logging.getLogger(__name__)
+from salience_service.runtime.session import Execution
+from salience_service.scheduling.scheduler import Scheduler
+from salience_service.scheduling.workload import Occupancy, Workload
 
 
 class Engine:
     """Answers explanations for the models it holds. Safe from any thread.
 
     Args:
-        models: warmed models, the versions of a name from oldest to newest.
+        models: a repository of warm models, or such models for one of its own.
         limits: what an image may be.
         pace: how often a running explanation speaks.
         max_explanations: explanations at a time; one more is refused.
         max_rows: that they may ask for together. max_bytes: that they may hold together.
+        max_rows_each: that one may ask for; 0 = `max_rows`.
         cache_bytes: of finished explanations kept for who asks the same; 0 keeps none.
+        failures_before_check: of a model in a row, until it is opened anew and checked.
     """
 
     def __init__(
         self,
-        models: Sequence[ServedModel],
+        models: ModelRepository | Sequence[ServedModel],
         limits: ImageLimits,
         pace: Pace,
         max_explanations: int,
         max_rows: int = MOST_ROWS,
         max_bytes: int = MOST_BYTES,
         cache_bytes: int = 0,
+        max_rows_each: int = 0,
+        failures_before_check: int = 3,
     ) -> None:
         keep_numpy_to_one_thread()
-        self._models = tuple(models)
+        self._repository = (
+            models if isinstance(models, ModelRepository) else ModelRepository(models)
+        )
+        self._repository.on_closed(self._forget)
+        self._directory: ModelsDirectory | None = None
+        self._standing = Standing(failures_before_check, self._mend)
         self._limits = limits
         self._pace = pace
-        self._admission = Admission(Load(max_explanations, max_rows, max_bytes))
+        self._admission = Admission(
+            Load(max_explanations, max_rows, max_bytes), max_rows_each or max_rows
+        )
         self._cache = ExplanationCache(cache_bytes) if cache_bytes else None
-        self._scheduler = Scheduler(_lanes(self._models))
+        self._scheduler = Scheduler(self._repository.lanes)
 
     @classmethod
     def open(cls, directory: Path, config: ServeConfig) -> "Engine":
-        """Opens, checks and warms every bundle of a models directory.
+        """Opens, checks and warms the bundles of a models directory that the policy wants.
 
-        A refused bundle is logged and left out; the others serve.
+        A refused bundle is logged and left out; the others serve. From then on versions come and
+        go as `directory` says.
 
         Raises:
             BundleRefused: no bundle is left.
+            ConfigRefused: a version that is to answer unnamed requests cannot.
         """
-        models = open_models(directory, config)
-        limits = ImageLimits(config.max_encoded_bytes, config.max_image_pixels)
+        settings = config.repository
+        repository = ModelRepository(lanes=config.device.lanes(), pins=settings.answers)
+        models = ModelsDirectory(directory, config, repository)
+        models.open()
+        limits = ImageLimits(
+            config.max_encoded_bytes,
+            config.max_image_pixels,
+            max_ratio=config.max_compression_ratio,
+        )
         pace = Pace(config.partial_map_interval_seconds, config.progress_interval_seconds)
         engine = cls(
-            models,
+            repository,
             limits,
             pace,
             config.max_explanations,
             config.max_queued_rows,
             config.max_queued_bytes,
             config.cache_bytes,
+            config.max_rows_per_request,
+            config.watchdog.failures_before_check,
         )
-        if config.load_torch_at_start:
-            for model in models:
-                if GradientSide.TORCH in model.gradient_sides:
-                    model.gradients.open(GradientSide.TORCH).result()
+        engine._directory = models
         return engine
 
     def models(self) -> tuple[ServedModel, ...]:
-        """Every version of every model."""
-        return self._models
+        """Every version that serves, by name, versions from oldest to newest."""
+        return self._repository.models()
 
     def model(self, name: str, version: str = "") -> ServedModel:
-        """The model of that name; the newest version where none is named.
+        """The model of that name; where no version is named, the one that answers then.
+
+        It may be retired at any time: who runs it takes a `lease`.
 
         Raises:
             NotFound: no such model, or no such version.
         """
-        versions = [model for model in self._models if model.name == name]
-        if not versions:
-            raise NotFound(f"no model {name!r} here; served are: {self._names()}")
-        if not version:
-            return versions[-1]
-        for model in versions:
-            if model.version == version:
-                return model
-        known = ", ".join(model.version for model in versions)
-        raise NotFound(f"model {name} has no version {version!r}; served are: {known}")
+        return self._repository.model(name, version)
+
+    @contextmanager
+    def lease(self, name: str, version: str, control: Control) -> Iterator[ServedModel]:
+        """The model of that name, held open while the block lasts; loaded first, on demand.
+
+        Raises:
+            NotFound: no such model, or no such version.
+            SalienceError: it was to be loaded first and could not be.
+        """
+        if self._directory is not None:
+            self._directory.bring(name, version, control)
+        with self._repository.lease(name, version) as model:
+            yield model
+
+    def ready(self) -> Mapping[str, bool]:
+        """Every model that is known, and whether it answers requests."""
+        return self._repository.ready()
+
+    def on_change(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Calls `listener`, which must be quick, from any thread whenever `ready` may be another.
+
+        Returns:
+            Ends that; to be called once.
+        """
+        return self._repository.on_change(listener)
+
+    @property
+    def directory(self) -> ModelsDirectory | None:
+        """Where its models come from, where that is a directory."""
+        return self._directory
 
     def explain(self, order: ExplainOrder, control: Control) -> Generator[Event, None, None]:
         """Explains one image; runs in the thread that iterates.
@@ -115,10 +157,29 @@ class Engine:
             SalienceError: from `next()`, for anything that ends the explanation.
         """
         control.check()
-        model = self.model(order.model, order.version)
         try:
-            explanation = Explanation(model, order, control, self._scheduler, self._pace)
-            yield from self._answered(explanation)
+            with self.lease(order.model, order.version, control) as model:
+                explanation = Explanation(model, order, control, self._scheduler, self._pace)
+                yield from self._answered(explanation, control)
+        finally:
+            control.cancel()
+
+    def infer(self, order: InferOrder, control: Control) -> Inferred:
+        """Predicts for a batch in the calling thread; let in as one explanation is.
+
+        `control.cancel()` drops the rows not yet run.
+
+        Raises:
+            SalienceError: for anything that ends it.
+        """
+        control.check()
+        try:
+            with self.lease(order.model, order.version, control) as model:
+                inference = Inference(model, order, control, self._scheduler, self._limits)
+                load = inference.load
+                with self._admission.held(load):
+                    control.charge_rows(load.rows)
+                    return inference.run()
         finally:
             control.cancel()
 
@@ -128,69 +189,68 @@ class Engine:
         return self._admission.now
 
     @property
+    def limit(self) -> Load:
+        """The most that they may take together."""
+        return self._admission.most
+
+    @property
+    def cache(self) -> ExplanationCache | None:
+        """The explanations kept, where any are."""
+        return self._cache
+
+    @property
+    def occupancy(self) -> Occupancy:
+        """What waits for the devices and runs on them now."""
+        return self._scheduler.occupancy
+
+    @property
     def workload(self) -> Workload:
         """What the devices have run so far."""
         return self._scheduler.workload
 
+    def running(self) -> Collection[Execution]:
+        """The calls that run on devices now."""
+        return self._scheduler.running()
+
+    @property
+    def slowest_warm_up(self) -> float:
+        """Seconds of the slowest model's."""
+        return max((model.warm_up_seconds for model in self.models()), default=0.0)
+
     def close(self) -> None:
         """Ends the device thread; running explanations end as cancelled."""
+        if self._directory is not None:
+            self._directory.close()
         self._scheduler.close()
+        if self._directory is not None:  # Models that were given are their giver's.
+            self._repository.close()
 
-    def _answered(self, explanation: Explanation) -> Generator[Event, None, None]:
+    def _answered(self, explanation: Explanation, control: Control) -> Generator[Event, None, None]:
         """The answer kept from an earlier order, or that of the device."""
         cache = self._cache
         key = None if cache is None else explanation.key()
         if cache is None or key is None:
-            yield from self._run(explanation, 0)
+            yield from self._run(explanation, control, 0)
         elif answer := cache.find(key):
             with self._admission.held(Load(1, 0, answer.size)) as beside:
                 yield from explanation.repeated(answer, beside.explanations)
         else:
-            yield from cache.kept(key, self._run(explanation, cache.most_bytes))
+            yield from cache.kept(key, self._run(explanation, control, cache.most_bytes))
 
-    def _run(self, explanation: Explanation, keeps: int) -> Generator[Event, None, None]:
+    def _run(
+        self, explanation: Explanation, control: Control, keeps: int
+    ) -> Generator[Event, None, None]:
         """Runs it where there is room; `keeps`: bytes of an answer that is to be kept."""
-        with self._admission.held(explanation.load(self._limits, keeps)) as beside:
+        load = explanation.load(self._limits, keeps)
+        with self._admission.held(load) as beside, self._standing.told(explanation.model):
+            control.charge_rows(load.rows)
             yield from explanation.events(self._limits, beside.explanations)
 
-    def _names(self) -> str:
-        return ", ".join(dict.fromkeys(model.name for model in self._models))
+    def _mend(self, model: ServedModel) -> None:
+        if self._directory is not None and model in self.models():
+            self._directory.mend(model)
 
-
-def open_models(directory: Path, config: ServeConfig) -> list[ServedModel]:
-    """Every bundle that opens and meets its golden example, warmed; the others are logged.
-
-    Raises:
-        BundleRefused: none is left; the message says why each was refused.
-    """
-    found = find_bundles(directory)
-    reasons = [f"{refused.name}: {refused.reason}" for refused in found.refused]
-    device = config.device
-    models = []
-    for bundle in found.accepted:
-        try:
-            tuning = tuning_for(bundle, config)
-            model = ServedModel(bundle, device, config.masked_batch_size, tuning)
-            drift = warm_up(model)
-        except BundleRefused as error:
-            reasons.append(str(error))
-            continue
-        _log.info("model %s %s serves, drift %.1e", model.name, model.version, drift)
-        models.append(model)
-    for reason in reasons:
-        _log.error("refused: %s", reason)
-    if not models:
-        raise BundleRefused("; ".join(reasons) or "the models directory holds no bundle")
-    return models
-
-
-def _lanes(models: Sequence[ServedModel]) -> tuple[Lane, ...]:
-    """The lanes of the devices that all models share.
-
-    Raises:
-        ConfigRefused: they lie on different ones.
-    """
-    lanes = {model.device.lanes() for model in models} or {(Lane(),)}
-    if len(lanes) > 1:
-        raise ConfigRefused("the models of an engine share its devices: open them on the same")
-    return lanes.pop()
+    def _forget(self, model: ServedModel) -> None:
+        """Drops the answers of a bundle that is served no more."""
+        if self._cache and all(other.digest != model.digest for other in self.models()):
+            self._cache.forget(model.digest)

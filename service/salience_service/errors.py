@@ -4,9 +4,40 @@ A message holds the value refused, the limit and the remedy, and never a path of
 the server, a stack or anything else from inside.
 """
 
+from typing import NamedTuple
+
+
+class Resource(NamedTuple):
+    """What an error is about: its kind ("model", "version", "method", …) and its name."""
+
+    kind: str
+    name: str
+
 
 class SalienceError(Exception):
-    """Anything that ends a request and is told to the caller as it stands."""
+    """Anything that ends a request and is told to the caller as it stands.
+
+    Args:
+        message: what was wrong, the limit and the remedy.
+        field: what in the request is at fault, by the names of the contract, such as
+            "methods[1].options.steps"; empty where it is no one field. `field_path.at` puts
+            the outer part before it.
+        retry_after: seconds after which the same request may succeed, or None.
+        resource: what was not found, or not allowed: (kind, name).
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        field: str = "",
+        retry_after: float | None = None,
+        resource: tuple[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.field = field
+        self.retry_after = retry_after
+        self.resource = None if resource is None else Resource(*resource)
 
 
 class InvalidRequest(SalienceError):
@@ -15,6 +46,14 @@ class InvalidRequest(SalienceError):
 
 class NotFound(SalienceError):
     """The model or version asked for is not served."""
+
+
+class Unauthenticated(SalienceError):
+    """The caller did not show who they are, or not well enough."""
+
+
+class PermissionDenied(SalienceError):
+    """The caller is known, and may not do this."""
 
 
 class Unsupported(SalienceError):
@@ -27,6 +66,14 @@ class NotPossible(SalienceError):
 
 class Overloaded(SalienceError):
     """The server is full; the same request may succeed later."""
+
+
+class QuotaExceeded(Overloaded):
+    """The caller has used up their share; the same request may succeed later."""
+
+
+class Unavailable(SalienceError):
+    """The server drains or is about to restart; safe to send again, here or elsewhere."""
 
 
 class DeadlineExceeded(SalienceError):

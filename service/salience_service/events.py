@@ -129,6 +129,7 @@ class Provenance:
             taken in float32 whatever it is, and by CUDA where the provider is TensorRT.
         tuning_digest: SHA-256 of the tune file that fixed batch sizes and threads; empty
             where there was none.
+        signed_by: id of the trusted key that signed the bundle; empty where none did.
     """
 
     model: str
@@ -144,6 +145,7 @@ class Provenance:
     software_version: str
     precision: str = "float32"
     tuning_digest: str = ""
+    signed_by: str = ""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Generic, TypeVar
 
+from salience_service.errors import Cancelled
+
 K = TypeVar("K")
 T = TypeVar("T")
 
@@ -19,14 +21,26 @@ class Openings(Generic[K, T]):
 
     def __init__(self, opener: Executor, opened: Callable[[K], T]) -> None:
         self._opener = opener
-        self._opened = opened
+        self._opened: Callable[[K], T] | None = opened
         self._known: dict[K, Future[T]] = {}
         self._lock = threading.Lock()
 
     def of(self, key: K) -> Future[T]:
-        """The one of a key; one that failed to open is tried anew by the next who asks."""
+        """The one of a key; one that failed to open is tried anew by the next who asks.
+
+        Raises:
+            Cancelled: they were closed.
+        """
         with self._lock:
+            if self._opened is None:
+                raise Cancelled("the model was retired")
             known = self._known.get(key)
             if known is None or (known.done() and known.exception()):
                 known = self._known[key] = self._opener.submit(self._opened, key)
             return known
+
+    def close(self) -> None:
+        """Lets go of what is open, and of who opens: what they hold can then be freed at once."""
+        with self._lock:
+            self._known.clear()
+            self._opened = None

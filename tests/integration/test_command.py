@@ -40,7 +40,7 @@ def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def address(models: Path) -> Iterator[str]:
     """Where `salience serve` said that it serves; ended by SIGTERM, which must end it well."""
     process = subprocess.Popen(
-        [*COMMAND, "serve", str(models), "--address", "127.0.0.1:0"],
+        [*COMMAND, "serve", str(models), "--unsigned", "--address", "127.0.0.1:0"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -13,6 +13,7 @@ import torch
 
 from salience_service.bundle.reader import Bundle, open_bundle
 from salience_service.config import ServeConfig
+from salience_service.config.bundles import UNSIGNED_ALLOWED
 from salience_service.control import Control
 from salience_service.engine import Engine
 from salience_service.errors import (
@@ -431,14 +432,14 @@ def test_a_bundle_without_a_torch_program_says_how_to_get_gradients(tmp_path: Pa
 def test_a_model_whose_golden_example_drifts_never_serves(tmp_path: Path) -> None:
     write_tiny_bundle(tmp_path / "tiny" / "1")  # its golden numbers are not its network's
     with pytest.raises(BundleRefused, match="drifts from its golden example") as refused:
-        Engine.open(tmp_path, ServeConfig(batch_size=2, threads=1))
+        Engine.open(tmp_path, ServeConfig(batch_size=2, threads=1, bundles=UNSIGNED_ALLOWED))
     assert str(tmp_path) not in str(refused.value)
 
 
 def test_a_drifting_model_does_not_hide_its_neighbours(tmp_path: Path, tiny_bundle: Bundle) -> None:
     write_tiny_bundle(tmp_path / "tiny" / "1")
     shutil.copytree(tiny_bundle.directory, tmp_path / "softmax" / "1")
-    engine = Engine.open(tmp_path, ServeConfig(batch_size=2, threads=1))
+    engine = Engine.open(tmp_path, ServeConfig(batch_size=2, threads=1, bundles=UNSIGNED_ALLOWED))
     assert [model.name for model in engine.models()] == ["softmax"]
     engine.close()
 

@@ -21,6 +21,7 @@ from salience_service.errors import (
     DeadlineExceeded,
     InvalidRequest,
     Overloaded,
+    QuotaExceeded,
     SalienceError,
 )
 from salience_service.events import Event, Finished, FinishedMap, Started
@@ -58,6 +59,8 @@ ORDER = ExplainOrder("softmax", PREPARED, (RISE,), targets=(PresentTarget(ClassR
 ROWS = 1 + 20
 """Of ORDER: the clean run and its masks."""
 NOTHING = Load(0, 0, 0)
+LIMITS = ImageLimits(max_ratio=10_000)
+"""That of 1-bit PNGs, so that large pictures come in small files."""
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +72,7 @@ def model(tiny_bundle: Bundle) -> ServedModel:
 def engine_bearing(
     model: ServedModel, explanations: int = 8, rows: int = MOST_ROWS, held: int = MOST_BYTES
 ) -> Iterator[Engine]:
-    engine = Engine([model], ImageLimits(), Pace(0, 0), explanations, rows, held)
+    engine = Engine([model], LIMITS, Pace(0, 0), explanations, rows, held)
     try:
         yield engine
     finally:
@@ -77,7 +80,7 @@ def engine_bearing(
 
 
 def footprint(model: ServedModel, order: ExplainOrder) -> Footprint:
-    return Footprint(order, plan(order, model), model, ImageLimits())
+    return Footprint(order, plan(order, model), model, LIMITS)
 
 
 def answer(engine: Engine, order: ExplainOrder = ORDER) -> list[Event]:
@@ -123,6 +126,33 @@ def test_an_order_of_more_rows_than_are_ever_borne_is_told_so(model: ServedModel
         pytest.raises(InvalidRequest, match=f"asks for {ROWS} rows; .* at most {ROWS - 1} a"),
     ):
         answer(engine)
+
+
+def test_one_request_may_ask_for_fewer_rows_than_all_may_together(model: ServedModel) -> None:
+    engine = Engine([model], ImageLimits(), Pace(0, 0), 8, 10 * ROWS, max_rows_each=ROWS - 1)
+    try:
+        with pytest.raises(InvalidRequest, match=f"asks for {ROWS} rows; .* at most {ROWS - 1} a"):
+            answer(engine)
+        assert engine.load == NOTHING
+    finally:
+        engine.close()
+
+
+def test_rows_are_charged_once_they_are_let_in_and_before_any_work(model: ServedModel) -> None:
+    charged: list[int] = []
+
+    def refuse(rows: int) -> None:
+        charged.append(rows)
+        raise QuotaExceeded("enough")
+
+    damaged = replace(ORDER, image=EncodedImage(b"no image"))
+    with engine_bearing(model) as engine:
+        with pytest.raises(QuotaExceeded):
+            list(engine.explain(damaged, Control(charge_rows=refuse)))
+        assert (charged, engine.load) == ([ROWS], NOTHING)
+    with engine_bearing(model, rows=ROWS - 1) as engine, pytest.raises(InvalidRequest):
+        list(engine.explain(ORDER, Control(charge_rows=refuse)))
+    assert charged == [ROWS], "charged what was not let in"
 
 
 def test_an_order_of_more_bytes_than_are_ever_borne_is_told_so(model: ServedModel) -> None:

@@ -17,6 +17,7 @@ from salience_client import errors as client_errors
 from salience_client.in_process import InProcess
 from salience_service.bundle.reader import Bundle
 from salience_service.config import ServeConfig
+from salience_service.config.bundles import UNSIGNED_ALLOWED
 from salience_service.control import Control
 from salience_service.engine import Engine
 from salience_service.errors import InvalidRequest, SalienceError
@@ -374,7 +375,13 @@ def test_keys_of_the_configuration_reach_the_engine_and_the_client_hears_of_it(
     tiny_bundle: Bundle, tmp_path: Path
 ) -> None:
     shutil.copytree(tiny_bundle.directory, tmp_path / "softmax" / "1")
-    config = ServeConfig(threads=1, batch_size=4, cache_bytes=MEBIBYTE, max_queued_rows=100)
+    config = ServeConfig(
+        threads=1,
+        batch_size=4,
+        cache_bytes=MEBIBYTE,
+        max_queued_rows=100,
+        bundles=UNSIGNED_ALLOWED,
+    )
     engine = Engine.open(tmp_path, config)
     with Client(InProcess(engine)) as client:
         image = Preprocessed(np.ones((3, 32, 32), np.float32))

@@ -7,10 +7,12 @@ import shutil
 from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, ResourceInfo, RetryInfo
+from google.rpc.status_pb2 import Status
 from PIL import Image
 
 from salience.v1 import explanation_service_pb2 as pb
@@ -24,7 +26,7 @@ from salience_service.errors import BundleRefused, ConfigRefused, SalienceError
 from salience_service.methods import METHODS
 from salience_service.methods.options import OptionDescription, OptionKind, describe
 from salience_service.rpc.in_process import InProcessTransport
-from salience_service.rpc.status import code_of
+from salience_service.rpc.status import code_of, status_of
 from tests.conftest import BundleOf
 from tests.support.bundles import tiny_bundle as write_tiny_bundle
 from tests.support.bundles import tiny_manifest, write_manifest
@@ -39,6 +41,7 @@ INSIDE = re.compile(
 """What no error text may hold: paths, stacks, and the words of the libraries behind."""
 
 Fields = dict[str, Any]
+T = TypeVar("T")
 
 
 def assert_fit_for_a_stranger(words: str) -> None:
@@ -138,8 +141,8 @@ REQUESTS: dict[str, Fields] = {
     "shape of nothing": {"image": tensor(TEN, shape=[0, 4, 3])},
     "shape of too much": {"image": tensor(TEN, shape=[1, 2**32, 2**32])},
     "five channels": {"image": pixels(np.zeros((4, 4, 5), np.uint8))},
-    "no meaning": {"image": tensor(TEN, meaning=0)},
-    "no data type": {"image": tensor(TEN, data_type=0)},
+    "no meaning": {"image": tensor(TEN, "HWC", meaning=0)},
+    "no data type": {"image": tensor(TEN, "HWC", data_type=0)},
     "prepared in 8 bits": {"image": tensor(np.zeros((3, 32, 32), np.uint8), data_type=1)},
     "scale of a prepared tensor": {"image": tensor(np.zeros((3, 32, 32), "<f4"), full_scale=2.0)},
     "negative full scale": {"image": pixels(COLOURS, full_scale=-1.0)},
@@ -221,6 +224,185 @@ REQUESTS: dict[str, Fields] = {
         "methods": [{"name": "opti-cam"}],
     },
 }
+
+
+FIELDS: dict[str, str] = {
+    "no model": "model",
+    "unknown model": "model",
+    "model outside": "model",
+    "long model": "model",
+    "unknown version": "version",
+    "long version": "version",
+    "no image": "image",
+    "no bytes": "image.encoded",
+    "not an image": "image.encoded",
+    "truncated png": "image.encoded",
+    "png without a header": "image.encoded",
+    "header alone": "image.encoded",
+    "16 bits of colour": "image.encoded",
+    "huge image": "image.encoded",
+    "long image": "image.encoded",
+    "another colour space": "image.encoded",
+    "integers without scale": "image.encoded",
+    "not a number in a tiff": "image.encoded",
+    "dicom": "image.dicom",
+    "no dicom": "image.dicom",
+    "hidden dicom": "image.encoded",
+    "nan": "image.tensor",
+    "infinity": "image.tensor",
+    "wrong size": "image.tensor",
+    "wrong channels": "image.tensor",
+    "colour for grey": "image.tensor",
+    "volume": "image.tensor.axes",
+    "five axes": "image.tensor.axes",
+    "odd axes": "image.tensor.axes",
+    "two images": "image.tensor.shape",
+    "shape too long": "image.tensor.shape",
+    "shape of nothing": "image.tensor.shape",
+    "shape of too much": "image.tensor.data",
+    "five channels": "image.tensor.shape",
+    "no meaning": "image.tensor.meaning",
+    "no data type": "image.tensor.data_type",
+    "prepared in 8 bits": "image.tensor.data_type",
+    "scale of a prepared tensor": "image.tensor.full_scale",
+    "negative full scale": "image.tensor.full_scale",
+    "pixels over full scale": "image.tensor",
+    "pixels of nan": "image.tensor",
+    "negative pixels": "image.tensor",
+    "stop that says nothing": "stop_when",
+    "stop at once": "stop_when.correlation",
+    "stop never": "stop_when.correlation",
+    "stop at nan": "stop_when.correlation",
+    "stop after no time": "stop_when.seconds",
+    "stop after all time": "stop_when.seconds",
+    "stop of no anytime method": "stop_when",
+    "stop of no anytime options": "stop_when",
+    "unknown priority": "priority",
+    "no method": "methods",
+    "unknown method": "methods[0].name",
+    "unnamed method": "methods[0].name",
+    "65 methods": "methods",
+    "long method": "methods[0].name",
+    "unknown option": "methods[0].options.colour",
+    "option of a method without": "methods[0].options.x",
+    "option without a value": "methods[0].options.score",
+    "option of nan": "methods[0].options.learning_rate",
+    "65 options": "methods[0].options",
+    "unknown tap": "methods[0].taps",
+    "two taps for one": "methods[0].taps",
+    "taps for none": "methods[0].taps",
+    "one tap twice": "methods[0].taps",
+    "65 taps": "methods[0].taps",
+    "unnamed tap": "methods[0].taps[0]",
+    "index out of range": "targets[0]",
+    "absent out of range": "targets[0]",
+    "difference out of range": "targets[0]",
+    "difference with itself": "targets[0]",
+    "unknown label": "targets[0]",
+    "long label": "targets[0].present.label",
+    "long words": "targets[0].text",
+    "words": "targets[0]",
+    "no words": "targets[0].text",
+    "no class": "targets[0].present",
+    "no target": "targets[0]",
+    "top none": "targets[0].top_k.k",
+    "top 33": "targets[0].top_k.k",
+    "top 11 of 10": "targets[0]",
+    "thresholds of a softmax": "targets[0]",
+    "65 targets": "targets",
+    "thresholds of a regression": "targets[0]",
+    "scores of a regression": "scores",
+    "score twice": "scores",
+    "unknown score": "scores[0]",
+    "unknown encoding": "format.encoding",
+    "unknown geometry": "format.geometry",
+    "unknown scale": "format.scale",
+    "alpha above one": "format.overlay_alpha",
+    "raw values in a png": "format.scale",
+    "a picture on features": "format.geometry",
+    "even blur": "fill.blur.kernel",
+    "narrow blur": "fill.blur.kernel",
+    "wide blur": "fill.blur.kernel",
+    "blur wider than the input": "fill.blur.kernel",
+    "soft blur": "fill.blur.sigma",
+    "two colours": "fill.colour.intensity",
+    "bright colour": "fill.colour.intensity",
+    "colour for a grey model": "fill.colour.intensity",
+    "fill of the scores": "score_fill.blur.kernel",
+    "no gradient side": "methods[0]",
+}
+"""What in each of them is at fault, by the names of the contract."""
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_a_refused_request_names_the_field_at_fault(engine: Engine, name: str) -> None:
+    error = refusal(engine, REQUESTS[name])
+    told = status_of(error)
+    violations = [v for each in details(told, BadRequest) for v in each.field_violations]
+    assert [violation.field for violation in violations] == [FIELDS[name]]
+    assert violations[0].description == told.message
+    assert exists_in_the_contract(FIELDS[name]), "no such field"
+    (info,) = details(told, ErrorInfo)
+    assert (info.domain, info.reason) == (
+        "salience",
+        type(refusal(engine, REQUESTS[name])).__name__,
+    )
+    assert not info.metadata
+    assert not list(details(told, RetryInfo)), "it would always fail"
+
+
+@pytest.mark.parametrize(
+    ("name", "resource"),
+    [
+        ("unknown model", ("model", "resnet")),
+        ("model outside", ("model", "../softmax")),
+        ("unknown version", ("version", "softmax/9")),
+    ],
+)
+def test_what_was_not_found_is_named(engine: Engine, name: str, resource: tuple[str, str]) -> None:
+    (info,) = details(status_of(refusal(engine, REQUESTS[name])), ResourceInfo)
+    assert (info.resource_type, info.resource_name) == resource
+
+
+@pytest.mark.parametrize(
+    ("method_name", "options", "field"),
+    [
+        ("rise", {"cells": {"integer": 33}}, "methods[0].options.cells"),
+        ("occlusion", {"window": {"integer": 33}}, "methods[0].options.window"),
+        (
+            "occlusion",
+            {"window": {"integer": 4}, "stride": {"integer": 5}},
+            "methods[0].options.stride",
+        ),
+        ("rise", {"an odd / key": {"flag": True}}, "methods[0].options"),
+        ("rise", {"k" * 65: {"flag": True}}, "methods[0].options"),
+    ],
+)
+def test_an_option_that_does_not_fit_the_input_is_named(
+    engine: Engine, method_name: str, options: Fields, field: str
+) -> None:
+    assert refusal(engine, method(method_name, options=options)).field == field
+
+
+def details(told: Status, kind: type[T]) -> Iterator[T]:
+    for packed in told.details:
+        detail = kind()
+        if packed.Unpack(detail):  # type: ignore[attr-defined]
+            yield detail
+
+
+def exists_in_the_contract(path: str) -> bool:
+    """Whether a path leads through the messages of the contract; keys of maps are free."""
+    descriptor = pb.ExplainRequest.DESCRIPTOR
+    steps = re.sub(r"\[\d+\]", "", path).split(".")
+    while steps:
+        field = descriptor.fields_by_name.get(steps.pop(0))
+        if field is None:
+            return False
+        descriptor = field.message_type
+        if descriptor is not None and descriptor.GetOptions().map_entry:
+            return len(steps) <= 1
+    return True
 
 
 @pytest.mark.parametrize("name", REQUESTS)

@@ -15,6 +15,7 @@ from salience.v1 import explanation_service_pb2 as pb
 from salience.v1 import explanation_service_pb2_grpc as pb_grpc
 from salience.v1 import image_pb2, map_pb2
 from salience_service.config import ServeConfig
+from salience_service.config.bundles import UNSIGNED_ALLOWED
 from salience_service.engine import Engine
 from salience_service.rpc.in_process import InProcessTransport
 from tests.conftest import BundleOf
@@ -35,7 +36,7 @@ SOON_SECONDS = 10.0
 def engine(bundle_of: BundleOf, models_directory: Path) -> Iterator[Engine]:
     bundle_of("softmax")
     bundle_of("regression")
-    config = ServeConfig(batch_size=4, threads=1, max_encoded_bytes=2**20)
+    config = ServeConfig(batch_size=4, threads=1, max_encoded_bytes=2**20, bundles=UNSIGNED_ALLOWED)
     opened = Engine.open(models_directory, config)
     yield opened
     opened.close()

@@ -59,7 +59,8 @@ def test_an_error_arrives_with_its_code_its_words_and_its_name(
 def test_an_unknown_model_is_not_found() -> None:
     told = _refusal(FakeEngine(), request("resnet"))
     assert told.code() is grpc.StatusCode.NOT_FOUND
-    assert "tiny" in told.details()
+    assert "'resnet'" in told.details()
+    assert "tiny" not in told.details()  # Who may not know of a model must not learn of it here.
 
 
 def test_an_empty_request_is_an_invalid_argument() -> None:

@@ -1,6 +1,7 @@
 """A server's life: models told, health, reflection, limits of its address, a graceful stop."""
 
 import os
+import queue
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from salience.v1 import map_pb2, method_pb2
 from salience_service.control import Control
 from salience_service.errors import ConfigRefused
 from salience_service.events import Event
+from salience_service.life import farewell
 from salience_service.request import ExplainOrder
 from tests.support.serving import (
     FINISHED,
@@ -31,7 +33,9 @@ from tests.support.serving import (
     plain,
     request,
     serving,
+    serving_on_loop,
 )
+from tests.support.statuses import told_of
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 SOON_SECONDS = 5.0
@@ -124,7 +128,7 @@ def test_an_address_that_is_taken_is_refused() -> None:
         pass
 
 
-def test_stopping_lets_a_running_explanation_end_and_takes_no_new_one() -> None:
+def test_stopping_says_so_first_lets_what_runs_end_and_tells_new_calls_when_to_come_again() -> None:
     may_end = threading.Event()
 
     def slow(order: ExplainOrder, control: Control) -> Iterator[Event]:
@@ -135,7 +139,8 @@ def test_stopping_lets_a_running_explanation_end_and_takes_no_new_one() -> None:
     stopping = serving(FakeEngine({"tiny": slow}), drain_seconds=SOON_SECONDS)
     server = stopping.__enter__()
     with calling(server) as stub, grpc.insecure_channel(server.address) as channel:
-        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        health = health_pb2_grpc.HealthStub(channel)
+        watch = health.Watch(health_pb2.HealthCheckRequest())
         assert next(watch).status == SERVING
         running = stub.Explain(request())
         next(running)
@@ -143,9 +148,18 @@ def test_stopping_lets_a_running_explanation_end_and_takes_no_new_one() -> None:
         began = time.monotonic()
         stop.start()
         assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
-        time.sleep(0.1)
+        for name in ("", "salience.v1.ExplanationService", "tiny"):
+            said = health.Check(health_pb2.HealthCheckRequest(service=name)).status
+            assert said == health_pb2.HealthCheckResponse.NOT_SERVING
         with pytest.raises(grpc.RpcError) as told:
             list(stub.Explain(request()))
+        assert told_of(told.value) == (
+            grpc.StatusCode.UNAVAILABLE,
+            "the server is stopping and takes nothing new: send the request again",
+            1.0,
+        )
+        with pytest.raises(grpc.RpcError) as told:
+            stub.ListModels(pb.ListModelsRequest())
         assert told.value.code() is grpc.StatusCode.UNAVAILABLE
         may_end.set()
         assert [event.WhichOneof("event") for event in running] == ["finished"]
@@ -153,7 +167,39 @@ def test_stopping_lets_a_running_explanation_end_and_takes_no_new_one() -> None:
     assert time.monotonic() - began < SOON_SECONDS, "an open health watch held the server up"
 
 
-def test_stopping_cancels_what_outlives_the_drain_time() -> None:
+def test_an_open_call_of_many_takes_nothing_new_while_the_server_stops_and_then_ends() -> None:
+    may_end, asked = threading.Event(), queue.SimpleQueue[pb.ExplainManyRequest | None]()
+
+    def slow(order: ExplainOrder, control: Control) -> Iterator[Event]:
+        yield STARTED
+        may_end.wait(SOON_SECONDS)
+        yield FINISHED
+
+    stopping = serving(FakeEngine({"tiny": slow}), drain_seconds=SOON_SECONDS)
+    server = stopping.__enter__()
+    with calling(server) as stub, grpc.insecure_channel(server.address) as channel:
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        next(watch)
+        answers = stub.ExplainMany(iter(asked.get, None))
+        asked.put(pb.ExplainManyRequest(tag="before", request=request()))
+        assert next(answers).tag == "before"
+        stop = threading.Thread(target=stopping.__exit__, args=(None, None, None))
+        stop.start()
+        assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        asked.put(pb.ExplainManyRequest(tag="after", request=request()))
+        refused = next(answers)
+        assert (refused.tag, refused.error.code) == ("after", grpc.StatusCode.UNAVAILABLE.value[0])
+        may_end.set()
+        last = next(answers)
+        assert (last.tag, last.response.WhichOneof("event")) == ("before", "finished")
+        with pytest.raises(grpc.RpcError) as told:
+            next(answers)
+        stop.join()
+        asked.put(None)
+    assert told.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+def test_stopping_ends_what_outlives_the_drain_time_and_tells_its_caller_to_send_it_again() -> None:
     engine = FakeEngine({"tiny": patient})
     stopping = serving(engine, drain_seconds=0.2)
     server = stopping.__enter__()
@@ -166,7 +212,35 @@ def test_stopping_cancels_what_outlives_the_drain_time() -> None:
         assert 0.2 <= time.monotonic() - stopped_from < SOON_SECONDS
         with pytest.raises(grpc.RpcError) as told:
             list(running)
-    assert told.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert told_of(told.value) == (
+        grpc.StatusCode.UNAVAILABLE,
+        "the server stopped before the answer was complete: send the request again",
+        1.0,
+    )
+
+
+def test_abandoning_tells_everyone_who_waits_at_once_also_where_a_call_never_returns() -> None:
+    may_end = threading.Event()
+
+    def deaf(order: ExplainOrder, control: Control) -> Iterator[Event]:
+        yield STARTED
+        may_end.wait(2 * SOON_SECONDS)
+
+    engine = FakeEngine({"tiny": patient, "deaf": deaf})
+    with serving_on_loop(engine, drain_seconds=60) as (server, run), calling(server) as stub:
+        waiting, stuck = stub.Explain(request()), stub.Explain(request("deaf"))
+        next(waiting)
+        next(stuck)
+        began = time.monotonic()
+        run(server.abandon(farewell.stuck()))
+        for running in (waiting, stuck):
+            with pytest.raises(grpc.RpcError) as told:
+                list(running)
+            code, text, _ = told_of(told.value)
+            assert code is grpc.StatusCode.UNAVAILABLE
+            assert "the device does not answer" in text
+        assert time.monotonic() - began < SOON_SECONDS
+        may_end.set()
 
 
 @pytest.mark.parametrize("attempt", range(6))
@@ -189,7 +263,7 @@ def test_a_signal_stops_a_serving_process_cleanly(number: signal.Signals) -> Non
     program = (
         "import asyncio\n"
         "from salience_service.config import ServeConfig\n"
-        "from salience_service.rpc.server import run_until_told\n"
+        "from salience_service.rpc.process import run_until_told\n"
         "from tests.support.serving import FakeEngine\n"
         "config = ServeConfig(address='127.0.0.1:0', drain_seconds=1)\n"
         "announce = lambda address, models: print(address, models[0].name, flush=True)\n"

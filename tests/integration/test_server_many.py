@@ -11,9 +11,11 @@ import grpc
 import pytest
 
 from salience.v1 import explanation_service_pb2 as pb
+from salience_service.access.principal import ANONYMOUS
 from salience_service.control import Control
 from salience_service.events import Event
 from salience_service.request import ExplainOrder
+from salience_service.rpc.caller import enter
 from salience_service.rpc.explanations import Explanations
 from salience_service.rpc.server import SERVICE
 from salience_service.rpc.servicer import ExplanationServicer
@@ -219,6 +221,7 @@ def test_a_failure_of_the_call_itself_tells_nothing_from_inside() -> None:
         yield _tagged("one")
 
     async def call() -> grpc.Status:
+        enter(ANONYMOUS, "1")
         context, explanations = BrokenContext(), Explanations(FakeEngine(), 1)
         servicer = ExplanationServicer(FakeEngine(), explanations, 1)
         with pytest.raises(grpc.aio.AbortError):

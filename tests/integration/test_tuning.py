@@ -17,6 +17,7 @@ from salience_client import Client, Explanation, Preprocessed
 from salience_client.in_process import InProcess
 from salience_service.bundle.reader import Bundle, open_bundle
 from salience_service.config import ServeConfig
+from salience_service.config.bundles import UNSIGNED_ALLOWED
 from salience_service.engine import Engine
 from salience_service.errors import BundleRefused, NotFound
 from salience_service.interpolation import upsample
@@ -50,7 +51,9 @@ def tuned(bundle: Bundle) -> str:
 @contextmanager
 def client_of(bundle: Bundle, **config: object) -> Iterator[Client]:
     models = bundle.directory.parents[1]
-    engine = Engine.open(models, ServeConfig.model_validate(config))
+    engine = Engine.open(
+        models, ServeConfig.model_validate({"bundles": UNSIGNED_ALLOWED, **config})
+    )
     with Client(InProcess(engine)) as client:
         yield client
 
@@ -125,11 +128,11 @@ def test_a_model_with_a_stale_tune_file_does_not_serve_and_says_what_to_do(
     tune_path(bundle).write_text(text, "utf-8")
     models = bundle.directory.parents[1]
     with pytest.raises(BundleRefused, match=r"softmax 1 is for the bundle 0000.*delete it"):
-        Engine.open(models, ServeConfig())
+        Engine.open(models, ServeConfig(bundles=UNSIGNED_ALLOWED))
     shutil.copytree(tiny_bundle.directory, models / "other" / "1")
     manifest = models / "other" / "1" / "manifest.json"
     manifest.write_text(json.dumps({**json.loads(manifest.read_text("utf-8")), "name": "other"}))
-    engine = Engine.open(models, ServeConfig())
+    engine = Engine.open(models, ServeConfig(bundles=UNSIGNED_ALLOWED))
     assert [model.name for model in engine.models()] == ["other"]
     engine.close()
 

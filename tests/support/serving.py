@@ -11,6 +11,8 @@ import numpy as np
 
 from salience.v1 import explanation_service_pb2 as pb
 from salience.v1 import explanation_service_pb2_grpc as pb_grpc
+from salience_client import Tls
+from salience_client.identity import open_channel
 from salience_service.bundle.manifest import (
     BundleFile,
     ColourOrder,
@@ -43,12 +45,15 @@ from salience_service.events import (
     TargetScore,
 )
 from salience_service.image.placement import Rectangle
+from salience_service.inference.order import InferOrder, Inferred, Output
 from salience_service.methods import METHODS
 from salience_service.models.model import MethodListing
 from salience_service.request import Encoding, ExplainOrder, Geometry, MeanFill, Scale, ScoreKind
 from salience_service.rpc.answer import Explainer
 from salience_service.rpc.server import Server
 from salience_service.targets.target import Target, TargetKind
+from salience_service.telemetry.opening import UNOBSERVED, Telemetry
+from salience_service.telemetry.witness import Witnesses
 
 Script = Callable[[ExplainOrder, Control], Iterator[Event]]
 
@@ -168,6 +173,7 @@ class FakeEngine:
     scripts: dict[str, Script] = field(default_factory=lambda: {"tiny": plain})
     controls: list[Control] = field(default_factory=list)
     ended: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    inferring: Callable[[Control], None] = Control.check
 
     def __post_init__(self) -> None:
         self._models = tuple(
@@ -181,7 +187,13 @@ class FakeEngine:
         for model in self._models:
             if model.name == name and version in ("", model.version):
                 return model
-        raise NotFound(f"no model {name!r} here; served are: {', '.join(self.scripts)}")
+        raise NotFound(f"no model {name!r} here: ListModels tells those there are", field="model")
+
+    def ready(self) -> dict[str, bool]:
+        return dict.fromkeys(self.scripts, True)
+
+    def on_change(self, listener: Callable[[], None]) -> Callable[[], None]:
+        return lambda: None
 
     def explain(self, order: ExplainOrder, control: Control) -> Generator[Event, None, None]:
         script = self.scripts[self.model(order.model, order.version).name]
@@ -191,15 +203,35 @@ class FakeEngine:
         finally:
             self.ended.release()
 
+    def infer(self, order: InferOrder, control: Control) -> Inferred:
+        """Every image is as likely one as the other."""
+        model = self.model(order.model, order.version)
+        self.controls.append(control)
+        self.inferring(control)
+        logits = np.zeros((len(order.images), model.manifest.head.classes), np.float32)
+        outputs = ((Output.LOGITS, logits),)
+        return Inferred(model.name, model.version, model.digest, outputs, 0.1, 0.2)
+
 
 @contextmanager
-def serving(engine: Explainer, **config: object) -> Iterator[Server]:
+def serving(
+    engine: Explainer, watching: Telemetry = UNOBSERVED, **config: object
+) -> Iterator[Server]:
     """A server on a free loopback port, on an event loop in a thread of its own."""
+    with serving_on_loop(engine, watching, **config) as (server, _):
+        yield server
+
+
+@contextmanager
+def serving_on_loop(
+    engine: Explainer, watching: Telemetry = UNOBSERVED, **config: object
+) -> Iterator[tuple[Server, Callable[..., object]]]:
+    """The same, with what runs a coroutine on the server's loop and waits for it."""
     settings = {"address": "127.0.0.1:0", "drain_seconds": 1} | config
     with _event_loop() as run:
-        server = run(_started(engine, ServeConfig.model_validate(settings)))
+        server = run(_started(engine, ServeConfig.model_validate(settings), watching))
         try:
-            yield server
+            yield server, run
         finally:
             run(server.stop())
 
@@ -212,6 +244,13 @@ def calling(server: Server, **options: int) -> Iterator[pb_grpc.ExplanationServi
         yield pb_grpc.ExplanationServiceStub(channel)
 
 
+@contextmanager
+def calling_over(server: Server, tls: Tls) -> Iterator[pb_grpc.ExplanationServiceStub]:
+    """The same, encrypted."""
+    with open_channel(server.address, tls, None) as channel:
+        yield pb_grpc.ExplanationServiceStub(channel)
+
+
 def request(model: str = "tiny", **fields: object) -> pb.ExplainRequest:
     """A request that is answered: an encoded image of four bytes, one method."""
     stated: dict[str, object] = {
@@ -221,8 +260,8 @@ def request(model: str = "tiny", **fields: object) -> pb.ExplainRequest:
     return pb.ExplainRequest(model=model, **(stated | fields))
 
 
-async def _started(engine: Explainer, config: ServeConfig) -> Server:
-    server = Server(engine, config)
+async def _started(engine: Explainer, config: ServeConfig, watching: Telemetry) -> Server:
+    server = Server(engine, config, Witnesses(watching.witnesses), watching.tracer)
     await server.start()
     return server
 

@@ -192,6 +192,13 @@ def test_weights_that_lie_elsewhere_are_refused(directory, location):
     assert f"takes weights from {location!r}, which is not a file" in refusal(directory)
 
 
+def test_a_name_that_is_no_text_is_refused(directory):
+    whole = forward_model().SerializeToString()
+    (directory / "forward.onnx").write_bytes(whole.replace(b"images", b"im\xffges"))
+    sign_again(directory)
+    assert refusal(directory) == "'forward.onnx' holds text that is not UTF-8 (input)"
+
+
 @pytest.mark.parametrize(
     "entries",
     [

@@ -13,13 +13,21 @@ from salience_client import (
     NotFound,
     NotPossible,
     Overloaded,
+    PermissionDenied,
     SalienceError,
     ServerFailed,
+    Unauthenticated,
     Unavailable,
     Unsupported,
 )
-from salience_client.errors import ERROR_OF_STATUS, error_of_number
+from salience_client.errors import (
+    ERROR_OF_STATUS,
+    error_of_message,
+    error_of_number,
+    message_of_error,
+)
 from salience_client.extras import require
+from salience_service import errors
 from salience_service.rpc import status
 
 FAILURES = [code for code in grpc.StatusCode if code is not grpc.StatusCode.OK]
@@ -44,12 +52,13 @@ def test_no_status_is_in_the_table_that_grpc_does_not_have():
         (3, InvalidRequest),
         (4, DeadlineExceeded),
         (5, NotFound),
-        (7, AccessDenied),
+        (7, PermissionDenied),
         (8, Overloaded),
         (9, NotPossible),
         (12, Unsupported),
         (13, ServerFailed),
         (14, Unavailable),
+        (16, Unauthenticated),
     ],
 )
 def test_a_status_number_means_what_the_tree_says(number, kind):
@@ -78,13 +87,38 @@ def test_errors_raised_here_carry_a_code_too():
 
 @pytest.mark.parametrize("kind", list(status.CODES))
 def test_every_error_of_the_service_has_one_of_ours(kind):
-    error = error_of_number(status.code_of(kind("why")), "why")
+    error = error_of_message(status.request_error_of(kind("why")))
 
     assert isinstance(error, SalienceError)
     # A refused bundle or configuration is what the model cannot do, to a caller.
     renamed = {"ComputeFailed": "ServerFailed"}
     renamed |= dict.fromkeys(("BundleRefused", "ConfigRefused"), "NotPossible")
     assert type(error).__name__ == renamed.get(kind.__name__, kind.__name__)
+
+
+@pytest.mark.parametrize("kind", [NotFound, DeadlineExceeded])
+def test_all_that_a_server_tells_of_an_error_is_kept(kind):
+    told = getattr(errors, kind.__name__)(
+        "no such model", field="model", retry_after=2.5, resource=("model", "lite0")
+    )
+
+    error = error_of_message(status.request_error_of(told))
+
+    assert type(error) is kind
+    assert (error.field, error.retry_after) == ("model", 2.5)
+    assert (error.resource.kind, error.resource.name) == ("model", "lite0")
+    assert message_of_error(error) == status.request_error_of(told)
+
+
+def test_an_error_without_details_has_none():
+    error = error_of_message(status.request_error_of(errors.InvalidRequest("no")))
+
+    assert (error.field, error.retry_after, error.resource) == ("", None, None)
+
+
+def test_whoever_is_not_let_in_is_denied_access():
+    assert issubclass(Unauthenticated, AccessDenied)
+    assert issubclass(PermissionDenied, AccessDenied)
 
 
 def test_a_missing_package_is_named_with_the_extra_that_brings_it():

@@ -89,7 +89,7 @@ def server():
 @pytest.fixture
 def client(server):
     server.servicer.cancelled.clear()
-    with Client(server.address) as client:
+    with Client(server.address, retries=None) as client:
         yield client
 
 
@@ -143,7 +143,7 @@ def test_leaving_a_loop_early_cancels_the_call_on_the_server(server, client):
 
 
 def test_a_server_that_is_not_there_is_unavailable():
-    with Client("127.0.0.1:1") as client, pytest.raises(Unavailable) as caught:
+    with Client("127.0.0.1:1", retries=None) as client, pytest.raises(Unavailable) as caught:
         client.models(timeout=5)
 
     assert caught.value.retryable

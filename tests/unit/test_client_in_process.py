@@ -47,7 +47,7 @@ class FullEngine:
 
 
 def test_the_services_errors_become_the_clients():
-    client = Client(InProcess(FullEngine()))
+    client = Client(InProcess(FullEngine()), retries=None)
 
     with pytest.raises(Overloaded, match="try again later") as caught:
         client.explain(b"png", **ASK)
@@ -74,7 +74,7 @@ def test_the_deadline_reaches_the_engine():
 def test_many_requests_run_one_after_the_other_and_fail_alone():
     requests = [(tag, explain_request(b"png", **ASK)) for tag in "ab"]
 
-    events = list(Client(InProcess(FullEngine())).explain_many(requests))
+    events = list(Client(InProcess(FullEngine()), retries=None).explain_many(requests))
 
     assert [tag for tag, _ in events] == ["a", "b"]
     assert all(isinstance(e, Failed) and isinstance(e.error, Overloaded) for _, e in events)

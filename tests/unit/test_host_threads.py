@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+from salience_service.host_threads import hand_over_soon
+
 COUNTED = """
 from threadpoolctl import threadpool_info
 import numpy
@@ -25,3 +27,12 @@ def test_an_engine_keeps_numpy_to_one_thread_whatever_the_environment_says() -> 
     threads = done.stdout.split()
     assert threads, "NumPy comes without OpenBLAS here: nothing was tested"
     assert set(threads) == {"1"}
+
+
+def test_threads_of_a_server_hand_over_within_a_millisecond() -> None:
+    before = sys.getswitchinterval()
+    try:
+        hand_over_soon()
+        assert sys.getswitchinterval() <= 1e-3
+    finally:
+        sys.setswitchinterval(before)

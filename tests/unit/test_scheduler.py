@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from salience_service.control import Control
-from salience_service.errors import Cancelled, ComputeFailed, DeadlineExceeded
+from salience_service.errors import Cancelled, ComputeFailed, DeadlineExceeded, Unavailable
 from salience_service.runtime.session import Device, Execution
 from salience_service.scheduling.scheduler import Scheduler
 from salience_service.scheduling.ticket import Account, RowSpan
@@ -210,17 +210,17 @@ def test_the_bill_counts_every_row_once_and_shares_device_time(scheduler: Schedu
     assert all(bill.device_seconds > 0 and bill.queue_seconds >= 0 for bill in bills)
 
 
-def test_a_closed_scheduler_refuses_work_and_cancels_what_waits() -> None:
+def test_a_closed_scheduler_refuses_work_and_tells_what_waits_to_come_again() -> None:
     scheduler, graph = Scheduler(), CountingGraph()
     waiting = scheduler.rows(graph, span("a", 8), Control(), Account())
     assert graph.began.acquire(timeout=10)
     closing = threading.Thread(target=scheduler.close)
     closing.start()
-    with pytest.raises(Cancelled):
+    with pytest.raises(Unavailable):
         waiting.wait(0, 10)
     graph.let.release()
     closing.join(10)
-    with pytest.raises(Cancelled):
+    with pytest.raises(Unavailable):
         scheduler.rows(graph, span("b", 1), Control(), Account())
 
 

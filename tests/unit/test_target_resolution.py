@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from salience_service.bundle.manifest import Head, OutputKind
-from salience_service.errors import ComputeFailed, InvalidRequest
+from salience_service.errors import InvalidRequest
 from salience_service.request import (
     AboveThresholdTargets,
     AbsentTarget,
@@ -253,6 +253,6 @@ def test_endless_words_are_refused() -> None:
     assert "513 characters" in refused(PresentTarget(ClassRef("x" * 513)))
 
 
-def test_logits_of_nan_fail_as_the_models_fault() -> None:
-    with pytest.raises(ComputeFailed, match="NaN"):
+def test_logits_of_nan_are_the_images_fault() -> None:
+    with pytest.raises(InvalidRequest, match="NaN"):
         resolve_targets((), np.full(13, np.nan, np.float32), HEAD)

@@ -25,8 +25,12 @@ from salience_client.errors import (
     NotFound,
     NotPossible,
     Overloaded,
+    PermissionDenied,
+    QuotaExceeded,
+    Resource,
     SalienceError,
     ServerFailed,
+    Unauthenticated,
     Unavailable,
     Unsupported,
 )
@@ -38,11 +42,13 @@ from salience_client.events import (
     PartialMap,
     Prediction,
     Progress,
+    Restarted,
     Started,
 )
 from salience_client.explanation import Explanation
 from salience_client.fill import Blur, Colour, Fill
 from salience_client.grpc_transport import AsyncGrpcTransport, GrpcTransport
+from salience_client.identity import Tls
 from salience_client.image import Dicom, ImageLike, Pixels, Preprocessed
 from salience_client.in_process import open_in_process
 from salience_client.method import Method
@@ -57,6 +63,7 @@ from salience_client.model import (
 from salience_client.picture import letterboxed, overlay
 from salience_client.reader import AnswerReader
 from salience_client.request import RequestOptions, StopWhen, explain_request
+from salience_client.retries import RetryPolicy
 from salience_client.saliency_map import (
     Convergence,
     GraphUse,
@@ -109,15 +116,20 @@ __all__ = [
     "Option",
     "Overloaded",
     "PartialMap",
+    "PermissionDenied",
     "Pixels",
     "Prediction",
     "Preprocessed",
     "Present",
     "Progress",
     "Provenance",
+    "QuotaExceeded",
     "Rectangle",
     "RequestOptions",
     "ResolvedTarget",
+    "Resource",
+    "Restarted",
+    "RetryPolicy",
     "SalienceError",
     "SaliencyMap",
     "ScoreCurve",
@@ -128,8 +140,10 @@ __all__ = [
     "Tap",
     "Target",
     "Tile",
+    "Tls",
     "TopK",
     "Transport",
+    "Unauthenticated",
     "Unavailable",
     "Unsupported",
     "explain_request",

@@ -2,27 +2,29 @@
 
 import math
 from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable
-from contextlib import aclosing, closing
-from typing import Self, Unpack
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Self, Unpack
 
-from salience.v1.explanation_service_pb2 import (
-    DescribeModelRequest,
-    ExplainRequest,
-    ListModelsRequest,
-)
+from salience.v1.explanation_service_pb2 import DescribeModelRequest, ListModelsRequest
 from salience_client.errors import InvalidRequest
 from salience_client.events import Event, Failed
 from salience_client.explanation import Explanation
 from salience_client.grpc_transport import AsyncGrpcTransport, GrpcTransport
+from salience_client.identity import AsyncToken, Tls, Token
 from salience_client.image import ImageLike
-from salience_client.many import Conversation, TaggedRequest
+from salience_client.many import TaggedRequest
 from salience_client.model import ModelDescription, ModelSummary, description_of, summaries_of
-from salience_client.reader import AnswerReader
+from salience_client.persistent import AsyncPersistent, Persistent
 from salience_client.request import RequestOptions, explain_request
+from salience_client.retries import ONCE, RetryPolicy
 from salience_client.transport import AsyncTransport, Transport
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Tracer
 
 DEFAULT_TIMEOUT = 60.0
 """Seconds a call may take where nothing else is said."""
+DEFAULT_RETRIES = RetryPolicy()
 
 
 class Client:
@@ -35,20 +37,38 @@ class Client:
             print(explanation.prediction.top[0].name, explanation["score-cam"].array)
 
     Args:
-        server: its address HOST:PORT, or a transport.
-        timeout: seconds a call may take unless it says otherwise; math.inf = no deadline.
+        server: its address HOST:PORT, or a transport, which then is all that is given.
+        tls: how the connection is encrypted; None = not at all.
+        token: shows who calls; a function is asked anew for each call.
+        timeout: seconds a call may take unless it says otherwise, whatever is asked again in
+            them; math.inf = no deadline.
+        retries: what is asked again, and how often; None = nothing ever.
+        tracer: OpenTelemetry's; makes a span of each call, and tells the server its trace.
     """
 
-    def __init__(self, server: str | Transport, *, timeout: float = DEFAULT_TIMEOUT) -> None:
-        self._transport = GrpcTransport(server) if isinstance(server, str) else server
+    def __init__(
+        self,
+        server: str | Transport,
+        *,
+        timeout: float = DEFAULT_TIMEOUT,
+        tls: Tls | None = None,
+        token: Token | None = None,
+        retries: RetryPolicy | None = DEFAULT_RETRIES,
+        tracer: "Tracer | None" = None,
+    ) -> None:
+        self._transport = (
+            GrpcTransport(server, tls, token, tracer=tracer) if isinstance(server, str) else server
+        )
         self._timeout = timeout
+        self._calls = Persistent(self._transport, retries or ONCE)
 
     def stream(
         self, image: ImageLike, *, timeout: float | None = None, **options: Unpack[RequestOptions]
     ) -> Generator[Event]:
         """The events of one explanation as they come.
 
-        The call begins when the first event is read; closing the generator cancels it.
+        The call begins when the first event is read; closing the generator cancels it. Where
+        an answer breaks off and is begun anew, `Restarted` says so.
 
         Args:
             image: a file's bytes or path, pixels, the model's own input, or a DICOM file.
@@ -60,7 +80,7 @@ class Client:
             OSError: at once, where the image's path cannot be read.
             SalienceError: while reading.
         """
-        return self._events(explain_request(image, **options), self._deadline(timeout))
+        return self._calls.events(explain_request(image, **options), self._seconds(timeout))
 
     def explain(
         self, image: ImageLike, *, timeout: float | None = None, **options: Unpack[RequestOptions]
@@ -74,26 +94,24 @@ class Client:
     ) -> Generator[tuple[str, Event | Failed]]:
         """Many explanations over one call: (tag, event) as they come, tags interleaved.
 
-        One that fails ends with a `Failed` event; the others go on.
+        One that fails ends with a `Failed` event; the others go on. Where the call breaks
+        off, another is made on which only what is unanswered is asked; a request of which
+        events were told begins anew, and `Restarted` says so.
 
         Args:
             requests: pairs of a tag, unique among those in flight, and `explain_request(…)`;
-                read from another thread, as fast as the server takes them.
+                read once, from another thread, a window ahead of the answers.
             timeout: seconds for the whole call, which lasts as long as `requests` do.
 
         Raises:
             SalienceError: while reading, where the whole call failed.
         """
-        conversation = Conversation(requests)
-        messages = conversation.messages()
-        with closing(self._transport.explain_many(messages, self._deadline(timeout))) as answers:
-            for message in answers:
-                yield from conversation.read(message)
-        conversation.end()
+        return self._calls.many(requests, _seconds(timeout))
 
     def models(self, *, timeout: float | None = None) -> tuple[ModelSummary, ...]:
         """Every version of every model served."""
-        answer = self._transport.list_models(ListModelsRequest(), self._deadline(timeout))
+        ask = self._transport.list_models
+        answer = self._calls.call(ask, ListModelsRequest(), self._seconds(timeout))
         return summaries_of(answer)
 
     def describe(
@@ -101,11 +119,13 @@ class Client:
     ) -> ModelDescription:
         """All of one model; the newest version where none is named."""
         request = DescribeModelRequest(model=model, version=version)
-        answer = self._transport.describe_model(request, self._deadline(timeout))
+        ask = self._transport.describe_model
+        answer = self._calls.call(ask, request, self._seconds(timeout))
         return description_of(answer)
 
     def close(self) -> None:
         """Cancels every call and lets go of the connection."""
+        self._calls.close()
         self._transport.close()
 
     def __enter__(self) -> Self:
@@ -114,15 +134,8 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _events(self, request: ExplainRequest, deadline: float | None) -> Generator[Event]:
-        reader = AnswerReader()
-        with closing(self._transport.explain(request, deadline)) as answer:
-            for message in answer:
-                yield from reader.read(message)
-        reader.end()
-
-    def _deadline(self, timeout: float | None) -> float | None:
-        return _deadline(self._timeout if timeout is None else timeout)
+    def _seconds(self, timeout: float | None) -> float | None:
+        return _seconds(self._timeout if timeout is None else timeout)
 
 
 class AsyncClient:
@@ -135,19 +148,38 @@ class AsyncClient:
                 print(event)
 
     Args:
-        server: its address HOST:PORT, or a transport.
-        timeout: seconds a call may take unless it says otherwise; math.inf = no deadline.
+        server: its address HOST:PORT, or a transport, which then is all that is given.
+        tls: how the connection is encrypted; None = not at all.
+        token: shows who calls; a function is asked anew for each call.
+        timeout: seconds a call may take unless it says otherwise, whatever is asked again in
+            them; math.inf = no deadline.
+        retries: what is asked again, and how often; None = nothing ever.
+        tracer: OpenTelemetry's; makes a span of each call, and tells the server its trace.
     """
 
-    def __init__(self, server: str | AsyncTransport, *, timeout: float = DEFAULT_TIMEOUT) -> None:
-        self._transport = AsyncGrpcTransport(server) if isinstance(server, str) else server
+    def __init__(
+        self,
+        server: str | AsyncTransport,
+        *,
+        timeout: float = DEFAULT_TIMEOUT,
+        tls: Tls | None = None,
+        token: AsyncToken | None = None,
+        retries: RetryPolicy | None = DEFAULT_RETRIES,
+        tracer: "Tracer | None" = None,
+    ) -> None:
+        self._transport = (
+            AsyncGrpcTransport(server, tls, token, tracer=tracer)
+            if isinstance(server, str)
+            else server
+        )
         self._timeout = timeout
+        self._calls = AsyncPersistent(self._transport, retries or ONCE)
 
     def stream(
         self, image: ImageLike, *, timeout: float | None = None, **options: Unpack[RequestOptions]
     ) -> AsyncGenerator[Event]:
         """As `Client.stream`; `aclose()` cancels the call."""
-        return self._events(explain_request(image, **options), self._deadline(timeout))
+        return self._calls.events(explain_request(image, **options), self._seconds(timeout))
 
     async def explain(
         self, image: ImageLike, *, timeout: float | None = None, **options: Unpack[RequestOptions]
@@ -157,26 +189,19 @@ class AsyncClient:
         async with aclosing(self.stream(image, timeout=timeout, **options)) as events:
             return Explanation.of([event async for event in events])
 
-    async def explain_many(
+    def explain_many(
         self,
         requests: Iterable[TaggedRequest] | AsyncIterable[TaggedRequest],
         *,
         timeout: float = math.inf,
     ) -> AsyncGenerator[tuple[str, Event | Failed]]:
         """As `Client.explain_many`; `requests` may be asynchronous too."""
-        conversation = Conversation(requests)
-        messages = conversation.messages_async()
-        async with aclosing(
-            self._transport.explain_many(messages, self._deadline(timeout))
-        ) as answers:
-            async for message in answers:
-                for tagged in conversation.read(message):
-                    yield tagged
-        conversation.end()
+        return self._calls.many(requests, _seconds(timeout))
 
     async def models(self, *, timeout: float | None = None) -> tuple[ModelSummary, ...]:
         """As `Client.models`."""
-        answer = await self._transport.list_models(ListModelsRequest(), self._deadline(timeout))
+        ask = self._transport.list_models
+        answer = await self._calls.call(ask, ListModelsRequest(), self._seconds(timeout))
         return summaries_of(answer)
 
     async def describe(
@@ -184,11 +209,13 @@ class AsyncClient:
     ) -> ModelDescription:
         """As `Client.describe`."""
         request = DescribeModelRequest(model=model, version=version)
-        answer = await self._transport.describe_model(request, self._deadline(timeout))
+        ask = self._transport.describe_model
+        answer = await self._calls.call(ask, request, self._seconds(timeout))
         return description_of(answer)
 
     async def close(self) -> None:
         """Cancels every call and lets go of the connection."""
+        self._calls.close()
         await self._transport.close()
 
     async def __aenter__(self) -> Self:
@@ -197,21 +224,11 @@ class AsyncClient:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def _events(
-        self, request: ExplainRequest, deadline: float | None
-    ) -> AsyncGenerator[Event]:
-        reader = AnswerReader()
-        async with aclosing(self._transport.explain(request, deadline)) as answer:
-            async for message in answer:
-                for event in reader.read(message):
-                    yield event
-        reader.end()
-
-    def _deadline(self, timeout: float | None) -> float | None:
-        return _deadline(self._timeout if timeout is None else timeout)
+    def _seconds(self, timeout: float | None) -> float | None:
+        return _seconds(self._timeout if timeout is None else timeout)
 
 
-def _deadline(timeout: float) -> float | None:
+def _seconds(timeout: float) -> float | None:
     """gRPC's word for "no deadline" is None.
 
     Raises:

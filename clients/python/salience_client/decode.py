@@ -169,6 +169,7 @@ def _provenance(message: map_pb2.Provenance) -> Provenance:
         software_version=message.software_version,
         precision=message.precision,
         tuning_digest=message.tuning_digest,
+        signed_by=message.signed_by,
     )
 
 

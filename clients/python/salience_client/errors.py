@@ -3,10 +3,13 @@
 SalienceError
 ├── InvalidRequest      something in the request is wrong; the same request will always fail
 ├── NotFound            the model or version asked for is not served
-├── AccessDenied        the server does not know the caller, or does not let it do this
+├── AccessDenied        the server does not let the caller do this
+│   ├── Unauthenticated     it does not know who calls
+│   └── PermissionDenied    it knows the caller, who may not do this
 ├── NotPossible         the model, as it was exported, cannot answer this
 ├── Unsupported         a form that can be said but that this server does not answer
 ├── Overloaded          the server is full, or a message is over its limit
+│   └── QuotaExceeded       the caller has used up their share
 ├── DeadlineExceeded    time ran out before the answer was complete
 ├── Cancelled           the call was cancelled
 ├── Unavailable         the server cannot be reached, or is stopping
@@ -16,9 +19,20 @@ SalienceError
 MissingExtra (an ImportError) says which optional packages a part of this library needs.
 """
 
+from typing import NamedTuple
+
 import grpc
 
+from salience.v1.explanation_service_pb2 import RequestError
+
 _Status = grpc.StatusCode
+
+
+class Resource(NamedTuple):
+    """What an error is about: its kind, such as "model", and its name."""
+
+    kind: str
+    name: str
 
 
 class SalienceError(Exception):
@@ -28,15 +42,30 @@ class SalienceError(Exception):
         message: what was wrong, the limit and the remedy, in one line.
         code: the gRPC status.
         retryable: True where the same request may succeed later.
+        field: what in the request is at fault, by the names of the contract, such as
+            "methods[1].options.steps"; empty where it is no one field.
+        retry_after: seconds after which the server says the same request may succeed, or None.
+        resource: what was not found or not allowed, or None.
     """
 
     default_code: grpc.StatusCode = _Status.UNKNOWN
     retryable: bool = False
 
-    def __init__(self, message: str, code: grpc.StatusCode | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        code: grpc.StatusCode | None = None,
+        *,
+        field: str = "",
+        retry_after: float | None = None,
+        resource: tuple[str, str] | None = None,
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.code = code or self.default_code
+        self.field = field
+        self.retry_after = retry_after
+        self.resource = None if resource is None else Resource(*resource)
 
 
 class InvalidRequest(SalienceError):
@@ -52,9 +81,19 @@ class NotFound(SalienceError):
 
 
 class AccessDenied(SalienceError):
-    """The server does not know the caller, or does not let it do this."""
+    """The server does not let the caller do this."""
 
     default_code = _Status.PERMISSION_DENIED
+
+
+class Unauthenticated(AccessDenied):
+    """The server does not know who calls: give a token or a certificate that it takes."""
+
+    default_code = _Status.UNAUTHENTICATED
+
+
+class PermissionDenied(AccessDenied):
+    """The server knows the caller, who may not do this."""
 
 
 class NotPossible(SalienceError):
@@ -74,6 +113,10 @@ class Overloaded(SalienceError):
 
     default_code = _Status.RESOURCE_EXHAUSTED
     retryable = True
+
+
+class QuotaExceeded(Overloaded):
+    """The caller has used up their share; `retry_after` says when there is more."""
 
 
 class DeadlineExceeded(SalienceError):
@@ -118,7 +161,7 @@ ERROR_OF_STATUS: dict[grpc.StatusCode, type[SalienceError]] = {
     _Status.DEADLINE_EXCEEDED: DeadlineExceeded,
     _Status.NOT_FOUND: NotFound,
     _Status.ALREADY_EXISTS: InvalidRequest,
-    _Status.PERMISSION_DENIED: AccessDenied,
+    _Status.PERMISSION_DENIED: PermissionDenied,
     _Status.RESOURCE_EXHAUSTED: Overloaded,
     _Status.FAILED_PRECONDITION: NotPossible,
     _Status.ABORTED: Unavailable,
@@ -127,20 +170,45 @@ ERROR_OF_STATUS: dict[grpc.StatusCode, type[SalienceError]] = {
     _Status.INTERNAL: ServerFailed,
     _Status.UNAVAILABLE: Unavailable,
     _Status.DATA_LOSS: ServerFailed,
-    _Status.UNAUTHENTICATED: AccessDenied,
+    _Status.UNAUTHENTICATED: Unauthenticated,
 }
 """The error of each gRPC status but OK."""
 
 _STATUS_OF_NUMBER: dict[int, grpc.StatusCode] = {status.value[0]: status for status in _Status}
+_OF_REASON: dict[str, type[SalienceError]] = {"QuotaExceeded": QuotaExceeded}
+"""Errors that share their status with another, by the name the server gives them."""
 
 
 def error_of_number(number: int, message: str) -> SalienceError:
     """The error for a gRPC status number, 1 to 16; any other number is a ServerFailed."""
-    status = _STATUS_OF_NUMBER.get(number, _Status.UNKNOWN)
-    error = ERROR_OF_STATUS.get(status, ServerFailed)
-    return error(message or status.name.lower().replace("_", " "), status)
+    return error_of_message(RequestError(code=number, message=message))
 
 
-def error_of_call(error: grpc.RpcError) -> SalienceError:
-    """The error for a call that gRPC (sync or asyncio) says has failed."""
-    return error_of_number(error.code().value[0], error.details() or "")
+def error_of_message(told: RequestError) -> SalienceError:
+    """The error for what a server tells of a request that failed."""
+    status = _STATUS_OF_NUMBER.get(told.code, _Status.UNKNOWN)
+    kind = ERROR_OF_STATUS.get(status, ServerFailed)
+    named = _OF_REASON.get(told.reason, kind)
+    kind = named if issubclass(named, kind) else kind
+    resource = (told.resource_kind, told.resource_name) if told.resource_kind else None
+    return kind(
+        told.message or status.name.lower().replace("_", " "),
+        status,
+        field=told.field,
+        retry_after=told.retry_after_seconds if told.HasField("retry_after_seconds") else None,
+        resource=resource,
+    )
+
+
+def message_of_error(error: SalienceError) -> RequestError:
+    """The way back."""
+    kind, name = error.resource or ("", "")
+    return RequestError(
+        code=error.code.value[0],
+        message=error.message,
+        reason=type(error).__name__,
+        field=error.field,
+        retry_after_seconds=error.retry_after,
+        resource_kind=kind,
+        resource_name=name,
+    )

@@ -130,5 +130,19 @@ class Failed:
     error: SalienceError
 
 
-Event = Started | Prediction | Progress | PartialMap | SaliencyMap | Scores | Finished
+@dataclass(frozen=True)
+class Restarted:
+    """The answer broke off and begins anew: what came of it before is void.
+
+    The server was killed, or lost on the way; the client asks again. What follows is a whole
+    answer, from its `Started` on; the same request brings the same maps.
+
+    Attributes:
+        why: the error that broke the answer off.
+    """
+
+    why: SalienceError
+
+
+Event = Started | Prediction | Progress | PartialMap | SaliencyMap | Scores | Finished | Restarted
 """One event of an answer."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from salience_client.errors import BrokenAnswer
-from salience_client.events import Event, Finished, Prediction, Started
+from salience_client.events import Event, Finished, Prediction, Restarted, Started
 from salience_client.saliency_map import SaliencyMap, Scores
 
 T = TypeVar("T")
@@ -39,6 +39,8 @@ class Explanation:
         """
         collected = _Collected()
         for event in events:
+            if isinstance(event, Restarted):
+                collected = _Collected()
             collected.add(event)
         return collected.explanation()
 

@@ -1,11 +1,11 @@
 """Carries messages over gRPC, blocking or on asyncio."""
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
-import grpc.aio
 
 from salience.v1.explanation_service_pb2 import (
     DescribeModelRequest,
@@ -18,14 +18,40 @@ from salience.v1.explanation_service_pb2 import (
     ListModelsResponse,
 )
 from salience.v1.explanation_service_pb2_grpc import ExplanationServiceStub
-from salience_client.errors import error_of_call
-
-# Maps above 1 MiB come in pieces, so gRPC's own limit of 4 MB a message stands. Pings
-# find a server that vanished without a word; ours allows them every 10 seconds.
-CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
+from salience_client.call_error import error_of_call
+from salience_client.errors import Cancelled
+from salience_client.identity import (
+    AsyncToken,
+    Options,
+    Tls,
+    Token,
+    bearer,
+    bearer_async,
+    open_channel,
+    open_channel_async,
 )
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Tracer
+
+# Maps above 1 MiB come in pieces, so gRPC's own limit of 4 MB a message stands.
+CHANNEL_OPTIONS: Options = (
+    # Pings find a connection whose other end vanished without a word, within 25 seconds, also
+    # where an answer is long in coming; our server allows one every 10 seconds. It is the
+    # last that counts in gRPC 1.85, which by itself waits a minute for a ping's answer.
+    ("grpc.keepalive_time_ms", 15_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.ping_timeout_ms", 10_000),
+    ("grpc.http2.max_pings_without_data", 0),
+    # A server that came back is found within 2 seconds; gRPC's own bound is 2 minutes. "Min"
+    # is how long one attempt to connect may take.
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    ("grpc.min_reconnect_backoff_ms", 5_000),
+)
+
+
+CLOSED = "the client was closed"
 
 
 class GrpcTransport:
@@ -33,20 +59,33 @@ class GrpcTransport:
 
     Args:
         address: HOST:PORT, or any name that gRPC resolves.
-        credentials: for TLS; None = not encrypted.
+        tls: how the connection is encrypted; None = not at all.
+        token: shows who calls; a function is asked anew for each call.
+        options: gRPC's, of the channel.
+        tracer: OpenTelemetry's; makes a span of each call, and tells the server its trace.
+
+    Raises:
+        InvalidRequest: a token would go to another machine unencrypted.
+        OSError: a file of `tls` cannot be read.
     """
 
-    def __init__(self, address: str, credentials: grpc.ChannelCredentials | None = None) -> None:
-        if credentials is None:
-            self._channel = grpc.insecure_channel(address, CHANNEL_OPTIONS)
-        else:
-            self._channel = grpc.secure_channel(address, credentials, CHANNEL_OPTIONS)
-        self._stub = _stub(self._channel)
+    def __init__(
+        self,
+        address: str,
+        tls: Tls | None = None,
+        token: Token | None = None,
+        options: Options = CHANNEL_OPTIONS,
+        tracer: "Tracer | None" = None,
+    ) -> None:
+        self._token = token
+        self._closed = False
+        self._channel = open_channel(address, tls, token, options)
+        self._stub = _stub(self._channel, tracer)
 
     def explain(self, request: ExplainRequest, timeout: float | None) -> Generator[ExplainResponse]:
         """The call begins when the first message is read."""
-        with _translated():
-            call = self._stub.Explain(request, timeout=timeout)
+        with self._translated():
+            call = self._stub.Explain(request, timeout=timeout, metadata=bearer(self._token))
             try:
                 yield from call
             finally:
@@ -56,8 +95,10 @@ class GrpcTransport:
         self, requests: Iterable[ExplainManyRequest], timeout: float | None
     ) -> Generator[ExplainManyResponse]:
         """The call begins when the first message is read; a thread of gRPC's reads `requests`."""
-        with _translated():
-            call = self._stub.ExplainMany(iter(requests), timeout=timeout)
+        with self._translated():
+            call = self._stub.ExplainMany(
+                iter(requests), timeout=timeout, metadata=bearer(self._token)
+            )
             try:
                 yield from call
             finally:
@@ -65,21 +106,38 @@ class GrpcTransport:
 
     def list_models(self, request: ListModelsRequest, timeout: float | None) -> ListModelsResponse:
         """Lists the models served."""
-        with _translated():
-            response: ListModelsResponse = self._stub.ListModels(request, timeout=timeout)
+        with self._translated():
+            response: ListModelsResponse = self._stub.ListModels(
+                request, timeout=timeout, metadata=bearer(self._token)
+            )
             return response
 
     def describe_model(
         self, request: DescribeModelRequest, timeout: float | None
     ) -> DescribeModelResponse:
         """Says all of one model."""
-        with _translated():
-            response: DescribeModelResponse = self._stub.DescribeModel(request, timeout=timeout)
+        with self._translated():
+            response: DescribeModelResponse = self._stub.DescribeModel(
+                request, timeout=timeout, metadata=bearer(self._token)
+            )
             return response
 
     def close(self) -> None:
         """Cancels every call and closes the channel."""
+        self._closed = True
         self._channel.close()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """gRPC's errors become ours; a channel that was closed it calls a wrong value."""
+        try:
+            yield
+        except grpc.RpcError as error:
+            raise error_of_call(error) from error
+        except ValueError as error:
+            if self._closed:
+                raise Cancelled(CLOSED) from error
+            raise
 
 
 class AsyncGrpcTransport:
@@ -87,22 +145,37 @@ class AsyncGrpcTransport:
 
     Args:
         address: HOST:PORT, or any name that gRPC resolves.
-        credentials: for TLS; None = not encrypted.
+        tls: how the connection is encrypted; None = not at all.
+        token: shows who calls; a function is asked anew for each call.
+        options: gRPC's, of the channel.
+        tracer: OpenTelemetry's; makes a span of each call, and tells the server its trace.
+
+    Raises:
+        InvalidRequest: a token would go to another machine unencrypted.
+        OSError: a file of `tls` cannot be read.
     """
 
-    def __init__(self, address: str, credentials: grpc.ChannelCredentials | None = None) -> None:
-        if credentials is None:
-            self._channel = grpc.aio.insecure_channel(address, CHANNEL_OPTIONS)
-        else:
-            self._channel = grpc.aio.secure_channel(address, credentials, CHANNEL_OPTIONS)
-        self._stub = _stub(self._channel)
+    def __init__(
+        self,
+        address: str,
+        tls: Tls | None = None,
+        token: AsyncToken | None = None,
+        options: Options = CHANNEL_OPTIONS,
+        tracer: "Tracer | None" = None,
+    ) -> None:
+        self._token = token
+        self._closed = False
+        self._channel = open_channel_async(address, tls, token, options)
+        self._stub = _stub(self._channel, tracer)
 
     async def explain(
         self, request: ExplainRequest, timeout: float | None
     ) -> AsyncGenerator[ExplainResponse]:
         """The call begins when the first message is read."""
-        with _translated():
-            call = self._stub.Explain(request, timeout=timeout)
+        with self._translated():
+            call = self._stub.Explain(
+                request, timeout=timeout, metadata=await bearer_async(self._token)
+            )
             try:
                 async for message in call:
                     yield message
@@ -113,8 +186,10 @@ class AsyncGrpcTransport:
         self, requests: AsyncIterable[ExplainManyRequest], timeout: float | None
     ) -> AsyncGenerator[ExplainManyResponse]:
         """The call begins when the first message is read; a task of gRPC's reads `requests`."""
-        with _translated():
-            call = self._stub.ExplainMany(requests, timeout=timeout)
+        with self._translated():
+            call = self._stub.ExplainMany(
+                requests, timeout=timeout, metadata=await bearer_async(self._token)
+            )
             try:
                 async for message in call:
                     yield message
@@ -125,33 +200,47 @@ class AsyncGrpcTransport:
         self, request: ListModelsRequest, timeout: float | None
     ) -> ListModelsResponse:
         """Lists the models served."""
-        with _translated():
-            response: ListModelsResponse = await self._stub.ListModels(request, timeout=timeout)
+        with self._translated():
+            response: ListModelsResponse = await self._stub.ListModels(
+                request, timeout=timeout, metadata=await bearer_async(self._token)
+            )
             return response
 
     async def describe_model(
         self, request: DescribeModelRequest, timeout: float | None
     ) -> DescribeModelResponse:
         """Says all of one model."""
-        with _translated():
-            call = self._stub.DescribeModel(request, timeout=timeout)
+        with self._translated():
+            call = self._stub.DescribeModel(
+                request, timeout=timeout, metadata=await bearer_async(self._token)
+            )
             response: DescribeModelResponse = await call
             return response
 
     async def close(self) -> None:
         """Cancels every call and closes the channel."""
+        self._closed = True
         await self._channel.close(grace=None)
 
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """gRPC's errors become ours; to close its channel it cancels the task that reads."""
+        try:
+            yield
+        except grpc.RpcError as error:
+            raise error_of_call(error) from error
+        except (grpc.aio.UsageError, asyncio.CancelledError) as error:
+            task = asyncio.current_task()
+            if self._closed and not (task and task.cancelling()):
+                raise Cancelled(CLOSED) from error
+            raise
 
-@contextmanager
-def _translated() -> Iterator[None]:
-    """gRPC's errors become ours."""
-    try:
-        yield
-    except grpc.RpcError as error:
-        raise error_of_call(error) from error
 
-
-def _stub(channel: Any) -> Any:
+def _stub(channel: Any, tracer: "Tracer | None") -> Any:
     """The generated stub, which has no types, over a channel of either kind."""
-    return ExplanationServiceStub(channel)  # type: ignore[no-untyped-call]
+    stub = ExplanationServiceStub(channel)  # type: ignore[no-untyped-call]
+    if tracer is None:
+        return stub
+    from salience_client.tracing import TracedStub  # OpenTelemetry may not be installed.
+
+    return TracedStub(stub, tracer)

@@ -18,9 +18,8 @@ from salience.v1.explanation_service_pb2 import (
     ExplainResponse,
     ListModelsRequest,
     ListModelsResponse,
-    RequestError,
 )
-from salience_client.errors import SalienceError, error_of_number
+from salience_client.errors import SalienceError, error_of_message, message_of_error
 from salience_client.extras import require
 
 
@@ -29,7 +28,8 @@ def open_in_process(models: str | PathLike[str], **config: object) -> "InProcess
 
     Args:
         models: the directory; each bundle in it is opened, checked and warmed here.
-        **config: keys of the server's configuration, such as `threads=4`.
+        **config: keys of the server's configuration, such as `threads=4`. Unless `bundles` says
+            otherwise, unsigned bundles are opened: they are one's own, in one's own process.
 
     Raises:
         MissingExtra: the service is not installed.
@@ -37,6 +37,7 @@ def open_in_process(models: str | PathLike[str], **config: object) -> "InProcess
     """
     engines = require("salience_service.engine", "service", "explaining in this process")
     configs = require("salience_service.config", "service", "explaining in this process")
+    config = {"bundles": {"unsigned": "allow"}, **config}
     with translated():
         return InProcess(engines.Engine.open(Path(models), configs.read_config(**config)))
 
@@ -68,8 +69,7 @@ class InProcess:
                 for response in self.explain(request.request, timeout):
                     yield ExplainManyResponse(tag=request.tag, response=response)
             except SalienceError as error:
-                fault = RequestError(code=error.code.value[0], message=error.message)
-                yield ExplainManyResponse(tag=request.tag, error=fault)
+                yield ExplainManyResponse(tag=request.tag, error=message_of_error(error))
 
     def list_models(self, request: ListModelsRequest, timeout: float | None) -> ListModelsResponse:  # noqa: ARG002
         """Lists the models served; takes no time worth a deadline."""
@@ -94,9 +94,11 @@ class InProcess:
 def translated() -> Iterator[None]:
     """The service's errors become the client's; for code that calls the service itself."""
     from salience_service.errors import SalienceError as ServiceError
-    from salience_service.rpc.status import code_of
+    from salience_service.rpc.status import request_error_of
 
     try:
         yield
     except ServiceError as error:
-        raise error_of_number(code_of(error), str(error)) from error
+        told = request_error_of(error)
+        told.message = str(error)  # Whole: no header bounds it here.
+        raise error_of_message(told) from error

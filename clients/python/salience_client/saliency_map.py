@@ -97,7 +97,8 @@ class Provenance:
     """All that is needed to make a map again; digests are SHA-256 in hex.
 
     `precision` is that of the numbers on the device, "float32", "tf32" or "float16";
-    `tuning_digest` is empty where no tune file fixed batch sizes and threads.
+    `tuning_digest` is empty where no tune file fixed batch sizes and threads; `signed_by` is the
+    id of the key that signed the bundle, empty where none did that the server trusts.
     """
 
     model: str
@@ -113,6 +114,7 @@ class Provenance:
     software_version: str
     precision: str = "float32"
     tuning_digest: str = ""
+    signed_by: str = ""
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,11 @@ from salience_service.bundle.manifest import (
     ResizeRule,
 )
 from salience_service.errors import BundleRefused
+from salience_service.signatures.signature import SIGNATURE_NAME
 
 MANIFEST_NAME = "manifest.json"
+_NEVER_LISTED = (MANIFEST_NAME, SIGNATURE_NAME)
+"""What lists the files, and what signs the list."""
 MAX_SIDE = 8192
 MAX_CLASSES = 1_000_000
 FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
@@ -101,7 +104,7 @@ def _check_files(manifest: Manifest) -> None:
     _require_unique("file", names)
     for file in manifest.files:
         _require(
-            bool(FILE_NAME.fullmatch(file.path)) and file.path != MANIFEST_NAME,
+            bool(FILE_NAME.fullmatch(file.path)) and file.path not in _NEVER_LISTED,
             f"{file.path!r} is not a plain file name",
         )
         _require(bool(_SHA256.fullmatch(file.sha256)), f"{file.path!r} has no SHA-256 in hex")

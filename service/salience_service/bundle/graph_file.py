@@ -37,11 +37,13 @@ def check_graph(path: Path, graph: Graph, manifest: Manifest, sizes: Mapping[str
         sizes: bytes of every file of the bundle, by name.
 
     Raises:
-        BundleRefused: not an ONNX file; an operator domain beyond ONNX's own; external
-            data outside the listed files; another opset, or inputs and outputs missing.
+        BundleRefused: not an ONNX file; a name that is no text; an operator domain beyond ONNX's
+            own; external data outside the listed files; another opset, or inputs and outputs
+            missing.
     """
     model = read_graph(path)
     for message in _walk(model):
+        _check_text(message, graph.path)
         if isinstance(message, onnx.NodeProto | onnx.FunctionProto):
             _check_domain(message, graph.path)
         elif isinstance(message, onnx.TensorProto):
@@ -69,6 +71,15 @@ def _walk(message: Message) -> Iterator[Message]:
         if field.message_type is not None:
             for part in value if field.is_repeated else (value,):
                 yield from _walk(part)
+
+
+def _check_text(message: Message, name: str) -> None:
+    """Refuses names that are not UTF-8, which protobuf hands over as bytes."""
+    for field, value in message.ListFields():
+        if field.type == field.TYPE_STRING:
+            texts = value if field.is_repeated else (value,)
+            if any(isinstance(text, bytes) for text in texts):
+                raise BundleRefused(f"{name!r} holds text that is not UTF-8 ({field.name})")
 
 
 def _check_domain(part: onnx.NodeProto | onnx.FunctionProto, name: str) -> None:

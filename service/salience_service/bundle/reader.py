@@ -1,6 +1,7 @@
-"""A bundle on disk, opened only after every file is what its manifest says."""
+"""A bundle on disk, opened only once its signer is known and every file is what it says."""
 
 import hashlib
+import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ from salience_service.bundle.graph_file import check_graph
 from salience_service.bundle.manifest import BundleFile, Graph, Manifest
 from salience_service.bundle.manifest_json import from_json
 from salience_service.errors import BundleRefused
+from salience_service.signatures.signature import MAX_SIGNATURE_BYTES, SIGNATURE_NAME
+from salience_service.signatures.trust import ANYONE, Trust
 
 MAX_MANIFEST_BYTES = 8 << 20
 """22,000 labels take about 1 MiB."""
@@ -25,11 +28,13 @@ class Bundle:
         manifest: what it says of itself.
         digest: SHA-256 of manifest.json in hex; it names every other file's digest, so
             it stands for the whole bundle.
+        signed_by: id of the trusted key that signed the manifest; empty where none did.
     """
 
     directory: Path
     manifest: Manifest
     digest: str
+    signed_by: str = ""
 
     def path(self, name: str) -> Path:
         """Where the named file lies.
@@ -76,29 +81,54 @@ class Bundle:
         raise BundleRefused(f"the manifest lists no file {name!r}")
 
 
-def open_bundle(directory: Path) -> Bundle:
+def open_bundle(directory: Path, trust: Trust = ANYONE) -> Bundle:
     """The bundle in `directory`, with every file checked; nothing in it is run.
 
+    The signature is checked first: of a bundle that is refused for it nothing was parsed.
+
+    Args:
+        directory: where it lies.
+        trust: who may have signed it; by default anyone, or nobody.
+
     Raises:
-        BundleRefused: the manifest is missing, too large or not valid; a file is missing,
-            unreadable, not a plain file, or differs in size or SHA-256; a graph has code or weights
-            from elsewhere, or lacks the inputs and outputs of its role.
+        BundleRefused: it is wrongly signed, or not by whom `trust` wants; or as `open_manifest`.
     """
-    try:
-        return _checked(directory)
-    except OSError as fault:
-        raise BundleRefused(f"a file of it cannot be read: {fault.strerror}") from fault
+    text = manifest_text(directory)
+    return open_manifest(directory, text, trust.signer(text, _signature_text(directory)))
 
 
-def _checked(directory: Path) -> Bundle:
-    text = _manifest_text(directory)
+def open_manifest(directory: Path, text: bytes, signed_by: str = "") -> Bundle:
+    """The bundle of a manifest that was read, with every file checked.
+
+    Args:
+        directory: where its files lie.
+        text: bytes of manifest.json.
+        signed_by: id of the trusted key that signed them.
+
+    Raises:
+        BundleRefused: the manifest is not valid; a file is missing, unreadable, not a plain file,
+            or differs in size or SHA-256; a graph has code or weights from elsewhere, or lacks
+            the inputs and outputs of its role.
+    """
     manifest = from_json(text)
-    for file in manifest.files:
-        _check_file(directory, file)
-    sizes = {file.path: file.size for file in manifest.files}
-    for graph in manifest.graphs:
-        check_graph(directory / graph.path, graph, manifest, sizes)
-    return Bundle(directory, manifest, hashlib.sha256(text).hexdigest())
+    try:
+        for file in manifest.files:
+            _check_file(directory, file)
+        sizes = {file.path: file.size for file in manifest.files}
+        for graph in manifest.graphs:
+            check_graph(directory / graph.path, graph, manifest, sizes)
+    except OSError as fault:
+        raise _unreadable(fault) from fault
+    return Bundle(directory, manifest, hashlib.sha256(text).hexdigest(), signed_by)
+
+
+def manifest_text(directory: Path) -> bytes:
+    """Bytes of the manifest.json of a bundle.
+
+    Raises:
+        BundleRefused: missing, unreadable, not a plain file, or too large.
+    """
+    return _small_file(directory, MANIFEST_NAME, MAX_MANIFEST_BYTES)
 
 
 def read_golden(bundle: Bundle) -> GoldenExample:
@@ -110,13 +140,25 @@ def read_golden(bundle: Bundle) -> GoldenExample:
     return load_golden(bundle.path(bundle.manifest.golden.path), bundle.manifest)
 
 
-def _manifest_text(directory: Path) -> bytes:
-    size = _plain_file_size(directory, MANIFEST_NAME)
-    if size > MAX_MANIFEST_BYTES:
-        raise BundleRefused(
-            f"{MANIFEST_NAME} has {size} bytes; at most {MAX_MANIFEST_BYTES} are read"
-        )
-    return (directory / MANIFEST_NAME).read_bytes()
+def _signature_text(directory: Path) -> bytes | None:
+    """Bytes of its manifest.sig; None where there is none."""
+    if not os.path.lexists(directory / SIGNATURE_NAME):
+        return None
+    return _small_file(directory, SIGNATURE_NAME, MAX_SIGNATURE_BYTES)
+
+
+def _small_file(directory: Path, name: str, most: int) -> bytes:
+    size = _plain_file_size(directory, name)
+    if size > most:
+        raise BundleRefused(f"{name} has {size} bytes; at most {most} are read")
+    try:
+        return (directory / name).read_bytes()
+    except OSError as fault:
+        raise _unreadable(fault) from fault
+
+
+def _unreadable(fault: OSError) -> BundleRefused:
+    return BundleRefused(f"a file of it cannot be read: {fault.strerror}")
 
 
 def _check_file(directory: Path, file: BundleFile) -> None:

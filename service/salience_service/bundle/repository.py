@@ -7,6 +7,7 @@ from pathlib import Path
 from salience_service.bundle.manifest import NAME
 from salience_service.bundle.reader import Bundle, open_bundle
 from salience_service.errors import BundleRefused
+from salience_service.signatures.trust import ANYONE, Trust
 
 _NUMBER = re.compile(r"([0-9]+)")
 _VersionKey = tuple[tuple[bool, int, str], ...]
@@ -28,15 +29,44 @@ class Found:
     refused: tuple[RefusedBundle, ...]
 
 
-def find_bundles(models: Path) -> Found:
+@dataclass(frozen=True)
+class Places:
+    """Where bundles may lie: directories whose names may be a bundle's, and the others."""
+
+    accepted: tuple[Path, ...]
+    refused: tuple[RefusedBundle, ...]
+
+
+def find_bundles(models: Path, trust: Trust = ANYONE) -> Found:
     """Every bundle NAME/VERSION under `models`; a refused one hides no other.
 
     Plain files and entries whose names start with a dot are passed over.
 
+    Args:
+        models: the directory.
+        trust: who may have signed them; by default anyone, or nobody.
+
     Raises:
         BundleRefused: `models` is not a directory that can be read.
     """
+    places = find_places(models)
     accepted: list[Bundle] = []
+    refused = list(places.refused)
+    for place in places.accepted:
+        try:
+            accepted.append(open_place(place, trust))
+        except BundleRefused as fault:
+            refused.append(RefusedBundle(f"{place.parent.name}/{place.name}", str(fault)))
+    return Found(tuple(sorted(accepted, key=_order)), tuple(refused))
+
+
+def find_places(models: Path) -> Places:
+    """Every directory NAME/VERSION under `models`; nothing in them is looked at.
+
+    Raises:
+        BundleRefused: `models` is not a directory that can be read.
+    """
+    accepted: list[Path] = []
     refused: list[RefusedBundle] = []
     for name in _directories(models, "the models directory"):
         try:
@@ -47,10 +77,11 @@ def find_bundles(models: Path) -> Found:
             continue
         for version in versions:
             try:
-                accepted.append(_open(version))
+                _check_name(version)
+                accepted.append(version)
             except BundleRefused as fault:
                 refused.append(RefusedBundle(f"{name.name}/{version.name}", str(fault)))
-    return Found(tuple(sorted(accepted, key=_order)), tuple(refused))
+    return Places(tuple(accepted), tuple(refused))
 
 
 def version_key(version: str) -> _VersionKey:
@@ -59,9 +90,13 @@ def version_key(version: str) -> _VersionKey:
     return tuple((part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts)
 
 
-def _open(directory: Path) -> Bundle:
-    _check_name(directory)
-    bundle = open_bundle(directory)
+def open_place(directory: Path, trust: Trust = ANYONE) -> Bundle:
+    """The bundle in a directory NAME/VERSION.
+
+    Raises:
+        BundleRefused: as `open_bundle`; or its manifest has another name or version.
+    """
+    bundle = open_bundle(directory, trust)
     manifest = bundle.manifest
     place = (directory.parent.name, directory.name)
     if (manifest.name, manifest.version) != place:

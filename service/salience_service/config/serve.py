@@ -1,14 +1,29 @@
 """The configuration of a server: every key with its unit, default and limits."""
 
-import ipaddress
 from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from salience_service.admission import MOST_BYTES, MOST_ROWS
+from salience_service.config.access import AccessConfig
+from salience_service.config.address import host_of, is_loopback
+from salience_service.config.admin import AdminConfig
+from salience_service.config.audit import AuditConfig
+from salience_service.config.bundles import BundlesConfig
+from salience_service.config.connections import ConnectionsConfig
+from salience_service.config.logs import LoggingConfig
+from salience_service.config.metrics import MetricsConfig
+from salience_service.config.quotas import QuotasConfig
+from salience_service.config.repository import RepositoryConfig
 from salience_service.config.section import Section
-from salience_service.image.pixels import LARGEST_LIMIT
+from salience_service.config.supervisor import SupervisorConfig
+from salience_service.config.tls import TlsConfig
+from salience_service.config.tracing import TracingConfig
+from salience_service.config.watchdog import WatchdogConfig
+from salience_service.errors import ConfigRefused
+from salience_service.image.pixels import LARGEST_LIMIT, USUAL_RATIO
+from salience_service.life.restarts import RestartPolicy
 from salience_service.runtime.device import Device
 
 MEBIBYTE = 2**20
@@ -23,7 +38,14 @@ class ServeConfig(Section):
     """HOST:PORT to listen on; [HOST]:PORT for IPv6. Port 0 = any free port."""
 
     insecure: bool = False
-    """Allow an address beyond this machine although the connection is not encrypted."""
+    """Allow an address beyond this machine although the connection is not encrypted (no `[tls]`).
+    Callers with tokens are never allowed that."""
+
+    tls: TlsConfig | None = None
+    """Encrypts the port; left out, it is not encrypted."""
+
+    access: AccessConfig | None = None
+    """Who may call; left out, everyone who reaches the port may, and nobody administers."""
 
     reflection: bool = True
     """Answer gRPC reflection, so that tools can list the service."""
@@ -75,6 +97,15 @@ class ServeConfig(Section):
     logits, maps while they are drawn; refused like rows. Models and what their batches take come
     on top. By default 3 GiB: a photograph of 50 megapixels with maps drawn over all of it."""
 
+    max_rows_per_request: int = Field(200_000, ge=1, le=10**9)
+    """Rows that one request may ask for; more is refused with INVALID_ARGUMENT. By default half of
+    what all may, so that none takes the whole server."""
+
+    max_running_per_client: int = Field(32, ge=1, le=4096)
+    """Explanations of one client at a time, and calls likewise; one more is refused with
+    RESOURCE_EXHAUSTED. A client is a principal, or where callers are anonymous an address (of
+    IPv6, a /64): behind a proxy without `[access]`, all are one."""
+
     cache_bytes: int = Field(0, ge=0, le=2**44)
     """Bytes of finished explanations kept in memory for requests that ask the same of the same
     image, the one used longest ago given up first; nothing is written to disk. 0 = none."""
@@ -91,6 +122,11 @@ class ServeConfig(Section):
     max_image_pixels: int = Field(50_000_000, ge=1, le=LARGEST_LIMIT)
     """Pixels of an image, checked before it is decoded."""
 
+    max_compression_ratio: int = Field(USUAL_RATIO, ge=1, le=10**6)
+    """Bytes of an image's pixels for each byte of its file, by its header, before it is decoded;
+    images of up to 16 MiB decoded are taken whatever it says. By default more than any PNG of 8 or
+    16 bits or any JPEG can reach; flat pictures in lossless WebP, 1-bit PNG and fax TIFF do."""
+
     partial_map_interval_seconds: float = Field(0.25, ge=0, le=60)
     """Least time between two partial maps of one explanation."""
 
@@ -100,10 +136,63 @@ class ServeConfig(Section):
     drain_seconds: float = Field(30, ge=0, le=3600)
     """How long running explanations may still take after SIGTERM or SIGINT."""
 
+    connections: ConnectionsConfig = ConnectionsConfig()
+    """What a connection may cost, and when one that is of no use is closed."""
+
+    quotas: QuotasConfig = QuotasConfig()
+    """How much a principal may ask in a minute and in a day."""
+
+    bundles: BundlesConfig = BundlesConfig()
+    """Who may have signed what is served."""
+
+    audit: AuditConfig | None = None
+    """Where explanations are recorded; left out, nowhere."""
+
+    repository: RepositoryConfig = RepositoryConfig()
+    """Which versions of the models directory serve, and how they come and go."""
+
+    admin: AdminConfig | None = None
+    """Where models are loaded, retired and rolled back while the server runs; left out, nowhere."""
+
+    watchdog: WatchdogConfig = WatchdogConfig()
+    """When a call on a device is held to be stuck, and a model to be broken."""
+
+    supervisor: SupervisorConfig | None = None
+    """Present, the server runs under a parent that starts it again when it crashes."""
+
+    metrics: MetricsConfig = MetricsConfig()
+    """Where Prometheus finds the server's figures."""
+
+    tracing: TracingConfig = TracingConfig()
+    """Where spans go."""
+
+    logging: LoggingConfig = LoggingConfig()
+    """How and how much the server writes to stderr."""
+
     @property
     def masked_batch_size(self) -> int:
         """Rows per device call, with 0 resolved by the provider."""
         return self.batch_size or _BATCH_SIZES[self.provider]
+
+    @property
+    def restart_policy(self) -> RestartPolicy:
+        """How often a supervised server is started again.
+
+        Raises:
+            ConfigRefused: it may not be supervised as it is configured.
+        """
+        if self.address.endswith(":0"):
+            raise ConfigRefused(
+                f"address {self.address!r}: a supervised server needs a port that stays the same "
+                "over its restarts, not any free one"
+            )
+        bounds = self.supervisor or SupervisorConfig()
+        return RestartPolicy(
+            bounds.most_restarts,
+            bounds.window_seconds,
+            bounds.first_wait_seconds,
+            bounds.longest_wait_seconds,
+        )
 
     @property
     def device(self) -> Device:
@@ -147,24 +236,46 @@ class ServeConfig(Section):
 
     @model_validator(mode="after")
     def _stays_on_this_machine(self) -> Self:
-        host = _host(self.address)
-        if not self.insecure and not _is_loopback(host):
+        if self.tls is not None or is_loopback(host_of(self.address)):
+            return self
+        if self.access is not None and self.access.by_token:
+            raise ValueError(
+                f"address {self.address!r} can be reached from other machines, and whoever listens "
+                "on the way would have the tokens: give [tls], or use 127.0.0.1"
+            )
+        if not self.insecure:
             raise ValueError(
                 f"address {self.address!r} can be reached from other machines and the connection "
-                "is not encrypted: use 127.0.0.1, or say insecure = true behind a proxy with TLS"
+                "is not encrypted: give [tls], use 127.0.0.1, or say insecure = true behind a "
+                "proxy with TLS"
             )
         return self
 
+    @model_validator(mode="after")
+    def _is_administered_safely(self) -> Self:
+        if self.admin is None or is_loopback(host_of(self.admin.address)):
+            return self
+        if self.tls is None or self.access is None:
+            raise ValueError(
+                f"admin.address {self.admin.address!r} can be reached from other machines: give "
+                "[tls] and [access], or use 127.0.0.1"
+            )
+        return self
 
-def _host(address: str) -> str:
-    host, colon, port = address.rpartition(":")
-    if not (colon and host and port.isascii() and port.isdigit() and int(port) < 2**16):
-        raise ValueError(f"address {address!r} is not HOST:PORT with a port from 0 to 65535")
-    return host
+    @model_validator(mode="after")
+    def _knows_whose_quotas_it_counts(self) -> Self:
+        known = [each.name for each in self.access.principals] if self.access else ["anonymous"]
+        for quota in self.quotas.principals:
+            if quota.name not in known:
+                raise ValueError(
+                    f"quotas.principals name {quota.name!r}, whom this server does not know: "
+                    "known are " + ", ".join(known[:20])
+                )
+        return self
 
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"
+    @model_validator(mode="after")
+    def _knows_callers_by_what_they_can_show(self) -> Self:
+        by_certificate = self.access is not None and self.access.by_certificate
+        if by_certificate and not (self.tls and self.tls.client_ca):
+            raise ValueError("certificates of principals need tls.client_ca: give it")
+        return self

@@ -43,6 +43,7 @@ class ExplanationCache:
 
     def __init__(self, most_bytes: int) -> None:
         self.most_bytes = most_bytes
+        self._asked = self._found = 0
         self._answers: LRUCache[AnswerKey, Answer] = LRUCache(most_bytes, lambda each: each.size)
         self._lock = threading.Lock()
 
@@ -58,10 +59,19 @@ class ExplanationCache:
         with self._lock:
             return len(self._answers)
 
+    @property
+    def lookups(self) -> tuple[int, int]:
+        """How often an answer was looked for, and how often one was there."""
+        with self._lock:
+            return self._asked, self._found
+
     def find(self, key: AnswerKey) -> Answer | None:
         """The answer kept under a key, which is then the one used last."""
         with self._lock:
-            return self._answers.get(key)
+            answer = self._answers.get(key)
+            self._asked += 1
+            self._found += answer is not None
+            return answer
 
     def kept(
         self, key: AnswerKey, events: Generator[Event, None, None]

@@ -220,7 +220,8 @@ class Driver:
         """The rows on their way; those that are alike, or known, once or not at all."""
 
         def queue(masks: FloatMap) -> RowTicket:
-            return self.scheduler.rows(graph, call.span(masks), self.control, self.account)
+            span, work = call.span(masks), call.role.value
+            return self.scheduler.rows(graph, span, self.control, self.account, work)
 
         batch_size = graph.batch_size(call.masks.shape[1:])
         if alike is None or not alike.repeated:
@@ -245,19 +246,19 @@ class Driver:
         self, probe: MapGradient | Gradients, voice: Voice
     ) -> Generator[Progress, None, MapGradientAnswer | GradientAnswer]:
         """The answer of whoever takes this method's gradients, or the one known already."""
+        role, shape = graph_of(probe)
         if self.gradient_side is GradientSide.ONNX:
-            role, shape = graph_of(probe)
             self.ran.add((role, "", shape))
         side = yield from self._opened(voice, self.model.gradients.open(self.gradient_side))
         calls = GradientCalls(self.model.manifest, self.image, voice.target)
         if isinstance(probe, MapGradient):
-            return (yield from self._called(voice, calls.of_map(probe, side)))
+            return (yield from self._called(voice, calls.of_map(probe, side), role))
         asked = probe, voice.target, self.gradient_side
         if known := self.known.gradient(*asked):
             self._spare(1)
             yield from self._due_progress(voice, self.tally.done == self.tally.expected)
             return known
-        answer = yield from self._called(voice, calls.of_image(probe, side))
+        answer = yield from self._called(voice, calls.of_image(probe, side), role)
         self.known.keep_gradient(*asked, answer)
         return answer
 
@@ -278,9 +279,11 @@ class Driver:
         except StopIteration as end:
             voice.probe, voice.outcome = None, end.value
 
-    def _called(self, voice: Voice, call: Callable[[Execution], T]) -> Generator[Progress, None, T]:
+    def _called(
+        self, voice: Voice, call: Callable[[Execution], T], role: GraphRole
+    ) -> Generator[Progress, None, T]:
         """One call that has the device to itself, told as a row."""
-        ticket = self.scheduler.call(call, self.control, self.account)
+        ticket = self.scheduler.call(call, self.control, self.account, role.value)
         while not ticket.wait(0, self._until_heartbeat()):
             yield from self._due_progress(voice, last=False)
         self.tally.done += 1

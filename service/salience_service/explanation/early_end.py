@@ -108,7 +108,10 @@ def check_stop(asked: StopWhen) -> None:
         )
     if correlation is not None and not 0 < correlation < 1:
         raise InvalidRequest(
-            f"stop_when's correlation is {correlation:g}: state one above 0 and below 1"
+            f"stop_when's correlation is {correlation:g}: state one above 0 and below 1",
+            field="correlation",
         )
     if seconds is not None and not 0 < seconds < math.inf:
-        raise InvalidRequest(f"stop_when's seconds are {seconds:g}: state a number above 0")
+        raise InvalidRequest(
+            f"stop_when's seconds are {seconds:g}: state a number above 0", field="seconds"
+        )

@@ -18,6 +18,7 @@ from salience_service.explanation.known import Known
 from salience_service.explanation.making import Made, Making
 from salience_service.explanation.plan import PlannedMethod, plan
 from salience_service.explanation.subject import Subject
+from salience_service.field_path import read
 from salience_service.image.fill import fill_tensor
 from salience_service.image.pixels import ImageLimits
 from salience_service.image.prepare import Prepared, prepare
@@ -28,6 +29,7 @@ from salience_service.scheduling.scheduler import Scheduler
 from salience_service.scheduling.ticket import Account
 from salience_service.scores.backdrops import backdrop
 from salience_service.scores.curves import curved
+from salience_service.stages import Stage
 from salience_service.targets.resolve import resolve_targets
 
 
@@ -47,7 +49,7 @@ class Explanation:
         pace: Pace,
     ) -> None:
         self._began = time.monotonic()
-        self._model, self._order = model, order
+        self.model, self._order = model, order
         self._control, self._scheduler, self._pace = control, scheduler, pace
         self._plan = plan(order, model)
         self._account = Account(order.priority.value)
@@ -60,14 +62,14 @@ class Explanation:
             limits: what the image may be.
             keeps: bytes that an answer may have which is to be kept.
         """
-        footprint = Footprint(self._order, self._plan, self._model, limits)
+        footprint = Footprint(self._order, self._plan, self.model, limits)
         return Load(1, footprint.rows, footprint.bytes + min(keeps, footprint.map_bytes))
 
     def key(self) -> AnswerKey | None:
         """What its answer may be kept under; None where another run may bring another answer."""
         if not is_repeatable(self._order):
             return None
-        return key_of(self._order, self._plan, self._model, SOFTWARE_VERSION)
+        return key_of(self._order, self._plan, self.model, SOFTWARE_VERSION)
 
     def repeated(self, answer: Answer, beside: int) -> Iterator[Event]:
         """The answer of an earlier explanation of the same order, in place of running this one."""
@@ -89,7 +91,10 @@ class Explanation:
         """
         yield self._findings.started(beside)
         self._control.check()  # Decoding may take seconds, and nothing can stop it.
-        subject = self._subject(prepare(self._order.image, self._model.manifest.input, limits))
+        contract = self.model.manifest.input
+        with self._control.stages.stage("decode"):
+            prepared = read("image", prepare, self._order.image, contract, limits)
+        subject = self._subject(prepared)
         yield self._findings.prediction(subject)
         count = len(subject.targets)
         ahead = [planned.rows_for(count) for planned in self._plan]
@@ -103,7 +108,7 @@ class Explanation:
 
     def _subject(self, prepared: Prepared) -> Subject:
         """The image as methods and scores see it, once the model has."""
-        order, tensor, contract = self._order, prepared.tensor, self._model.manifest.input
+        order, tensor, contract = self._order, prepared.tensor, self.model.manifest.input
         image = MaskedImage.over(tensor, fill_tensor(order.fill, tensor, contract))
         score_image, score_fill = image, self._findings.score_fill
         if order.scores and score_fill != order.fill:
@@ -112,8 +117,9 @@ class Explanation:
             kind: MaskedImage.over(tensor, backdrop(order.curve_protocol, kind, tensor, contract))
             for kind in curved(order.scores)
         }
-        clean = self._clean_run(prepared)
-        targets = resolve_targets(order.targets, clean.logits, self._model.manifest.head)
+        with self._control.stages.stage("clean_run"):
+            clean = self._clean_run(prepared)
+        targets = resolve_targets(order.targets, clean.logits, self.model.manifest.head)
         return Subject(prepared, clean, targets, image, score_image, curve_images)
 
     def _clean_run(self, prepared: Prepared) -> Forward:
@@ -124,16 +130,20 @@ class Explanation:
             if GraphRole.TAIL in planned.method.graphs
             for tap in planned.taps
         ]
-        live = [name for tap in ending for name in self._model.tails.live(tap)]
+        live = [name for tap in ending for name in self.model.tails.live(tap)]
         ticket = self._scheduler.call(
-            lambda execution: self._model.forward(
+            lambda execution: self.model.forward(
                 prepared.tensor, tuple(taps.values()), execution, live
             ),
             self._control,
             self._account,
+            GraphRole.FORWARD.value,
         )
+        queued = time.monotonic()
         while not ticket.wait(0, HEARTBEAT_SECONDS):
             pass
+        waited = self._account.queue_seconds  # The first work of this explanation: all of it.
+        self._control.stages.add(Stage("queue", queued, queued + waited))
         assert ticket.result is not None
         return ticket.result
 
@@ -143,7 +153,7 @@ class Explanation:
         return Driver(
             method=planned.method.name,
             gradient_side=planned.gradient_side,
-            model=self._model,
+            model=self.model,
             scheduler=self._scheduler,
             control=self._control,
             account=self._account,

@@ -148,6 +148,7 @@ class Findings:
             software_version=SOFTWARE_VERSION,
             precision=model.precision,
             tuning_digest=model.tuning_digest,
+            signed_by=model.signed_by,
         )
 
 

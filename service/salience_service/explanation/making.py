@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Generator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -65,7 +65,8 @@ class Making:
                 stack.enter_context(closing(voice.run))
             while waiting:
                 began, before = time.monotonic(), tally.done
-                yield from self.driver.run(waiting)
+                with self._stage("method"):
+                    yield from self.driver.run(waiting)
                 ended = [voice for voice in waiting if voice.outcome is not None]
                 waiting = [voice for voice in waiting if voice.outcome is None]
                 yield from self._told(ended)
@@ -83,12 +84,21 @@ class Making:
     def _told(self, ended: Sequence[Voice]) -> Generator[Event, None, None]:
         """Maps that are ready, then their scores."""
         for voice in ended:
-            yield self.findings.finished_map(voice, self.driver, self.planned, self.subject)
+            with self._stage("render"):
+                told = self.findings.finished_map(voice, self.driver, self.planned, self.subject)
+            yield told
         if self.findings.order.scores:
-            logits = yield from self._masked(ended)
-            for voice, masked in zip(ended, logits, strict=True):
-                curves = yield from self._curves(voice)
-                yield self.findings.scores(voice, self.subject, masked, curves)
+            with self._stage("scores"):
+                yield from self._scored(ended)
+
+    def _scored(self, ended: Sequence[Voice]) -> Generator[Event, None, None]:
+        logits = yield from self._masked(ended)
+        for voice, masked in zip(ended, logits, strict=True):
+            curves = yield from self._curves(voice)
+            yield self.findings.scores(voice, self.subject, masked, curves)
+
+    def _stage(self, name: str) -> AbstractContextManager[None]:
+        return self.driver.control.stages.stage(name, self.planned.method.name)
 
     def _masked(self, ended: Sequence[Voice]) -> Generator[Told, None, NDArray[np.float32]]:
         """Logits [n, K] of the image masked by each of the maps, which have one size."""

@@ -8,6 +8,7 @@ from salience_service.bundle.manifest import Tap
 from salience_service.errors import InvalidRequest, NotPossible
 from salience_service.events import GradientSide
 from salience_service.explanation.early_end import check_stop
+from salience_service.field_path import at, read
 from salience_service.image.fill import check_fill
 from salience_service.maps.render import check_format
 from salience_service.methods import METHODS, Method, taps_for
@@ -61,18 +62,23 @@ def plan(order: ExplainOrder, model: ServedModel) -> tuple[PlannedMethod, ...]:
         NotPossible: the model lacks what a method needs.
     """
     if not 1 <= len(order.methods) <= MAX_METHODS:
-        raise InvalidRequest(f"{len(order.methods)} methods asked for; name 1 to {MAX_METHODS}")
-    _check_scores(order, model)
+        raise InvalidRequest(
+            f"{len(order.methods)} methods asked for; name 1 to {MAX_METHODS}", field="methods"
+        )
+    read("scores", _check_scores, order, model)
     check_targets(order.targets, model.manifest.head)
-    check_format(order.format)
-    for fill in (order.fill, order.score_fill):
+    read("format", check_format, order.format)
+    for field, fill in (("fill", order.fill), ("score_fill", order.score_fill)):
         if fill is not None:
-            check_fill(fill, model.manifest.input)
+            read(field, check_fill, fill, model.manifest.input)
     if order.box is not None:
-        check_box(order.box)
+        read("box", check_box, order.box)
     if order.stop_when is not None:
-        check_stop(order.stop_when)
-    planned = tuple(_planned(call, model, order) for call in order.methods)
+        read("stop_when", check_stop, order.stop_when)
+    planned = tuple(
+        read(f"methods[{place}]", _planned, call, model, order)
+        for place, call in enumerate(order.methods)
+    )
     if order.stop_when is not None:
         _check_anytime(planned)
     return planned
@@ -97,17 +103,22 @@ def _check_anytime(planned: Sequence[PlannedMethod]) -> None:
         known = ", ".join(name for name, method in METHODS.items() if method.anytime)
         raise InvalidRequest(
             f"stop_when is for anytime methods, and as asked none of these is one: {asked}; "
-            f"ask for one of {known}, or leave stop_when out"
+            f"ask for one of {known}, or leave stop_when out",
+            field="stop_when",
         )
 
 
 def _planned(call: MethodCall, model: ServedModel, order: ExplainOrder) -> PlannedMethod:
     method = METHODS.get(call.name)
     if method is None:
-        raise InvalidRequest(f"no method {call.name!r}; known are: {', '.join(METHODS)}")
+        raise InvalidRequest(
+            f"no method {call.name!r}; known are: {', '.join(METHODS)}", field="name"
+        )
     options = resolve(method.options, call.options)
-    taps = taps_for(method, model.manifest, call.taps)
+    taps = read("taps", taps_for, method, model.manifest, call.taps)
     side = model.side_for(method, taps, order.gradient_side)
     size = extent(taps, model.manifest.input)
     score_rows = int(bool(order.scores)) + curve_row_count(order.scores, size.height)
-    return PlannedMethod(method, options, taps, side, method.rows(size, options), score_rows)
+    with at("options"):  # These fit the method, and may yet not fit this input.
+        rows = method.rows(size, options)
+    return PlannedMethod(method, options, taps, side, rows, score_rows)

@@ -92,6 +92,10 @@ class GradientSides:
             raise NotPossible(reason)
         return self._open.of(side)
 
+    def close(self) -> None:
+        """Lets go of the sides that are open; nobody may ask for one any more."""
+        self._open.close()
+
     @cached_property
     def _has_rectifier(self) -> bool:
         return has_rectifier(self._bundle.path(self._bundle.manifest.torch_program))

@@ -25,6 +25,8 @@ from salience_service.image.pixels import ImageLimits, Pixels
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
 GREY_MODES = ("1", "L", "LA")
 COLOUR_MODES = ("P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
+SAMPLE_BYTES = {"I;16": 2, "I;16B": 2, "I;16L": 2, "I": 4, "F": 4}
+"""As Pillow keeps them; 1 in all other modes."""
 BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339
 """TIFF 6.0 tags."""
 WHITE_IS_ZERO = 0
@@ -49,7 +51,7 @@ def decode(data: bytes, limits: ImageLimits) -> Pixels:
     if data[128:132] == b"DICM":
         raise Unsupported("this is a DICOM file, which this server cannot decode: send a PNG")
     with _clear_errors(limits), Image.open(io.BytesIO(data), formats=FORMATS) as image:
-        limits.check_pixels(image.height, image.width)
+        _check(image, data, limits)
         _refuse_several(image)
         bits = _bits(image, data)
         _refuse_lost_bits(image, bits)
@@ -76,11 +78,18 @@ def header_of(data: bytes, limits: ImageLimits) -> Header:
     """The header of a file; no pixel is decoded."""
     try:
         with _clear_errors(limits), Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            limits.check_pixels(image.height, image.width)
+            _check(image, data, limits)
             plain = image.format in ("JPEG", "PNG", "BMP") and image.mode in ("RGB", "L")
             return Header(image.height, image.width, plain)
     except InvalidRequest:
         return Header(0, 0, plain=True)
+
+
+def _check(image: Image.Image, data: bytes, limits: ImageLimits) -> None:
+    """What the header claims, before any pixel is decoded."""
+    limits.check_pixels(image.height, image.width)
+    samples = image.height * image.width * len(image.getbands())
+    limits.check_ratio(samples * SAMPLE_BYTES.get(image.mode, 1), len(data))
 
 
 @contextmanager

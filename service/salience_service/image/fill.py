@@ -87,23 +87,32 @@ def _check_blur(fill: BlurFill, contract: InputContract) -> None:
     least, greatest = KERNELS
     if fill.kernel % 2 == 0 or not least <= fill.kernel <= greatest:
         raise InvalidRequest(
-            f"blur kernel {fill.kernel}: use an odd number from {least} to {greatest}"
+            f"blur kernel {fill.kernel}: use an odd number from {least} to {greatest}",
+            field="blur.kernel",
         )
     side = min(contract.height, contract.width)
     if fill.kernel >= 2 * side:
         raise InvalidRequest(
             f"blur kernel {fill.kernel} is too wide to mirror an input of {side} pixels: "
-            f"use less than {2 * side}"
+            f"use less than {2 * side}",
+            field="blur.kernel",
         )
     if not (math.isfinite(fill.sigma) and 0 < fill.sigma <= LARGEST_SIGMA):
-        raise InvalidRequest(f"blur sigma {fill.sigma}: use more than 0, at most {LARGEST_SIGMA:g}")
+        raise InvalidRequest(
+            f"blur sigma {fill.sigma}: use more than 0, at most {LARGEST_SIGMA:g}",
+            field="blur.sigma",
+        )
 
 
 def _check_colour(fill: ColourFill, contract: InputContract) -> None:
     if len(fill.intensity) not in (1, contract.channels):
         raise InvalidRequest(
             f"the fill's colour has {len(fill.intensity)} intensities: "
-            f"use one grey{', or red, green, blue' if contract.channels == 3 else ''}"
+            f"use one grey{', or red, green, blue' if contract.channels == 3 else ''}",
+            field="colour.intensity",
         )
     if not all(0 <= value <= 1 for value in fill.intensity):
-        raise InvalidRequest(f"the fill's colour is {list(fill.intensity)}: use values in [0, 1]")
+        raise InvalidRequest(
+            f"the fill's colour is {list(fill.intensity)}: use values in [0, 1]",
+            field="colour.intensity",
+        )

@@ -15,6 +15,7 @@ from salience_service.bundle.manifest import (
     ResizeRule,
 )
 from salience_service.errors import InvalidRequest, Unsupported
+from salience_service.field_path import at, read
 from salience_service.image.decode import decode
 from salience_service.image.fit import Fit, fit
 from salience_service.image.pixels import ImageLimits, Pixels, to_bytes
@@ -62,13 +63,17 @@ def prepare(image: ImageInput, contract: InputContract, limits: ImageLimits) -> 
     """
     match image:
         case DicomImage():
-            raise Unsupported("DICOM files are not decoded by this server: send a PNG")
+            raise Unsupported(
+                "DICOM files are not decoded by this server: send a PNG", field="dicom"
+            )
         case PreparedImage():
-            return _as_it_is(image.tensor, contract)
+            return read("tensor", _as_it_is, image.tensor, contract)
         case EncodedImage():
-            return _fitted(decode(image.data, limits), contract, limits)
+            with at("encoded"):
+                return _fitted(decode(image.data, limits), contract, limits)
         case PixelImage():
-            return _fitted(_given(image, limits), contract, limits)
+            with at("tensor"):
+                return _fitted(_given(image, limits), contract, limits)
 
 
 def to_pixels(tensor: NDArray[np.float32], contract: InputContract) -> NDArray[np.uint8]:

@@ -32,15 +32,20 @@ WIDEST = float(np.finfo(np.float32).max) / 2
 def check_format(wanted: MapFormat) -> None:
     """Refuses a format that no map can have (InvalidRequest), before any work."""
     if not 0 < wanted.overlay_alpha <= 1:
-        raise InvalidRequest(f"overlay alpha {wanted.overlay_alpha}: use more than 0, at most 1")
+        raise InvalidRequest(
+            f"overlay alpha {wanted.overlay_alpha}: use more than 0, at most 1",
+            field="overlay_alpha",
+        )
     if wanted.encoding in PICTURES and wanted.geometry is Geometry.FEATURE:
         raise InvalidRequest(
             f"{wanted.encoding.value} needs an image to lie on, and the feature geometry has none: "
-            "use the input or the original geometry"
+            "use the input or the original geometry",
+            field="geometry",
         )
     if wanted.encoding in PNG and wanted.scale is Scale.RAW:
         raise InvalidRequest(
-            f"{wanted.encoding.value} cannot hold raw values: use float32, or the unit scale"
+            f"{wanted.encoding.value} cannot hold raw values: use float32, or the unit scale",
+            field="scale",
         )
 
 
@@ -169,7 +174,8 @@ def _half(values: NDArray[np.float32]) -> bytes:
     if greatest and not LEAST_HALF <= greatest <= GREATEST_HALF:
         raise InvalidRequest(
             f"the map's raw values reach {greatest:.3g}, which float16 cannot hold "
-            f"({LEAST_HALF:.3g} to {GREATEST_HALF:g}): use float32, or the unit scale"
+            f"({LEAST_HALF:.3g} to {GREATEST_HALF:g}): use float32, or the unit scale",
+            field="format.encoding",
         )
     return values.astype("<f2").tobytes()
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from salience_service.errors import InvalidRequest
+from salience_service.field_path import keyed
 from salience_service.request import OptionScalar
 
 
@@ -78,7 +79,10 @@ def resolve(model: type[OptionsT], given: Mapping[str, OptionScalar]) -> Options
         return model.model_validate(_worded(model, given))
     except ValidationError as refused:
         first = refused.errors()[0]
-        raise InvalidRequest(_reason(model, first["type"], first["loc"], given)) from refused
+        raise InvalidRequest(
+            _reason(model, first["type"], first["loc"], given),
+            field=keyed("options", str(first["loc"][0])),
+        ) from refused
 
 
 def _worded(model: type[Options], given: Mapping[str, OptionScalar]) -> dict[str, OptionScalar]:

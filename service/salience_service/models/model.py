@@ -76,7 +76,7 @@ class ServedModel:
         self.bundle = bundle
         self.manifest = bundle.manifest
         self.name, self.version = bundle.manifest.name, bundle.manifest.version
-        self.digest = bundle.digest
+        self.digest, self.signed_by = bundle.digest, bundle.signed_by
         self.batch_size = batch_size
         self.tuning_digest = tuning.digest
         self.device = device
@@ -95,6 +95,21 @@ class ServedModel:
             self.pixel_masked = PlainGraph(pixel_masked, tuning.pixel_masked or batch_size, PIXELS)
         self.tails = Tails(bundle, device, TAIL_BATCHES * batch_size, self._tapped, tuning.tails)
         self.provider = self._forward.provider
+        self.warm_up_seconds = 0.0  # Written by the warm-up, before anybody asks.
+        self.drift = 0.0  # Likewise: from the golden example, relative.
+
+    @property
+    def drift_limit(self) -> float:
+        """The largest drift from the golden example at which it serves, at its precision."""
+        return self.manifest.tolerance(self.precision)
+
+    def close(self) -> None:
+        """Lets go of what it opened on the way, so that all of it is freed with its last user.
+
+        What is running runs on.
+        """
+        self.tails.close()
+        self.gradients.close()
 
     def forward(
         self, image: FloatArray, taps: Sequence[Tap], execution: Execution, live: Sequence[str] = ()

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from salience_service.bundle.manifest import GraphRole, Tap
 from salience_service.bundle.reader import Bundle, read_golden
 from salience_service.drift import relative_difference
-from salience_service.errors import BundleRefused
+from salience_service.errors import BundleRefused, Cancelled
 from salience_service.models.fixed_shapes import tail_shapes
 from salience_service.openings import Openings
 from salience_service.row_graphs.plain import CHANNELS, PlainGraph
@@ -66,6 +66,11 @@ class Tails:
         """The tail of a tap; one that failed to open is tried anew by the next who asks."""
         return self._open.of(tap)
 
+    def close(self) -> None:
+        """Lets go of the tails that are open; nobody may ask for one any more."""
+        self._open.close()
+        self._run = _closed  # It holds the model, which holds this.
+
     def _opened(self, tap: Tap) -> PlainGraph:
         graph = self._bundle.manifest.graph(GraphRole.TAIL, tap.name)
         assert graph is not None  # The plan refuses what the bundle lacks.
@@ -91,3 +96,7 @@ class Tails:
                 f"the tail of tap {tap.name} drifts from the golden example: {drift:.2e} relative, "
                 f"allowed {allowed:.2e}"
             )
+
+
+def _closed(image: NDArray[np.float32], tap: Tap) -> TappedImage:  # noqa: ARG001
+    raise Cancelled("the model was retired")

@@ -1,5 +1,6 @@
 """Before a model serves: its golden example is met on the real provider, every shape is run."""
 
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -23,6 +24,8 @@ from salience_service.scheduling.ticket import RowGraph, RowSpan
 def warm_up(model: ServedModel) -> float:
     """Runs the golden example and every shape there is, so that no request builds or searches.
 
+    What it took is kept with the model, as the measure of calls that do not return.
+
     Returns:
         The largest difference from the golden outputs, relative to the largest absolute
         expected value.
@@ -32,7 +35,9 @@ def warm_up(model: ServedModel) -> float:
             precision, or says nothing of it; or the gradients beyond the golden example's own.
     """
     golden = read_golden(model.bundle)
+    began = time.monotonic()
     drift = max(_warmed(model, golden, lane) for lane in model.device.places())
+    model.warm_up_seconds, model.drift = time.monotonic() - began, drift
     if builds_engines(model.device):
         _open_tails(model)
     return drift

@@ -1,17 +1,30 @@
 """Explanations in worker threads, a bounded number at a time, each with a mailbox to the loop."""
 
 import asyncio
-import threading
-from collections.abc import AsyncIterator, Iterator
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing, contextmanager
+from functools import partial
+from typing import Any, TypeVar
 
 from salience.v1 import explanation_service_pb2 as pb
+from salience_service.access.client import Client
+from salience_service.access.permits import permit_methods, permit_model
+from salience_service.access.quotas import Quotas
+from salience_service.access.turnstile import Turnstile
 from salience_service.control import Control
-from salience_service.errors import Overloaded
+from salience_service.errors import Overloaded, SalienceError
 from salience_service.rpc import answer
 from salience_service.rpc.answer import Explainer
+from salience_service.rpc.caller import current_caller, current_client, request_id
+from salience_service.rpc.door import Door
 from salience_service.rpc.mailbox import Mailbox
+from salience_service.rpc.observation import Observation
+from salience_service.telemetry.records import Arrival, Refusal
+from salience_service.telemetry.witness import NOBODY, Witness
+
+T = TypeVar("T")
 
 
 class Explanations:
@@ -20,14 +33,29 @@ class Explanations:
     Args:
         engine: who answers.
         most: explanations at a time, ≥ 1; one more is refused, nothing queues.
+        witness: is told of every explanation, and of those refused here.
+        door: nothing begins once it is closed.
+        most_each: explanations of one client at a time; 0 = `most`.
+        quotas: that clients have.
     """
 
-    def __init__(self, engine: Explainer, most: int) -> None:
+    def __init__(
+        self,
+        engine: Explainer,
+        most: int,
+        witness: Witness = NOBODY,
+        door: Door | None = None,
+        most_each: int = 0,
+        quotas: Quotas | None = None,
+    ) -> None:
         self._engine = engine
         self._most = most
-        self._free = threading.BoundedSemaphore(most)
+        self._running = Turnstile("explanations", most, most_each or most)
+        self._quotas = quotas or Quotas()
+        self._witness = witness
+        self._door = door or Door()
         self._threads = ThreadPoolExecutor(most, thread_name_prefix="salience-explain")
-        self._open = 0
+        self._open: dict[Control, Mailbox | None] = {}
         self._open_calls = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -43,19 +71,64 @@ class Explanations:
             deadline: `time.monotonic()` seconds, or None.
 
         Raises:
-            Overloaded: `most` explanations run already.
+            Overloaded: as many explanations run already as may, in all or of one client.
+            QuotaExceeded: the client has asked for too many.
+            Unavailable: the door is closed.
+            NotFound: the model does not exist for the caller.
+            PermissionDenied: the caller may not ask for a method.
         """
-        if not self._free.acquire(blocking=False):
-            raise Overloaded(f"{self._most} explanations are running, the limit; try again later")
-        control, mailbox = Control(deadline), Mailbox()
-        self._threads.submit(self._work, request, control, mailbox)
-        self._enter()
+        self._door.check()
+        arrival = Arrival(request_id(), current_caller().name, time.monotonic())
+        client = current_client()
+        self._let_in(request, client, arrival)
+        control, mailbox = Control(deadline, partial(self._quotas.charge_rows, client)), Mailbox()
+        observation = Observation(arrival, self._witness.began(arrival))
+        self._threads.submit(self._work, request, client, control, mailbox, observation)
+        self._enter(control, mailbox)
         try:
             yield mailbox
         finally:
             control.cancel()
             mailbox.close()
-            self._leave()
+            self._leave(control)
+
+    async def once(self, work: Callable[[Control], T], deadline: float | None) -> T:
+        """Runs what has but one answer, counted as an explanation; cancelling it stops the work.
+
+        Args:
+            work: called in a worker thread.
+            deadline: `time.monotonic()` seconds, or None.
+
+        Raises:
+            Overloaded, QuotaExceeded, Unavailable: as for `run`.
+            SalienceError: whatever ends the work.
+        """
+        self._door.check()
+        client = current_client()
+        self._quotas.charge_request(client)
+        self._running.enter(client)
+        control = Control(deadline, partial(self._quotas.charge_rows, client))
+        done = asyncio.wrap_future(self._threads.submit(self._only, work, client, control))
+        done.add_done_callback(_heard)
+        self._enter(control)
+        try:
+            await asyncio.wait({done})  # Cancelled, it leaves the work to end by its control.
+            return done.result()
+        finally:
+            control.cancel()
+            self._leave(control)
+
+    def _let_in(self, request: pb.ExplainRequest, client: Client, arrival: Arrival) -> None:
+        caller = current_caller()
+        try:
+            self._quotas.charge_request(client)
+            permit_model(caller, request.model)
+            permit_methods(caller, (method.name for method in request.methods))
+            self._running.enter(client)
+        except SalienceError as error:
+            reason = type(error).__name__
+            self._witness.refused(Refusal(reason, arrival.request_id, arrival.principal))
+            raise
 
     @contextmanager
     def call_of_many(self) -> Iterator[None]:
@@ -78,28 +151,57 @@ class Explanations:
         """Waits until no explanation is being answered."""
         await self._idle.wait()
 
+    def end_all(self, because: SalienceError) -> None:
+        """Ends every explanation that is being answered; its caller is told why."""
+        for control, mailbox in tuple(self._open.items()):
+            control.cancel(because)
+            if mailbox:  # Its thread may be in a call that does not return.
+                mailbox.end(because)
+
     async def close(self) -> None:
         """Waits for the worker threads, which end within a device batch of their cancellation."""
         await asyncio.to_thread(self._threads.shutdown)
 
-    def _work(self, request: pb.ExplainRequest, control: Control, mailbox: Mailbox) -> None:
+    def _work(
+        self,
+        request: pb.ExplainRequest,
+        client: Client,
+        control: Control,
+        mailbox: Mailbox,
+        observation: Observation,
+    ) -> None:
         """In a worker thread: from the request message to the last response message."""
         failure: BaseException | None = None
         try:
-            with closing(answer.explain(self._engine, request, control)) as responses:
+            with closing(answer.explain(self._engine, request, control, observation)) as responses:
                 for response in responses:
                     mailbox.put(response)
         except BaseException as error:  # handed to the reader, who tells the caller
             failure = error
         # Before the caller can know of the end, so that its next request finds room.
-        self._free.release()
+        self._running.leave(client)
         mailbox.end(failure)
+        # Its traceback holds this frame and all maps: a ring that only the collector would open.
+        failure = None
 
-    def _enter(self) -> None:
-        self._open += 1
+    def _only(self, work: Callable[[Control], T], client: Client, control: Control) -> T:
+        """In a worker thread: work that has but one answer."""
+        try:
+            return work(control)
+        finally:
+            self._running.leave(client)
+
+    def _enter(self, control: Control, mailbox: Mailbox | None = None) -> None:
+        self._open[control] = mailbox
         self._idle.clear()
 
-    def _leave(self) -> None:
-        self._open -= 1
+    def _leave(self, control: Control) -> None:
+        del self._open[control]
         if not self._open:
             self._idle.set()
+
+
+def _heard(done: asyncio.Future[Any]) -> None:
+    """An error that nobody waits for any more is no news."""
+    if not done.cancelled():
+        done.exception()

@@ -4,6 +4,7 @@ import time
 from collections.abc import Generator
 
 from salience.v1 import explanation_service_pb2 as pb
+from salience_service.access.principal import ANONYMOUS
 from salience_service.control import Control
 from salience_service.rpc import answer
 from salience_service.rpc.answer import Explainer
@@ -36,7 +37,7 @@ class InProcessTransport:
 
     def list_models(self) -> pb.ListModelsResponse:
         """The models served."""
-        return answer.list_models(self._engine)
+        return answer.list_models(self._engine, ANONYMOUS)
 
     def describe_model(self, request: pb.DescribeModelRequest) -> pb.DescribeModelResponse:
         """All of one model.
@@ -44,4 +45,4 @@ class InProcessTransport:
         Raises:
             NotFound: no such model or version.
         """
-        return answer.describe_model(self._engine, request)
+        return answer.describe_model(self._engine, request, ANONYMOUS)

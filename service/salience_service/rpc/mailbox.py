@@ -61,7 +61,9 @@ class Mailbox:
     def end(self, error: BaseException | None = None) -> None:
         """No message follows; the reader meets the error after all that waits."""
         with self._lock:
-            self._ended, self._error = True, error
+            self._ended = True
+            # Kept for a reader who went, an error's traceback would keep all maps with it.
+            self._error = None if self._closed else error
         self._wake()
 
     def close(self) -> None:

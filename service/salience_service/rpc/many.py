@@ -5,8 +5,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from salience.v1 import explanation_service_pb2 as pb
 from salience_service.errors import InvalidRequest
+from salience_service.field_path import read
 from salience_service.rpc.explanations import Explanations
-from salience_service.rpc.status import status_of
+from salience_service.rpc.status import request_error_of
 from salience_service.rpc.unreadable import readable
 from salience_service.rpc.wording import MAX_NAME, stated
 
@@ -48,11 +49,11 @@ class ManyCall:
 
     def _enter(self, received: pb.ExplainManyRequest | InvalidRequest) -> pb.ExplainManyRequest:
         message = readable(received)
-        tag = stated(message.tag, "the tag")
+        tag = read("tag", stated, message.tag, "the tag")
         if tag in self._tags:
-            raise InvalidRequest(f"tag {tag!r} is in flight already: use another")
+            raise InvalidRequest(f"tag {tag!r} is in flight already: use another", field="tag")
         if not message.HasField("request"):
-            raise InvalidRequest("the message has a tag but no request")
+            raise InvalidRequest("the message has a tag but no request", field="request")
         self._tags.add(tag)
         return message
 
@@ -75,8 +76,7 @@ class ManyCall:
             await self._send_error(message.tag, error)
 
     async def _send_error(self, tag: str, error: Exception) -> None:
-        status = status_of(error)
-        told = pb.RequestError(code=status.code, message=status.message)
+        told = request_error_of(error)
         await self._send(pb.ExplainManyResponse(tag=tag, error=told))
 
     async def _send(self, message: pb.ExplainManyResponse) -> None:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from salience.v1 import image_pb2 as pb
 from salience_service.errors import InvalidRequest, Unsupported
+from salience_service.field_path import at, read
 from salience_service.request import (
     BlackFill,
     BlurFill,
@@ -49,10 +50,10 @@ def image_of(message: pb.Image) -> ImageInput:
     if form is None:
         raise InvalidRequest("no image: state encoded bytes, a tensor or DICOM bytes")
     if form == "tensor":
-        return _tensor_image(message.tensor)
+        return read("tensor", _tensor_image, message.tensor)
     data = message.encoded if form == "encoded" else message.dicom
     if not data:
-        raise InvalidRequest("the image has 0 bytes: send a whole image file")
+        raise InvalidRequest("the image has 0 bytes: send a whole image file", field=form)
     return EncodedImage(data) if form == "encoded" else DicomImage(data)
 
 
@@ -66,29 +67,37 @@ def fill_of(message: pb.Fill) -> Fill:
     if kind == "black":
         return BlackFill()
     if kind == "blur":
-        return _blur_fill(message.blur)
+        return read("blur", _blur_fill, message.blur)
     if kind == "colour":
-        return _colour_fill(message.colour)
+        return read("colour.intensity", _colour_fill, message.colour)
     return MeanFill()
 
 
 def _tensor_image(tensor: pb.Tensor) -> PixelImage | PreparedImage:
     _check_axes(tensor.axes, tensor.shape)
+    with at("shape"):
+        _check_sizes(tensor.axes, tensor.shape)
     if tensor.meaning == pb.TENSOR_MEANING_PIXELS:
         return PixelImage(_channels_last(_numbers(tensor), tensor.axes), _full_scale(tensor))
     if tensor.meaning == pb.TENSOR_MEANING_PREPROCESSED:
         return PreparedImage(_prepared(tensor))
-    raise InvalidRequest("the tensor's meaning is not stated: state PIXELS or PREPROCESSED")
+    raise InvalidRequest(
+        "the tensor's meaning is not stated: state PIXELS or PREPROCESSED", field="meaning"
+    )
 
 
 def _check_axes(axes: str, shape: Any) -> None:
     if "D" in axes or len(shape) > 4:
         raise Unsupported(
             f"axes {axes[:16]!r} with {len(shape)} sizes are a 3-D volume or more: this service "
-            "explains two-dimensional classifiers, send one slice"
+            "explains two-dimensional classifiers, send one slice",
+            field="axes",
         )
     if axes not in _AXES:
-        raise InvalidRequest(f"axes {axes[:16]!r} are none of {', '.join(_AXES)}")
+        raise InvalidRequest(f"axes {axes[:16]!r} are none of {', '.join(_AXES)}", field="axes")
+
+
+def _check_sizes(axes: str, shape: Any) -> None:
     if len(shape) != len(axes):
         raise InvalidRequest(f"axes {axes} need {len(axes)} sizes, shape has {len(shape)}")
     sizes = dict(zip(axes, shape, strict=True))
@@ -105,12 +114,14 @@ def _numbers(tensor: pb.Tensor) -> NDArray[np.generic]:
     kind = _DATA_TYPES.get(tensor.data_type)
     if kind is None:
         raise InvalidRequest(
-            "the tensor's data type is not stated: state UINT8, UINT16, FLOAT16 or FLOAT32"
+            "the tensor's data type is not stated: state UINT8, UINT16, FLOAT16 or FLOAT32",
+            field="data_type",
         )
     data, needed = tensor.data, math.prod(tensor.shape) * kind.itemsize
     if len(data) != needed:
         raise InvalidRequest(
-            f"shape {list(tensor.shape)} of {kind.name} needs {needed} bytes, data has {len(data)}"
+            f"shape {list(tensor.shape)} of {kind.name} needs {needed} bytes, data has {len(data)}",
+            field="data",
         )
     numbers = np.frombuffer(data, kind).reshape(tuple(tensor.shape))
     return numbers.astype(np.float32) if kind.kind == "f" else numbers
@@ -125,7 +136,8 @@ def _channels_last(numbers: NDArray[np.generic], axes: str) -> NDArray[np.generi
 def _full_scale(tensor: pb.Tensor) -> float:
     if not (math.isfinite(tensor.full_scale) and tensor.full_scale >= 0):
         raise InvalidRequest(
-            f"full scale {tensor.full_scale} is not a number above 0; 0 stands for the default"
+            f"full scale {tensor.full_scale} is not a number above 0; 0 stands for the default",
+            field="full_scale",
         )
     return tensor.full_scale or _FULL_SCALES[tensor.data_type]
 
@@ -133,10 +145,13 @@ def _full_scale(tensor: pb.Tensor) -> float:
 def _prepared(tensor: pb.Tensor) -> NDArray[np.float32]:
     """[C, H, W], float32."""
     if tensor.data_type != pb.DATA_TYPE_FLOAT32:
-        raise InvalidRequest("a preprocessed tensor is FLOAT32: send float32, or send pixels")
+        raise InvalidRequest(
+            "a preprocessed tensor is FLOAT32: send float32, or send pixels", field="data_type"
+        )
     if tensor.full_scale:
         raise InvalidRequest(
-            f"full scale {tensor.full_scale} is for pixels: a preprocessed tensor has none"
+            f"full scale {tensor.full_scale} is for pixels: a preprocessed tensor has none",
+            field="full_scale",
         )
     planes = _channels_last(_numbers(tensor), tensor.axes)
     rows_first = planes[..., None] if planes.ndim == 2 else planes
@@ -146,9 +161,13 @@ def _prepared(tensor: pb.Tensor) -> NDArray[np.float32]:
 def _blur_fill(message: pb.BlurFill) -> BlurFill:
     kernel, sigma = message.kernel or _DEFAULT_KERNEL, message.sigma or _DEFAULT_SIGMA
     if not (3 <= kernel <= 255 and kernel % 2):
-        raise InvalidRequest(f"a blur's kernel is odd and from 3 to 255, not {kernel}")
+        raise InvalidRequest(
+            f"a blur's kernel is odd and from 3 to 255, not {kernel}", field="kernel"
+        )
     if not 0 < sigma <= 128:
-        raise InvalidRequest(f"a blur's sigma is above 0 and at most 128, not {sigma}")
+        raise InvalidRequest(
+            f"a blur's sigma is above 0 and at most 128, not {sigma}", field="sigma"
+        )
     return BlurFill(kernel, sigma)
 
 

@@ -2,6 +2,7 @@
 
 from salience.v1 import target_pb2 as pb
 from salience_service.errors import InvalidRequest
+from salience_service.field_path import read
 from salience_service.request import (
     AboveThresholdTargets,
     AbsentTarget,
@@ -25,20 +26,21 @@ def target_of(message: pb.Target) -> TargetSpec:
     """
     match message.WhichOneof("kind"):
         case "present":
-            return PresentTarget(_class_ref(message.present))
+            return PresentTarget(read("present", _class_ref, message.present))
         case "absent":
-            return AbsentTarget(_class_ref(message.absent))
+            return AbsentTarget(read("absent", _class_ref, message.absent))
         case "difference":
-            difference = message.difference
+            this, that = message.difference.this_class, message.difference.that_class
             return DifferenceTarget(
-                _class_ref(difference.this_class), _class_ref(difference.that_class)
+                read("difference.this_class", _class_ref, this),
+                read("difference.that_class", _class_ref, that),
             )
         case "top_k":
-            return _top_k(message.top_k.k)
+            return read("top_k.k", _top_k, message.top_k.k)
         case "above_threshold":
             return AboveThresholdTargets()
         case "text":
-            return TextTarget(stated(message.text, "a target in words", MAX_LABEL))
+            return TextTarget(read("text", stated, message.text, "a target in words", MAX_LABEL))
     raise InvalidRequest(
         "a target is not stated: state a class, top_k, above_threshold, an absent class, "
         "a difference or text"
@@ -50,7 +52,7 @@ def _class_ref(message: pb.ClassRef) -> ClassRef:
         case "index":
             return ClassRef(message.index)
         case "label":
-            return ClassRef(stated(message.label, "a class label", MAX_LABEL))
+            return ClassRef(read("label", stated, message.label, "a class label", MAX_LABEL))
     raise InvalidRequest("a target's class is not stated: state its index or its label")
 
 

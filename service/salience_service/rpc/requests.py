@@ -9,6 +9,7 @@ from typing import TypeVar
 from salience.v1 import explanation_service_pb2 as pb
 from salience.v1 import map_pb2, method_pb2
 from salience_service.errors import InvalidRequest
+from salience_service.field_path import at, each, keyed, read
 from salience_service.request import (
     BoxOrder,
     ExplainOrder,
@@ -38,6 +39,7 @@ _Member = TypeVar("_Member", bound=Enum)
 MOST_METHODS = 64
 MOST_TARGETS = 64
 MOST_OPTIONS = 64
+MOST_SCORES = 64
 MOST_TAPS = 64
 
 
@@ -50,45 +52,56 @@ def order_of(message: pb.ExplainRequest) -> ExplainOrder:
     """
     has_score_fill = message.HasField("score_fill")
     return ExplainOrder(
-        model=stated(message.model, "the model's name"),
-        version=at_most_long(message.version, "the model's version"),
-        image=image_of(message.image),
+        model=read("model", stated, message.model, "the model's name"),
+        version=read("version", at_most_long, message.version, "the model's version"),
+        image=read("image", image_of, message.image),
         methods=_methods(message.methods),
-        targets=tuple(map(target_of, _at_most(message.targets, MOST_TARGETS, "targets"))),
-        fill=fill_of(message.fill),
+        targets=each("targets", target_of, _at_most(message.targets, MOST_TARGETS, "targets")),
+        fill=read("fill", fill_of, message.fill),
         scores=_scores(message.scores),
-        score_fill=fill_of(message.score_fill) if has_score_fill else None,
-        format=_format(message.format),
+        score_fill=read("score_fill", fill_of, message.score_fill) if has_score_fill else None,
+        format=read("format", _format, message.format),
         partial_maps=not message.no_partial_maps,
-        gradient_side=_known(message.gradient_side, GRADIENT_CHOICES, "gradient side"),
+        gradient_side=_known("gradient_side", message.gradient_side, GRADIENT_CHOICES),
         curve_protocol=_known(
-            message.curve_protocol or map_pb2.CURVE_PROTOCOL_RISE, CURVE_PROTOCOLS, "curve protocol"
+            "curve_protocol", message.curve_protocol or map_pb2.CURVE_PROTOCOL_RISE, CURVE_PROTOCOLS
         ),
         box=_box(message.box) if message.HasField("box") else None,
-        priority=_known(message.priority or pb.PRIORITY_NORMAL, PRIORITIES, "priority"),
+        priority=_known("priority", message.priority or pb.PRIORITY_NORMAL, PRIORITIES),
         stop_when=_stop_when(message.stop_when) if message.HasField("stop_when") else None,
     )
 
 
 def _methods(messages: Iterable[method_pb2.MethodCall]) -> tuple[MethodCall, ...]:
-    methods = tuple(map(_method, _at_most(messages, MOST_METHODS, "methods")))
+    methods = each("methods", _method, _at_most(messages, MOST_METHODS, "methods"))
     if not methods:
-        raise InvalidRequest("no method: name at least one; DescribeModel lists them")
+        raise InvalidRequest(
+            "no method: name at least one; DescribeModel lists them", field="methods"
+        )
     return methods
 
 
 def _method(message: method_pb2.MethodCall) -> MethodCall:
-    name = stated(message.name, "a method's name")
+    name = read("name", stated, message.name, "a method's name")
     options = _at_most(message.options.items(), MOST_OPTIONS, "options")
     taps = _at_most(message.taps, MOST_TAPS, "taps")
     return MethodCall(
         name,
-        {stated(key, "an option's name"): _option(key, value) for key, value in options},
-        tuple(stated(tap, "a tap's name", MAX_LABEL) for tap in taps),
+        dict(_option(key, value) for key, value in options),
+        each("taps", _tap, taps),
     )
 
 
-def _option(key: str, message: method_pb2.OptionValue) -> OptionScalar:
+def _tap(name: str) -> str:
+    return stated(name, "a tap's name", MAX_LABEL)
+
+
+def _option(key: str, message: method_pb2.OptionValue) -> tuple[str, OptionScalar]:
+    with at(keyed("options", key)):
+        return stated(key, "an option's name"), _option_value(key, message)
+
+
+def _option_value(key: str, message: method_pb2.OptionValue) -> OptionScalar:
     match message.WhichOneof("value"):
         case "number":
             if not math.isfinite(message.number):
@@ -104,21 +117,29 @@ def _option(key: str, message: method_pb2.OptionValue) -> OptionScalar:
 
 
 def _scores(numbers: Iterable[map_pb2.ScoreKind]) -> tuple[ScoreKind, ...]:
-    kinds = tuple(_known(number, SCORES, "score") for number in _at_most(numbers, 64, "scores"))
+    kinds = each("scores", _score, _at_most(numbers, MOST_SCORES, "scores"))
     doubled = [kind.value for kind, count in Counter(kinds).items() if count > 1]
     if doubled:
-        raise InvalidRequest(f"scores named twice: {', '.join(doubled)}; name each once")
+        raise InvalidRequest(
+            f"scores named twice: {', '.join(doubled)}; name each once", field="scores"
+        )
     return kinds
+
+
+def _score(number: map_pb2.ScoreKind) -> ScoreKind:
+    return _known("", number, SCORES, "score")
 
 
 def _format(message: map_pb2.MapFormat) -> MapFormat:
     alpha = message.overlay_alpha or 0.5
     if not 0 < alpha <= 1:
-        raise InvalidRequest(f"overlay_alpha lies above 0 and at most at 1, not at {alpha}")
+        raise InvalidRequest(
+            f"overlay_alpha lies above 0 and at most at 1, not at {alpha}", field="overlay_alpha"
+        )
     return MapFormat(
-        _known(message.encoding or map_pb2.MAP_ENCODING_FLOAT32, ENCODINGS, "map encoding"),
-        _known(message.geometry or map_pb2.MAP_GEOMETRY_INPUT, GEOMETRIES, "map geometry"),
-        _known(message.scale or map_pb2.MAP_SCALE_UNIT, SCALES, "map scale"),
+        _known("encoding", message.encoding or map_pb2.MAP_ENCODING_FLOAT32, ENCODINGS),
+        _known("geometry", message.geometry or map_pb2.MAP_GEOMETRY_INPUT, GEOMETRIES),
+        _known("scale", message.scale or map_pb2.MAP_SCALE_UNIT, SCALES),
         alpha,
     )
 
@@ -134,15 +155,21 @@ def _stop_when(message: pb.StopWhen) -> StopWhen:
     )
 
 
-def _known(number: _Number, table: Mapping[_Number, _Member], what: str) -> _Member:
+def _known(
+    field: str, number: _Number, table: Mapping[_Number, _Member], what: str = ""
+) -> _Member:
     if number not in table:
         names = ", ".join(member.name for member in table.values())
-        raise InvalidRequest(f"{what} {number} is unknown or not stated: state one of {names}")
+        raise InvalidRequest(
+            f"{what or field} {number} is unknown or not stated: state one of {names}", field=field
+        )
     return table[number]
 
 
-def _at_most(items: Iterable[_Item], most: int, what: str) -> tuple[_Item, ...]:
+def _at_most(items: Iterable[_Item], most: int, field: str) -> tuple[_Item, ...]:
     stated_items = tuple(items)
     if len(stated_items) > most:
-        raise InvalidRequest(f"{len(stated_items)} {what}: at most {most} are allowed")
+        raise InvalidRequest(
+            f"{len(stated_items)} {field}: at most {most} are allowed", field=field
+        )
     return stated_items

@@ -146,4 +146,5 @@ def _provenance(made: events.Provenance) -> map_pb2.Provenance:
         software_version=made.software_version,
         precision=made.precision,
         tuning_digest=made.tuning_digest,
+        signed_by=made.signed_by,
     )

@@ -1,32 +1,38 @@
 """The server: grpc.aio with the service, health and reflection, from bind to graceful stop."""
 
-import asyncio
-import signal
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from google.protobuf.descriptor import FileDescriptor
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from salience.v1 import explanation_service_pb2 as pb
 from salience.v1 import explanation_service_pb2_grpc as pb_grpc
+from salience_service.access.gate import gate_of
+from salience_service.access.quotas import Quotas
+from salience_service.access.turnstile import Turnstile
 from salience_service.config import ServeConfig
-from salience_service.engine import Engine
-from salience_service.errors import ConfigRefused
+from salience_service.errors import SalienceError
 from salience_service.rpc.answer import Explainer
-from salience_service.rpc.descriptions import DescribedModel
+from salience_service.rpc.authentication import Authentication
+from salience_service.rpc.departure import Departure
+from salience_service.rpc.door import Door, RefuseAtDoor
 from salience_service.rpc.explanations import Explanations
+from salience_service.rpc.health import Health
+from salience_service.rpc.inference import servicer as inference
+from salience_service.rpc.model_health import ModelHealth
+from salience_service.rpc.options import most_calls, server_options
+from salience_service.rpc.port import bind
 from salience_service.rpc.servicer import ExplanationServicer
 from salience_service.rpc.unreadable import KeepUnreadable
+from salience_service.telemetry.witness import NOBODY, Witness
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Tracer
 
 SERVICE = pb.DESCRIPTOR.services_by_name["ExplanationService"].full_name
-Announce = Callable[[str, Sequence[DescribedModel]], None]
-
-_SPARE_CALLS = 64
-"""Calls beside the explanations: health, reflection, models."""
-_LAST_WORDS_SECONDS = 1.0
-"""For final statuses on their way when the last explanation ends."""
 
 
 class Server:
@@ -35,110 +41,98 @@ class Server:
     Args:
         engine: who answers; warm.
         config: address and limits.
+        witness: is told what happens (`telemetry/witness.py`).
+        tracer: makes spans of calls; None = there are none.
 
     Raises:
-        ConfigRefused: the address cannot be bound.
+        ConfigRefused: the address cannot be bound, or a file of `[tls]` or `[access]` be used.
     """
 
-    def __init__(self, engine: Explainer, config: ServeConfig) -> None:
+    def __init__(
+        self,
+        engine: Explainer,
+        config: ServeConfig,
+        witness: Witness = NOBODY,
+        tracer: "Tracer | None" = None,
+    ) -> None:
         self._engine = engine
-        self._drain_seconds = config.drain_seconds
-        self._explanations = Explanations(engine, config.max_explanations)
-        self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
-        self._server = grpc.aio.server(
-            interceptors=[KeepUnreadable(SERVICE)],
-            options=_options(config),
-            maximum_concurrent_rpcs=config.max_explanations + _SPARE_CALLS,
+        door = Door()
+        each = config.max_running_per_client
+        calls = Turnstile("calls", config.connections.max_calls, each)
+        self._explanations = Explanations(
+            engine, config.max_explanations, witness, door, each, Quotas(config.quotas)
         )
-        self._register(config)
-        self.address = self._bind(config.address)
+        self._health = Health()
+        self._model_health = ModelHealth(self._health, engine)
+        self._server = grpc.aio.server(
+            interceptors=[
+                *_tracing(tracer),
+                Authentication(
+                    gate_of(config.access),
+                    witness,
+                    calls,
+                    config.connections.slow_sender_seconds,
+                ),
+                RefuseAtDoor(door, witness),
+                KeepUnreadable(SERVICE, witness),
+                KeepUnreadable(inference.SERVICE, witness),
+            ],
+            options=server_options(config),
+            maximum_concurrent_rpcs=most_calls(config),
+        )
+        self._departure = Departure(
+            self._health, door, self._explanations, self._server, config.drain_seconds
+        )
+        self._register(config, witness)
+        self.address = bind(self._server, config.address, config.tls)
 
     async def start(self) -> None:
         """Answers from here on, and says SERVING: for the server, the service and each model."""
-        models = (model.name for model in self._engine.models())
-        for name in ("", SERVICE, *models):
+        for name in ("", SERVICE, inference.SERVICE):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        await self._model_health.begin()
         await self._server.start()
 
     async def stop(self) -> None:
         """Says NOT_SERVING, takes no more calls, and lets running explanations end.
 
-        Those that take longer than the drain time are cancelled.
+        Those that take longer than the drain time are ended with UNAVAILABLE.
         """
-        await self._health.enter_graceful_shutdown()
-        async with asyncio.TaskGroup() as group:
-            draining = group.create_task(self._server.stop(self._drain_seconds))
-            idle = group.create_task(self._explanations.idle())
-            await asyncio.wait({draining, idle}, return_when=asyncio.FIRST_COMPLETED)
-            idle.cancel()
-            # Health watches have no end of their own: nobody waits for them. The draining ends
-            # with this; cancelled, it would cancel gRPC's own shutdown.
-            await self._server.stop(min(_LAST_WORDS_SECONDS, self._drain_seconds))
+        await self._model_health.end()
+        await self._departure.in_peace()
         await self._explanations.close()
 
-    def _register(self, config: ServeConfig) -> None:
+    async def abandon(self, because: SalienceError) -> None:
+        """Says NOT_SERVING, tells everyone who waits why, and takes no more calls."""
+        await self._model_health.end()
+        await self._departure.at_once(because)
+
+    def _register(self, config: ServeConfig, witness: Witness) -> None:
         servicer = ExplanationServicer(
-            self._engine, self._explanations, config.max_in_flight_per_call
+            self._engine,
+            self._explanations,
+            config.max_in_flight_per_call,
+            config.connections.slow_reader_seconds,
         )
         pb_grpc.add_ExplanationServiceServicer_to_server(servicer, self._server)  # type: ignore[no-untyped-call]
+        predicting = inference.InferenceServicer(self._engine, self._explanations, witness)
+        inference.add_to_server(predicting, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         if config.reflection:
             health_name = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
-            names = (SERVICE, health_name, reflection.SERVICE_NAME)
+            names = (SERVICE, inference.SERVICE, health_name, reflection.SERVICE_NAME)
             reflection.enable_server_reflection(names, self._server)
 
-    def _bind(self, address: str) -> str:
-        host = address.rpartition(":")[0]
-        try:
-            return f"{host}:{self._server.add_insecure_port(address)}"
-        except RuntimeError as error:
-            raise ConfigRefused(
-                f"cannot listen on {address}: the port is taken or the host is not this machine's"
-            ) from error
+
+def _tracing(tracer: "Tracer | None") -> list[grpc.aio.ServerInterceptor]:  # type: ignore[type-arg]
+    if tracer is None:
+        return []
+    from salience_service.rpc.tracing import TraceCalls  # OpenTelemetry may not be installed.
+
+    return [TraceCalls(tracer, [*_full_names(pb.DESCRIPTOR), *_full_names(inference.CONTRACT)])]
 
 
-def serve(config: ServeConfig, models: Path, announce: Announce) -> None:
-    """Opens and warms every bundle, serves until SIGTERM or SIGINT, then stops gracefully.
-
-    Args:
-        config: address, provider and limits.
-        models: the directory of bundles.
-        announce: called once with the address and the models, when both can be used.
-
-    Raises:
-        BundleRefused: no bundle can be served.
-        ConfigRefused: the address cannot be bound.
-    """
-    engine = Engine.open(models, config)
-    try:
-        asyncio.run(run_until_told(engine, config, announce))
-    finally:
-        engine.close()
-
-
-async def run_until_told(engine: Explainer, config: ServeConfig, announce: Announce) -> None:
-    """Serves a warm engine until SIGTERM or SIGINT, then stops gracefully."""
-    told_to_stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, told_to_stop.set)
-    server = Server(engine, config)
-    await server.start()
-    announce(server.address, engine.models())
-    await told_to_stop.wait()
-    await server.stop()
-
-
-def _options(config: ServeConfig) -> list[tuple[str, int]]:
-    return [
-        ("grpc.max_receive_message_length", config.max_message_bytes),
-        # Our messages are at most a chunk of 1 MiB and its head, a description apart.
-        ("grpc.max_send_message_length", -1),
-        # Linux would let a second server share the port without a word.
-        ("grpc.so_reuseport", 0),
-        # Finds callers that vanished, so that their explanations end.
-        ("grpc.keepalive_time_ms", 30_000),
-        ("grpc.keepalive_timeout_ms", 10_000),
-        # Callers may ping as often as every 10 s, also while nothing runs.
-        ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
-    ]
+def _full_names(file: FileDescriptor) -> Iterator[str]:
+    """SERVICE/METHOD of all that a contract knows."""
+    for service in file.services_by_name.values():
+        yield from (f"{service.full_name}/{method.name}" for method in service.methods)

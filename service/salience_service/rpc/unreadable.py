@@ -7,6 +7,8 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from salience_service.errors import InvalidRequest
+from salience_service.telemetry.records import Refusal
+from salience_service.telemetry.witness import NOBODY, Witness
 
 T = TypeVar("T")
 _Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Any]]
@@ -28,10 +30,12 @@ class KeepUnreadable(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
 
     Args:
         service: its full name.
+        witness: is told of every such message.
     """
 
-    def __init__(self, service: str) -> None:
+    def __init__(self, service: str, witness: Witness = NOBODY) -> None:
         self._prefix = f"/{service}/"
+        self._witness = witness
 
     async def intercept_service(
         self, continuation: _Continuation, details: grpc.HandlerCallDetails
@@ -40,17 +44,17 @@ class KeepUnreadable(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         handler = await continuation(details)
         if handler is None or not details.method.startswith(self._prefix):
             return handler
-        return handler._replace(request_deserializer=_reader(handler.request_deserializer))
+        return handler._replace(request_deserializer=self._reader(handler, details.method))
 
+    def _reader(self, handler: Any, rpc: str) -> Callable[[bytes], Any]:
+        def read(data: bytes) -> Any:
+            try:
+                return handler.request_deserializer(data)
+            except DecodeError:
+                self._witness.refused(Refusal(InvalidRequest.__name__, rpc=rpc))
+                return InvalidRequest(
+                    f"{len(data)} bytes cannot be read as a message of this call: they are "
+                    "damaged, a text in them is not UTF-8, or they follow another contract"
+                )
 
-def _reader(parse: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
-    def read(data: bytes) -> Any:
-        try:
-            return parse(data)
-        except DecodeError:
-            return InvalidRequest(
-                f"{len(data)} bytes cannot be read as a message of this call: they are damaged, "
-                "a text in them is not UTF-8, or they follow another contract"
-            )
-
-    return read
+        return read

@@ -12,12 +12,13 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 from salience_service.control import Control
 from salience_service.errors import Cancelled, ComputeFailed, SalienceError
+from salience_service.life.farewell import stopped
 from salience_service.runtime.session import Execution, Lane
 from salience_service.scheduling.ticket import (
     Account,
@@ -27,6 +28,7 @@ from salience_service.scheduling.ticket import (
     RowTicket,
     Ticket,
 )
+from salience_service.scheduling.workload import Occupancy, Workload
 
 T = TypeVar("T")
 _AnyTicket = TypeVar("_AnyTicket", bound=Ticket)
@@ -44,26 +46,6 @@ class _Share:
     @property
     def rows(self) -> int:
         return self.stop - self.start
-
-
-@dataclass(frozen=True)
-class Workload:
-    """What a scheduler has run so far.
-
-    Attributes:
-        calls: executions that a caller had alone. batches: executions of rows.
-        rows: rows in them. places: rows that would have had room in them.
-    """
-
-    calls: int = 0
-    batches: int = 0
-    rows: int = 0
-    places: int = 0
-
-    @property
-    def fill(self) -> float:
-        """The share of batches that was rows, not padding; 1 where none ran."""
-        return self.rows / self.places if self.places else 1.0
 
 
 class Scheduler:
@@ -90,15 +72,26 @@ class Scheduler:
         for thread in self._threads:
             thread.start()
 
-    def rows(self, graph: RowGraph, span: RowSpan, control: Control, account: Account) -> RowTicket:
-        """Queues rows to be scored."""
-        return self._queue(RowTicket(graph, span, control, account))
+    def rows(
+        self,
+        graph: RowGraph,
+        span: RowSpan,
+        control: Control,
+        account: Account,
+        work: str = "rows",
+    ) -> RowTicket:
+        """Queues rows to be scored; `work`: what their device time is counted as."""
+        return self._queue(RowTicket(graph, span, control, account, work))
 
     def call(
-        self, call: Callable[[Execution], T], control: Control, account: Account
+        self,
+        call: Callable[[Execution], T],
+        control: Control,
+        account: Account,
+        work: str = "call",
     ) -> CallTicket[T]:
-        """Queues one call that has its lane to itself."""
-        return self._queue(CallTicket(call, control, account))
+        """Queues one call that has its lane to itself; `work` as for rows."""
+        return self._queue(CallTicket(call, control, account, work))
 
     @property
     def workload(self) -> Workload:
@@ -106,21 +99,33 @@ class Scheduler:
         with self._state:
             return self._workload
 
+    @property
+    def occupancy(self) -> Occupancy:
+        """What waits and runs now."""
+        with self._state:
+            waiting = sum(ticket.size - ticket.taken for ticket in self._waiting)
+            return Occupancy(waiting, len(self._threads), len(self._running))
+
+    def running(self) -> Collection[Execution]:
+        """The calls that the lanes run now."""
+        with self._state:
+            return [execution for _, execution in self._running.values()]
+
     def close(self) -> None:
-        """Ends the lanes after the batches that are running; what waits is cancelled."""
+        """Ends the lanes after the batches that are running; what waits is told to come again."""
         with self._state:
             self._closed = True
             waiting, self._waiting = self._waiting, []
             self._state.notify_all()
         for ticket in waiting:
-            ticket.fail(Cancelled("the server is shutting down"))
+            ticket.fail(stopped())
         for thread in self._threads:
             thread.join()
 
     def _queue(self, ticket: _AnyTicket) -> _AnyTicket:
         with self._state:
             if self._closed:
-                raise Cancelled("the server is shutting down")
+                raise stopped()
             ticket.account.turn = max(ticket.account.turn, self._turn)
             self._waiting.append(ticket)
             self._state.notify()
@@ -138,6 +143,7 @@ class Scheduler:
     def _work(self, lane: Lane) -> None:
         while batch := self._next_batch():
             self._run(batch, lane)
+            del batch  # Else an idle lane would keep the model of its last batch.
 
     def _next_batch(self) -> list[_Share]:
         """The next batch, as soon as there is one; empty when the scheduler is closed."""
@@ -176,8 +182,9 @@ class Scheduler:
         try:
             deliver = _execute(batch, execution)
             with self._state:
-                _charge(batch, began, time.monotonic())
-                self._workload = _with(self._workload, batch)
+                ended = time.monotonic()
+                _charge(batch, began, ended)
+                self._workload = _with(self._workload, batch, ended - began)
             deliver()
         except Exception as error:  # whatever failed, the lane goes on
             self._fail(batch, error)
@@ -251,17 +258,15 @@ def _execute(batch: Sequence[_Share], execution: Execution) -> Callable[[], None
     return deliver
 
 
-def _with(workload: Workload, batch: Sequence[_Share]) -> Workload:
+def _with(workload: Workload, batch: Sequence[_Share], seconds: float) -> Workload:
     """The workload with one batch more."""
     first = batch[0].ticket
-    if not isinstance(first, RowTicket):
-        return replace(workload, calls=workload.calls + 1)
-    return replace(
-        workload,
-        batches=workload.batches + 1,
-        rows=workload.rows + sum(share.rows for share in batch),
-        places=workload.places + first.batch_size,
-    )
+    rows = sum(share.rows for share in batch)
+    dead = sum(share.rows for share in batch if share.ticket.control.dead)
+    timed = workload.with_time(first.work, seconds, seconds * dead / rows)
+    if isinstance(first, RowTicket):
+        return timed.with_batch(rows, first.batch_size)
+    return timed.with_call()
 
 
 def _charge(batch: Sequence[_Share], began: float, ended: float) -> None:

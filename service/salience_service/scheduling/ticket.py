@@ -95,9 +95,13 @@ class Account:
 
 
 class Ticket:
-    """Work handed to the scheduler. `size` rows; `taken` of them are on the device or done."""
+    """Work handed to the scheduler. `size` rows; `taken` of them are on the device or done.
 
-    def __init__(self, control: Control, account: Account, size: int) -> None:
+    `work` is what its device time is counted as.
+    """
+
+    def __init__(self, control: Control, account: Account, size: int, work: str) -> None:
+        self.work = work
         self.control = control
         self.account = account
         self.size = size
@@ -151,10 +155,12 @@ class Ticket:
 class RowTicket(Ticket):
     """Rows of one explanation on one graph, N ≥ 1; `logits` [N, K] fills up from the front."""
 
-    def __init__(self, graph: RowGraph, span: RowSpan, control: Control, account: Account) -> None:
+    def __init__(
+        self, graph: RowGraph, span: RowSpan, control: Control, account: Account, work: str
+    ) -> None:
         if not len(span):  # It would never be taken, and its batch would hold nothing.
             raise ValueError("rows to score: at least one")
-        super().__init__(control, account, len(span))
+        super().__init__(control, account, len(span), work)
         self.graph = graph
         self.span = span
         self.key = (id(graph), graph.shape_key(span.maps))
@@ -181,8 +187,10 @@ class RowTicket(Ticket):
 class CallTicket(Ticket, Generic[T]):
     """One call that has the device to itself, such as a clean forward or a gradient."""
 
-    def __init__(self, call: Callable[[Execution], T], control: Control, account: Account) -> None:
-        super().__init__(control, account, 1)
+    def __init__(
+        self, call: Callable[[Execution], T], control: Control, account: Account, work: str
+    ) -> None:
+        super().__init__(control, account, 1, work)
         self._call = call
         self.result: T | None = None
 

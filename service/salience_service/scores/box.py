@@ -18,7 +18,8 @@ def check_box(wanted: BoxOrder) -> None:
     if threshold is not None and not 0 <= threshold < 1:
         raise InvalidRequest(
             f"the box's threshold is {threshold}: use a share from 0 to less than 1, "
-            "or none for the map's mean"
+            "or none for the map's mean",
+            field="threshold",
         )
 
 

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from salience_service.bundle.manifest import Head, OutputKind
-from salience_service.errors import ComputeFailed, InvalidRequest
+from salience_service.errors import InvalidRequest
+from salience_service.field_path import each
 from salience_service.request import (
     AboveThresholdTargets,
     AbsentTarget,
@@ -18,6 +19,7 @@ from salience_service.request import (
     TopKTargets,
 )
 from salience_service.targets.classes import Classes
+from salience_service.targets.probabilities import probabilities as probabilities_of
 from salience_service.targets.target import Target, TargetKind
 from salience_service.targets.target_words import Plain, read_words
 
@@ -62,11 +64,14 @@ def resolve_targets(
         nothing else was asked for.
 
     Raises:
-        InvalidRequest: as `check_targets`; more than 64 targets; no class above its threshold.
-        ComputeFailed: the logits hold NaN.
+        InvalidRequest: as `check_targets`; more than 64 targets; no class above its threshold; the
+            logits hold NaN.
     """
     if np.isnan(logits).any():
-        raise ComputeFailed("the model answered this image with NaN")
+        raise InvalidRequest(
+            "the model answers this image with NaN: its values may be far from those of its range",
+            field="image",
+        )
     classes = Classes(head)
     plain = _plain(specs, head) or (TopKTargets(1),)
     found = dict.fromkeys(
@@ -76,7 +81,8 @@ def resolve_targets(
         raise _none_above(logits, head, classes)
     if len(found) > MOST_TARGETS:
         raise InvalidRequest(
-            f"{len(found)} targets; at most {MOST_TARGETS} are explained at once: name fewer"
+            f"{len(found)} targets; at most {MOST_TARGETS} are explained at once: name fewer",
+            field="targets",
         )
     return tuple(found)
 
@@ -84,9 +90,15 @@ def resolve_targets(
 def _plain(specs: tuple[TargetSpec, ...], head: Head) -> tuple[Plain, ...]:
     """Resolves all words and labels, and checks what needs no logits."""
     if len(specs) > MOST_TARGETS:
-        raise InvalidRequest(f"{len(specs)} targets; at most {MOST_TARGETS} may be named")
+        raise InvalidRequest(
+            f"{len(specs)} targets; at most {MOST_TARGETS} may be named", field="targets"
+        )
     classes = Classes(head)
-    return tuple(_checked(_without_words(spec, classes), head, classes) for spec in specs)
+
+    def plain(spec: TargetSpec) -> Plain:
+        return _checked(_without_words(spec, classes), head, classes)
+
+    return each("targets", plain, specs)
 
 
 def _without_words(spec: TargetSpec, classes: Classes) -> Plain:
@@ -152,7 +164,7 @@ def _targets(
             for index in np.argsort(-logits, kind="stable")[:k]:
                 yield _present(int(index), head, classes)
         case AboveThresholdTargets():
-            probabilities = _probabilities(logits, head)
+            probabilities = probabilities_of(logits, head)
             above = np.flatnonzero(probabilities > _thresholds(head))
             for index in above[np.argsort(-probabilities[above], kind="stable")]:
                 yield _present(int(index), head, classes)
@@ -166,19 +178,11 @@ def _thresholds(head: Head) -> NDArray[np.float64]:
     return np.asarray(head.thresholds or (SIGMOID_THRESHOLD,) * head.classes, np.float64)
 
 
-def _probabilities(logits: NDArray[np.floating], head: Head) -> NDArray[np.float64]:
-    """p of every class, float64 [K]; for a regression never asked."""
-    values = np.asarray(logits, np.float64)
-    if head.kind is OutputKind.SIGMOID:
-        return np.asarray(np.exp(-np.logaddexp(0, -values)))
-    shifted = np.exp(values - values.max())
-    return np.asarray(shifted / shifted.sum())
-
-
 def _none_above(logits: NDArray[np.floating], head: Head, classes: Classes) -> InvalidRequest:
-    probabilities, thresholds = _probabilities(logits, head), _thresholds(head)
+    probabilities, thresholds = probabilities_of(logits, head), _thresholds(head)
     nearest = int(np.argmax(probabilities - thresholds))
     return InvalidRequest(
         f"no class is above its threshold (the nearest is {classes.name(nearest)!r}, with "
-        f"{probabilities[nearest]:.3f} of {thresholds[nearest]:g}): add top:1 to explain one"
+        f"{probabilities[nearest]:.3f} of {thresholds[nearest]:g}): add top:1 to explain one",
+        field="targets",
     )

@@ -8,11 +8,14 @@ import typer
 from rich.console import Console
 
 from salience_client.client import Client
+from salience_client.commands.identity import Identity
 from salience_client.in_process import open_in_process
 
 DEFAULT_MODELS = Path("models")
 COMMAND_TIMEOUT = 600.0
 """Seconds; more than the library's, because whoever waits sees a bar and can interrupt."""
+
+NO_IDENTITY = Identity()
 
 AddressOption = Annotated[
     str | None,
@@ -35,7 +38,9 @@ TimeoutOption = Annotated[
 ]
 
 
-def connect(address: str | None, models: Path | None, timeout: float) -> Client:
+def connect(
+    address: str | None, models: Path | None, timeout: float, identity: Identity = NO_IDENTITY
+) -> Client:
     """A client of the server at an address, or else of an engine over a models directory.
 
     Raises:
@@ -46,7 +51,7 @@ def connect(address: str | None, models: Path | None, timeout: float) -> Client:
     if address is not None and models is not None:
         raise typer.BadParameter("give --address or --models, not both")
     if address is not None:
-        return Client(address, timeout=seconds)
+        return Client(address, timeout=seconds, tls=identity.tls, token=identity.token)
     directory = models or DEFAULT_MODELS
     if not directory.is_dir():
         raise typer.BadParameter(f"{directory} is no directory; give --models or --address")

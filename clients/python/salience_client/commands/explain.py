@@ -29,6 +29,14 @@ from salience_client.commands.connection import (
     connect,
 )
 from salience_client.commands.files import WrittenMap, write_maps
+from salience_client.commands.identity import (
+    TlsCaOption,
+    TlsCertOption,
+    TlsKeyOption,
+    TlsOption,
+    TokenFileOption,
+    identity_of,
+)
 from salience_client.commands.montage import write_montage
 from salience_client.commands.progress import shown
 from salience_client.commands.report import json_report, print_table
@@ -150,6 +158,11 @@ def explain(
     address: AddressOption = None,
     models: ModelsOption = None,
     timeout: TimeoutOption = COMMAND_TIMEOUT,
+    tls: TlsOption = False,
+    tls_ca: TlsCaOption = None,
+    tls_cert: TlsCertOption = None,
+    tls_key: TlsKeyOption = None,
+    token_file: TokenFileOption = None,
 ) -> None:
     """Explain why a model gives an image its class."""
     progress = Console(stderr=True)
@@ -177,7 +190,8 @@ def explain(
         options["methods"] = methods_of(names, option or [], tap or [])
     data = image.read_bytes()
     is_dicom = data[_DICOM_PREAMBLE:].startswith(_DICOM_MARK)
-    with connect(address, models, timeout) as client:
+    identity = identity_of(tls, tls_ca, tls_cert, tls_key, token_file)
+    with connect(address, models, timeout, identity) as client:
         if names == [ALL]:
             names = _answerable(client, model, model_version)
             options["methods"] = methods_of(names, option or [], tap or [])

@@ -16,6 +16,14 @@ from salience_client.commands.connection import (
     TimeoutOption,
     connect,
 )
+from salience_client.commands.identity import (
+    TlsCaOption,
+    TlsCertOption,
+    TlsKeyOption,
+    TlsOption,
+    TokenFileOption,
+    identity_of,
+)
 from salience_client.model import MethodDescription, ModelDescription, ModelSummary, Option
 
 
@@ -27,9 +35,15 @@ def models(
     address: AddressOption = None,
     models: ModelsOption = None,
     timeout: TimeoutOption = COMMAND_TIMEOUT,
+    tls: TlsOption = False,
+    tls_ca: TlsCaOption = None,
+    tls_cert: TlsCertOption = None,
+    tls_key: TlsKeyOption = None,
+    token_file: TokenFileOption = None,
 ) -> None:
     """List the models served, or describe one."""
-    with connect(address, models, timeout) as client:
+    identity = identity_of(tls, tls_ca, tls_cert, tls_key, token_file)
+    with connect(address, models, timeout, identity) as client:
         summaries = client.models()
         description = client.describe(name) if name is not None else None
     console = Console()

@@ -32,6 +32,8 @@ def shown(passing: Iterable[events.Event], console: Console) -> Iterator[events.
             if isinstance(event, events.Progress):
                 total = max(event.rows_expected, event.rows_done)
                 bar.update(task, description=event.method, completed=event.rows_done, total=total)
+            if isinstance(event, events.Restarted):
+                bar.update(task, description="begun anew", completed=0, estimate="")
             if isinstance(event, events.PartialMap | SaliencyMap):
                 bar.update(task, estimate=_estimate(event))
             yield event

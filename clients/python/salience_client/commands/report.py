@@ -140,6 +140,7 @@ def _map_entry(map_: SaliencyMap, written: WrittenMap | None) -> dict[str, Any]:
         "convergence": asdict(map_.convergence) if map_.convergence else None,
         "precision": map_.provenance.precision,
         "tuning_digest": map_.provenance.tuning_digest,
+        "signed_by": map_.provenance.signed_by,
         "raw_minimum": map_.raw_minimum,
         "raw_maximum": map_.raw_maximum,
     }

@@ -1,8 +1,9 @@
 """`salience serve`: the gRPC server over a directory of bundles."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -27,12 +28,62 @@ def serve(
         Path | None,
         typer.Option(exists=True, dir_okay=False, metavar="FILE.toml", help="The configuration."),
     ] = None,
+    unsigned: Annotated[
+        bool, typer.Option("--unsigned", help="Serve bundles that no trusted key has signed.")
+    ] = False,
+    supervised: Annotated[
+        bool | None,
+        typer.Option(
+            "--supervised/--no-supervised",
+            help="Start the server again when it crashes.",
+            show_default="whether the configuration has [supervisor]",
+        ),
+    ] = None,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check",
+            help="Say what would be served, and serve nothing; exit code 1 = not all is good.",
+        ),
+    ] = False,
 ) -> None:
-    """Serve models over gRPC until SIGTERM or SIGINT."""
+    """Serve models over gRPC until SIGTERM or SIGINT.
+
+    Exit codes: 0 stopped as told, 1 refused to start, 2 wrong usage, 69 the supervisor gave up,
+    70 failed while serving, 75 a call on a device did not return, 143 told twice to stop.
+    """
     configs = require("salience_service.config", "service", "serving models")
-    server = require("salience_service.rpc.server", "service", "serving models")
     with translated():
-        server.serve(configs.read_config(config, address=address), models, _announce)
+        settings = configs.read_config(
+            config, address=address, **{"bundles.unsigned": "allow" if unsigned else None}
+        )
+        if check:
+            raise typer.Exit(_checked(settings, models))
+        if supervised or (supervised is None and settings.supervisor):
+            _supervise(settings)
+        process = require("salience_service.rpc.process", "service", "serving models")
+        process.serve(settings, models, _announce)
+
+
+def _checked(settings: Any, models: Path) -> int:
+    """Says on stdout what was found. Returns the exit code."""
+    checking = require("salience_service.checking", "service", "serving models")
+    effective = require("salience_service.config.effective", "service", "serving models")
+    for line in effective.effective(settings):
+        typer.echo(line)
+    code = 0
+    for finding in checking.check(settings, models):
+        typer.echo(f"{'ok' if finding.good else 'NOT GOOD'}: {finding.what}: {finding.words}")
+        code = code if finding.good else 1
+    return code
+
+
+def _supervise(settings: Any) -> NoReturn:
+    """Becomes the supervisor of this same command, which is then told not to."""
+    become = require("salience_service.life.become", "service", "serving models")
+    command = [sys.executable, "-m", "salience_client.cli", *sys.argv[1:], "--no-supervised"]
+    become.become_supervisor(command, settings.restart_policy, settings.drain_seconds)
+    raise AssertionError("another program took this process over")
 
 
 def _announce(address: str, models: Sequence[Any]) -> None:

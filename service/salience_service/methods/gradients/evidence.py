@@ -40,6 +40,7 @@ def evidence_rows(extent: Extent, options: EvidenceOptions) -> int:
     if len(extent.channels) > 1 and not options.relu and options.fusion != "mean":
         raise InvalidRequest(
             f"fusion is {options.fusion} and relu is false: signed maps of "
-            f"{len(extent.channels)} taps can only be averaged; give fusion mean, or relu true"
+            f"{len(extent.channels)} taps can only be averaged; give fusion mean, or relu true",
+            field="fusion",
         )
     return 1

@@ -61,7 +61,8 @@ def rise_rows(extent: Extent, options: RiseOptions) -> int:
     if options.cells > side:
         raise InvalidRequest(
             f"option cells is {options.cells}: this model's input has a side of {side} pixels; "
-            f"give at most {side}"
+            f"give at most {side}",
+            field="cells",
         )
     return options.masks
 

@@ -37,17 +37,20 @@ class Windows:
         if self.window > side:
             raise InvalidRequest(
                 f"option window is {self.window}: this model's input is {self.height}×{self.width} "
-                f"pixels; give at most {side}"
+                f"pixels; give at most {side}",
+                field="window",
             )
         if self.stride > self.window:
             raise InvalidRequest(
                 f"option stride is {self.stride}: windows of {self.window} pixels would leave gaps "
-                f"between them; give at most {self.window}"
+                f"between them; give at most {self.window}",
+                field="stride",
             )
         if self.shape[0] > MOST_WINDOWS:
             raise InvalidRequest(
                 f"windows of {self.window} pixels with a stride of {self.stride} are "
-                f"{self.shape[0]}: at most {MOST_WINDOWS} are allowed; give a larger stride"
+                f"{self.shape[0]}: at most {MOST_WINDOWS} are allowed; give a larger stride",
+                field="stride",
             )
 
     @property

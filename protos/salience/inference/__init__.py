@@ -1,0 +1,1 @@
+"""The Open Inference Protocol, generated from grpc_service.proto: `make protos`."""

@@ -1,0 +1,1 @@
+"""Who may come in, and what they may ask: certificates, tokens, principals; no gRPC."""

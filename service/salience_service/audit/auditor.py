@@ -1,0 +1,163 @@
+"""The auditor: the witness that writes a record of every explanation, before it is answered."""
+
+import logging
+import threading
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+from salience_service.audit import record
+from salience_service.audit.keys import AuditKeys
+from salience_service.audit.line import Kind
+from salience_service.audit.trail import Trail
+from salience_service.errors import Unavailable
+from salience_service.events import Event, FinishedMap, Started
+from salience_service.request import ExplainOrder, ImageInput
+from salience_service.telemetry.records import (
+    Arrival,
+    ExplanationRecord,
+    InferenceRecord,
+    Refusal,
+)
+from salience_service.telemetry.witness import Watch, Witness
+
+MOST_WAITING = 1000
+"""Lines that wait to be written, of predictions and calls turned away; more are counted alone, and
+the next line tells how many (`untold`)."""
+RETRY_SECONDS = 5.0
+"""After which who was refused for want of a record may try again: a disk is not freed at once."""
+_log = logging.getLogger(__name__)
+
+
+class Auditor(Witness):
+    """Records in a trail, which it owns. Safe from any thread.
+
+    Two lines an explanation: one before anything of it goes out, one before its last event does.
+    A server that is killed between them leaves the first; nothing is ever answered of which no
+    record speaks, where `refuses` is set.
+
+    Args:
+        trail: where lines go.
+        keys: of the digests.
+        refuses: whether what cannot be recorded is not answered.
+    """
+
+    def __init__(self, trail: Trail, keys: AuditKeys, refuses: bool = True) -> None:
+        self._trail, self.keys, self._refuses = trail, keys, refuses
+        self._later = ThreadPoolExecutor(1, thread_name_prefix="salience-audit")
+        self._room = threading.BoundedSemaphore(MOST_WAITING)
+        self._counting = threading.Lock()
+        self._untold = 0
+        self.failures = 0
+
+    def began(self, arrival: Arrival) -> Watch:
+        """Watches an explanation."""
+        return _AuditWatch(self, arrival)
+
+    def refused(self, refusal: Refusal) -> None:
+        """Records that a known caller was turned away, in a thread of its own.
+
+        Who is not known is not recorded: anyone could fill the disk.
+        """
+        if refusal.principal:
+            self._note_later(Kind.TURNED_AWAY, record.turned_away(refusal))
+
+    def inferred(self, record_: InferenceRecord) -> None:
+        """Records a plain prediction, in a thread of its own: its answer does not wait for that."""
+        self._note_later(Kind.PREDICTED, record.predicted(record_))
+
+    def write(self, kind: Kind, fields: Mapping[str, object]) -> int | None:
+        """Writes a line that an answer waits for; its number, None where it was not written.
+
+        Raises:
+            Unavailable: it cannot be written, and what is not recorded is not answered.
+        """
+        try:
+            return self._trail.append(kind, fields)
+        except OSError as fault:
+            self._tell(kind, fault)
+            if self._refuses:
+                raise Unavailable(
+                    "this server cannot record explanations now, and answers none unrecorded: "
+                    "try again later, or ask another",
+                    retry_after=RETRY_SECONDS,
+                ) from fault
+            return None
+
+    def note(self, kind: Kind, fields: Mapping[str, object], durable: bool = True) -> None:
+        """Writes a line that nothing waits for."""
+        try:
+            self._trail.append(kind, fields, durable)
+        except OSError as fault:
+            self._tell(kind, fault)
+
+    def close(self) -> None:
+        """Writes what waits, and finishes the trail."""
+        self._later.shutdown()
+        try:
+            self._trail.close()
+        except OSError as fault:
+            self._tell(Kind.TAIL, fault)
+
+    def _note_later(self, kind: Kind, fields: Mapping[str, object]) -> None:
+        if self._room.acquire(blocking=False):
+            with suppress(RuntimeError):  # The server is closing.
+                self._later.submit(self._note_now, kind, fields)
+        else:
+            with self._counting:
+                self._untold += 1
+
+    def _note_now(self, kind: Kind, fields: Mapping[str, object]) -> None:
+        self._room.release()
+        with self._counting:
+            untold, self._untold = self._untold, 0
+        self.note(kind, {**fields, "untold": untold}, durable=False)
+
+    def _tell(self, kind: Kind, fault: OSError) -> None:
+        with self._counting:
+            self.failures += 1
+        _log.critical("audit: a line %r was NOT written: %s", kind.value, fault.strerror)
+
+
+class _AuditWatch(Watch):
+    """What an explanation's records need of it, kept until they are written."""
+
+    def __init__(self, auditor: Auditor, arrival: Arrival) -> None:
+        self._auditor, self._arrival = auditor, arrival
+        self._image: ImageInput | None = None
+        self._digest = ""
+        self._began: int | None = None
+        self._results: list[str] = []
+        self._written = False
+
+    def asked(self, order: ExplainOrder) -> None:
+        """Keeps the image until it is known that there will be work on it."""
+        self._image = order.image
+
+    def said(self, event: Event) -> None:
+        """Records the beginning before it goes out; digests maps."""
+        match event:
+            case Started():
+                assert self._image is not None  # An order comes before its events.
+                self._digest = record.image_digest(self._auditor.keys, self._image)
+                self._image = None
+                fields = record.began(self._arrival, event, self._digest)
+                self._began = self._auditor.write(Kind.BEGAN, fields)
+            case FinishedMap():
+                data = event.encoded.data
+                self._results.append(record.result_digest(self._auditor.keys, data))
+
+    def finishing(self, record_: ExplanationRecord) -> None:
+        """Records the end before the last event goes out."""
+        self._auditor.write(Kind.ENDED, self._fields(record_))
+        self._written = True
+
+    def ended(self, record_: ExplanationRecord) -> None:
+        """Records an end that was not the answer's."""
+        self._image = None
+        if not self._written:
+            # Whoever is refused need not wait for the disk; whoever was let in is waited for.
+            self._auditor.note(Kind.ENDED, self._fields(record_), durable=self._began is not None)
+
+    def _fields(self, record_: ExplanationRecord) -> record.Fields:
+        return record.ended(record_, self._began, self._digest, self._results)

@@ -1,0 +1,229 @@
+"""The trail: owns the directory, the file that is written now, and the end of the chain."""
+
+import errno
+import logging
+import os
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from salience_service.audit.ending import Ending, ending_of
+from salience_service.audit.files import file_numbers, file_path
+from salience_service.audit.line import Kind, written
+from salience_service.audit.line_file import LineFile, Sync, write_new
+from salience_service.errors import ConfigRefused
+
+_LOCK = "lock"
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Upkeep:
+    """How a trail is kept.
+
+    Attributes:
+        rotate_bytes: a file that has as many is finished, and the next begun.
+        keep_files: older ones are deleted when one is begun; 0 = none ever.
+        durable: whether `append` waits until the line is on the disk.
+        anchor_lines: lines after which the end of the chain is told to the log.
+    """
+
+    rotate_bytes: int = 64 * 2**20
+    keep_files: int = 0
+    durable: bool = True
+    anchor_lines: int = 1000
+
+
+def utc_now() -> datetime:
+    """The time that lines bear."""
+    return datetime.now(UTC)
+
+
+class Trail:
+    """Appends lines. Safe from any thread; one process a directory.
+
+    What is told to the log as `audit anchor NUMBER:SEAL` proves later that the trail had come so
+    far, which nothing in the directory itself can prove.
+
+    Args:
+        directory: made, with mode 0700, where missing.
+        key: of the chain.
+        upkeep: how it is kept.
+        clock: says the time; nothing rests on it.
+        sync: puts a file onto the disk, or raises OSError.
+
+    Raises:
+        ConfigRefused: the directory cannot be used, another process writes there, or the end of
+            the trail in it is not what this key wrote.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        key: bytes,
+        upkeep: Upkeep = Upkeep(),
+        clock: Callable[[], datetime] = utc_now,
+        sync: Sync = os.fsync,
+    ) -> None:
+        self._directory, self._key, self._upkeep = directory, key, upkeep
+        self._clock, self._sync = clock, sync
+        self._lock = threading.Lock()
+        self._file: LineFile | None = None
+        self._closed = False
+        try:
+            directory.mkdir(mode=0o700, exist_ok=True)
+            self._held = _hold(directory)
+        except OSError as fault:
+            raise _unusable(fault) from fault
+        try:
+            self._end = ending_of(directory, key)
+            self._go_on()
+        except OSError as fault:
+            os.close(self._held)
+            raise _unusable(fault) from fault
+        except ConfigRefused:
+            os.close(self._held)
+            raise
+        self._tell_anchor()
+
+    @property
+    def anchor(self) -> str:
+        """Number and seal of the last line: `NUMBER:SEAL`."""
+        with self._lock:
+            return self._end.anchor
+
+    def append(self, kind: Kind, fields: Mapping[str, object], durable: bool = True) -> int:
+        """Writes a line, and returns once it is on the disk.
+
+        Args:
+            kind: what it tells.
+            fields: the rest of it, as JSON has it.
+            durable: False: does not wait for the disk.
+
+        Returns:
+            The line's number.
+
+        Raises:
+            OSError: it is not written; the trail is as it was before.
+        """
+        with self._lock:
+            file = self._open_file()
+            size = self._write(file, kind, fields)
+            number = self._end.number
+        if durable and self._upkeep.durable:
+            file.sync(size)
+        if number % self._upkeep.anchor_lines == 0:
+            self._tell_anchor()
+        return number
+
+    def close(self) -> None:
+        """Finishes the file; nothing is appended any more.
+
+        Raises:
+            OSError: its end could not be written.
+        """
+        with self._lock:
+            file, self._file, self._closed = self._file, None, True
+            try:
+                if file is not None and not file.given_up:
+                    self._finish(file, "closed")
+            finally:
+                os.close(self._held)
+        self._tell_anchor()
+
+    def _go_on(self) -> None:
+        """Goes on where the trail ended: in the same file, where that was not finished."""
+        end = self._end
+        if end.finished:
+            self._begin_file()
+            return
+        self._file = LineFile(file_path(self._directory, end.file), self._sync)
+        fields = {"torn_bytes": len(end.torn), "torn_sha256": end.torn_digest}
+        self._file.sync(self._write(self._file, Kind.RECOVERED, fields, end.lead))
+
+    def _open_file(self) -> LineFile:
+        if self._closed:  # Another server may have the directory by now.
+            raise OSError(errno.EBADF, "the trail is closed")
+        file = self._file
+        if file is not None and not file.given_up and file.size >= self._upkeep.rotate_bytes:
+            self._finish(file, "rotated")
+        if file is None or file.given_up:
+            if file is not None:
+                file.close()
+            self._begin_file()
+        assert self._file is not None
+        return self._file
+
+    def _finish(self, file: LineFile, reason: str) -> None:
+        """Seals a file. Where that fails it stays as it is, to be tried again."""
+        file.sync(self._write(file, Kind.TAIL, {"reason": reason}))
+        file.close()
+
+    def _begin_file(self) -> None:
+        number = self._end.file + 1
+        oldest = self._oldest_kept(number)
+        fields = {"time": self._time(), "file": number, "oldest": oldest}
+        line, seal = written(self._key, self._end.number + 1, self._end.seal, Kind.HEAD, fields)
+        path = file_path(self._directory, number)
+        write_new(path, line, self._sync)
+        self._end = Ending(self._end.number + 1, seal, number, oldest=oldest)
+        self._file = LineFile(path, self._sync)
+        self._drop_before(oldest)
+
+    def _write(
+        self, file: LineFile, kind: Kind, fields: Mapping[str, object], lead: bytes = b""
+    ) -> int:
+        timed = {"time": self._time(), **fields}
+        end = self._end
+        line, seal = written(self._key, end.number + 1, end.seal, kind, timed)
+        size = file.append(lead + line)
+        self._end = Ending(end.number + 1, seal, end.file, oldest=end.oldest)
+        return size
+
+    def _oldest_kept(self, newest: int) -> int:
+        """The number of the oldest file that stays once a new one is begun.
+
+        Not asked of the directory: a file that someone else took away is not to be forgotten.
+        """
+        keep = self._upkeep.keep_files
+        return max(self._end.oldest, newest - keep + 1) if keep else self._end.oldest
+
+    def _drop_before(self, oldest: int) -> None:
+        """Deletes what is no longer kept; no explanation is refused because that fails."""
+        try:
+            for number in file_numbers(self._directory):
+                if number < oldest:
+                    file_path(self._directory, number).unlink()
+        except OSError as fault:
+            _log.error("audit: an old file cannot be deleted: %s", fault.strerror)
+
+    def _time(self) -> str:
+        return self._clock().isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+    def _tell_anchor(self) -> None:
+        _log.info("audit anchor %s", self.anchor)
+
+
+def _unusable(fault: OSError) -> ConfigRefused:
+    return ConfigRefused(f"the audit directory cannot be used: {fault.strerror}")
+
+
+def _hold(directory: Path) -> int:
+    """Holds the directory for this process, until the descriptor is closed.
+
+    Raises:
+        ConfigRefused: another process holds it.
+    """
+    import fcntl  # POSIX alone has it; a server that records nothing needs it not.
+
+    held = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as fault:
+        os.close(held)
+        raise ConfigRefused(
+            "another server writes to this audit directory: give each its own"
+        ) from fault
+    return held

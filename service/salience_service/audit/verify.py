@@ -1,0 +1,263 @@
+"""Verifies a trail: what was changed, taken out, put in another order, or cut off."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from salience_service.audit.files import Unreadable, file_numbers, file_path, lines_of
+from salience_service.audit.line import ORIGIN, Kind, Line
+from salience_service.errors import ConfigRefused
+
+MOST_TOLD = 1000
+"""Findings beyond are counted, not kept."""
+
+
+@dataclass
+class Report:
+    """What was found.
+
+    Attributes:
+        faults: what an honest server never leaves behind. notes: what it may.
+        untold: faults beyond the first thousand.
+        files: that were read. lines: that are genuine. explanations: that ended.
+        anchor: number and seal of the last genuine line; empty where there is none.
+    """
+
+    faults: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    untold: int = 0
+    files: int = 0
+    lines: int = 0
+    explanations: int = 0
+    anchor: str = ""
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is wrong, as far as that can be seen."""
+        return not self.faults
+
+    def wrong(self, finding: str) -> None:
+        """Adds a fault."""
+        if len(self.faults) < MOST_TOLD:
+            self.faults.append(finding)
+        else:
+            self.untold += 1
+
+
+def verify(
+    directory: Path, key: bytes, anchors: Sequence[str] = (), archived: bool = False
+) -> Report:
+    """Reads a whole trail. The server may be writing it meanwhile.
+
+    Args:
+        directory: of the trail.
+        key: of the chain.
+        anchors: `NUMBER:SEAL` from a log kept elsewhere; the trail must hold each.
+        archived: older files are kept elsewhere; that they are not here is no fault.
+
+    Raises:
+        ConfigRefused: the directory cannot be read, or an anchor is none.
+    """
+    reading = _Reading(key, dict(map(_anchor, anchors)), archived)
+    try:
+        numbers = file_numbers(directory)
+        for number in numbers:
+            reading.read(directory, number)
+    except OSError as fault:
+        raise ConfigRefused(f"the audit directory cannot be read: {fault.strerror}") from fault
+    reading.end()
+    return reading.report
+
+
+def _anchor(word: str) -> tuple[int, str]:
+    number, colon, seal = word.partition(":")
+    if not (colon and number.isascii() and number.isdigit() and len(seal) == len(ORIGIN)):
+        raise ConfigRefused(f"{word[:80]!r} is no anchor: give NUMBER:SEAL as the log has it")
+    return int(number), seal
+
+
+class _Reading:
+    """Where the reading stands, and what it has found."""
+
+    def __init__(self, key: bytes, anchors: dict[int, str], archived: bool) -> None:
+        self.report = Report()
+        self._key, self._anchors, self._archived = key, anchors, archived
+        self._next, self._before = 1, ORIGIN
+        self._missing: set[tuple[int, int]] = set()
+        self._open: dict[int, str] = {}
+        self._file, self._oldest = 0, 1
+        self._first_file, self._first_line = 0, 1
+        self._last: Line | None = None
+        self._torn: Unreadable | None = None
+        self._time = ""
+
+    def read(self, directory: Path, number: int) -> None:
+        """Reads the next file."""
+        for absent in range(self._file + 1, number) if self._file else ():
+            self.report.wrong(f"file {absent} is missing")
+        first = not self._file
+        self._first_file = self._first_file or number
+        self._file = number
+        self.report.files += 1
+        place = 0
+        for place, each in enumerate(lines_of(file_path(directory, number), self._key), 1):
+            where = f"file {number}, line {place}"
+            if isinstance(each, Line) and each.genuine:
+                if place == 1:
+                    self._enter(each, where, first)
+                self._genuine(each, where)
+            else:
+                self._not_genuine(each, where, first and place == 1)
+        if not place:
+            self.report.wrong(f"file {number} holds no line")
+
+    def end(self) -> None:
+        """Looks at what can be said only at the end."""
+        self._settle_torn("the last file")
+        if not self.report.files:
+            self.report.wrong("there is no file of a trail here")
+        for least, greatest in sorted(self._missing):
+            what = f"line {least} is" if least == greatest else f"lines {least} to {greatest} are"
+            self.report.wrong(f"{what} missing")
+        self._look_at_the_start()
+        self._look_at_the_end()
+        for number in sorted(self._anchors):
+            self._unmet(number)
+        if self._open:
+            self.report.notes.append(
+                f"{len(self._open)} explanations began and have not ended: they run, or the "
+                "server was killed"
+            )
+
+    def _enter(self, line: Line, where: str, first: bool) -> None:
+        """The first line of a file."""
+        if line.kind != Kind.HEAD or line.fields.get("file") != self._file:
+            self.report.wrong(f"{where}: it is not the head of file {self._file}")
+            return
+        self._oldest = int(line.fields.get("oldest", 1))
+        if first and line.number > 1:
+            self._next, self._before = line.number, line.before
+            self._first_line = line.number
+
+    def _genuine(self, line: Line, where: str) -> None:
+        self._settle_torn(where, line)
+        self.report.lines += 1
+        self._meet_anchor(line)
+        if line.number < self._next:
+            self._out_of_order(line, where)
+            return
+        if line.number > self._next:
+            self._missing.add((self._next, line.number - 1))
+        elif self._before and line.before != self._before:
+            self.report.wrong(f"{where}: it does not follow the line before it")
+        self._next, self._before, self._last = line.number + 1, line.seal, line
+        self._note(line, where)
+
+    def _out_of_order(self, line: Line, where: str) -> None:
+        for least, greatest in [
+            each for each in self._missing if each[0] <= line.number <= each[1]
+        ]:
+            self._missing.remove((least, greatest))
+            halves = ((least, line.number - 1), (line.number + 1, greatest))
+            self._missing |= {half for half in halves if half[0] <= half[1]}
+            self.report.wrong(f"{where}: line {line.number} is not in its place")
+            return
+        self.report.wrong(f"{where}: line {line.number} is there twice")
+
+    def _not_genuine(self, each: Line | Unreadable, where: str, at_the_start: bool) -> None:
+        self._settle_torn(where)
+        if isinstance(each, Unreadable):
+            self._torn = each  # A crash may have left it: the next line tells.
+            return
+        self.report.wrong(f"{where}: it was changed, or written without the key")
+        # Its own number cannot be believed, but a line stood here.
+        self._next, self._before = (each.number if at_the_start else self._next) + 1, ""
+
+    def _settle_torn(self, where: str, line: Line | None = None) -> None:
+        """What is to be thought of bytes that are no line, by the line that follows them."""
+        torn, self._torn = self._torn, None
+        if torn is None:
+            if line and line.kind == Kind.RECOVERED and line.fields.get("torn_sha256"):
+                self.report.wrong(f"{where}: the torn bytes it tells of are gone")
+            return
+        digest = hashlib.sha256(torn.content).hexdigest()
+        if line and line.kind == Kind.RECOVERED and line.fields.get("torn_sha256") == digest:
+            return
+        if line is None and not torn.ended:
+            self.report.notes.append(
+                "the last line is not whole: it is being written, or the server was killed"
+            )
+            return
+        self.report.wrong(f"before {where}: {len(torn.content)} bytes are no line")
+        self._next, self._before = self._next + 1, ""
+
+    def _note(self, line: Line, where: str) -> None:
+        if line.kind == Kind.RECOVERED:
+            torn = line.fields.get("torn_bytes", 0)
+            self.report.notes.append(
+                f"{where}: the server ended without finishing, {torn} bytes of a line were lost"
+            )
+        elif line.kind == Kind.BEGAN:
+            self._open[line.number] = where
+        elif line.kind == Kind.ENDED:
+            self.report.explanations += 1
+            self._open.pop(line.fields.get("began") or 0, None)
+        time = str(line.fields.get("time", ""))
+        if time < self._time:
+            self.report.notes.append(
+                f"{where}: the clock was set back, from {self._time} to {time}"
+            )
+        self._time = time
+
+    def _look_at_the_start(self) -> None:
+        if self._oldest > 1:
+            self.report.notes.append(f"files before {self._oldest} were deleted by keep_files")
+        if self._first_file > self._oldest:
+            absent = f"files {self._oldest} to {self._first_file - 1}"
+            told = self.report.notes.append if self._archived else self.report.wrong
+            told(f"{absent} are not here: the server did not delete them")
+
+    def _look_at_the_end(self) -> None:
+        last = self._last
+        if last is None:
+            return
+        self.report.anchor = f"{last.number}:{last.seal}"
+        reason = last.fields.get("reason") if last.kind == Kind.TAIL else None
+        if reason == "rotated":
+            self.report.wrong(
+                f"file {self._file + 1} is missing: file {self._file} says it follows"
+            )
+        elif reason is None:
+            self.report.notes.append(
+                "the last file is not finished: the server runs or was killed; if lines were cut "
+                "from its end, only an anchor can show it (--anchor)"
+            )
+
+    def _meet_anchor(self, line: Line) -> None:
+        seal = self._anchors.pop(line.number, None)
+        if seal is not None and seal != line.seal:
+            self.report.wrong(f"line {line.number} is not the one of the anchor")
+
+    def _unmet(self, number: int) -> None:
+        if number < self._first_line:
+            self.report.notes.append(f"anchor {number} is older than the first line here")
+        elif self.report.anchor and number >= self._next:
+            self.report.wrong(
+                f"the trail ends at line {self._next - 1}, before anchor {number}: it was cut"
+            )
+        else:
+            self.report.wrong(f"line {number}, an anchor, is not here")
+
+
+def told(report: Report) -> Iterator[str]:
+    """The report in lines of words."""
+    yield from (f"fault: {finding}" for finding in report.faults)
+    if report.untold:
+        yield f"fault: and {report.untold} more"
+    yield from (f"note: {finding}" for finding in report.notes)
+    word = "whole" if report.whole else "NOT WHOLE"
+    yield (
+        f"{word}: {report.files} files, {report.lines} lines, {report.explanations} explanations; "
+        f"anchor {report.anchor or 'none'}"
+    )

@@ -1,0 +1,21 @@
+"""`[watchdog]`: when a call on a device is held to be stuck, and a model to be broken."""
+
+from pydantic import Field
+
+from salience_service.config.section import Section
+
+
+class WatchdogConfig(Section):
+    """A call that does not return cannot be ended inside its process: the server tells everyone
+    who waits to send again, ends with exit code 75, and is started again by its supervisor.
+    """
+
+    stuck_call_seconds: float = Field(default=0, ge=0, le=86_400)
+    """How long one call on a device may take. 0 = ten times what the slowest model's warm-up
+    took, at least 60 s. Time in which the whole process stood still does not count."""
+
+    failures_before_check: int = Field(default=3, ge=1, le=1000)
+    """Explanations of a model that fail on the device one after the other, with none that goes
+    well between them, until it is opened anew and held against its golden example. Met, the new
+    one serves; missed, the model says NOT_SERVING and refuses with UNAVAILABLE until it is loaded
+    again, and an older version of it answers requests that name none."""

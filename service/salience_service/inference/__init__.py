@@ -1,0 +1,1 @@
+"""Plain prediction: images in, logits and probabilities out; its rows share the devices."""

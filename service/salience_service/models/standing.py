@@ -1,0 +1,64 @@
+"""How a model stands: explanations of it that failed on the device, one after the other."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from weakref import WeakKeyDictionary
+
+from salience_service.errors import ComputeFailed
+from salience_service.models.model import ServedModel
+
+_log = logging.getLogger(__name__)
+
+
+class Standing:
+    """Counts failures in a row, and has a model mended that has too many. Safe from any thread.
+
+    Args:
+        most: failures in a row, ≥ 1, that are one too many.
+        mend: called in a thread of its own; of each model, one at a time.
+    """
+
+    def __init__(self, most: int, mend: Callable[[ServedModel], None]) -> None:
+        self._most, self._mend = most, mend
+        self._failed = WeakKeyDictionary[ServedModel, int]()  # Retired ones are not held by it.
+        self._mending: set[ServedModel] = set()
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def told(self, model: ServedModel) -> Iterator[None]:
+        """Watches one explanation: its failure counts, and its good end forgets those before.
+
+        One that was refused, cancelled or late says nothing of the model.
+        """
+        try:
+            yield
+        except ComputeFailed:
+            self._count(model)
+            raise
+        with self._lock:
+            self._failed.pop(model, None)
+
+    def _count(self, model: ServedModel) -> None:
+        with self._lock:
+            self._failed[model] = failed = self._failed.get(model, 0) + 1
+            if failed < self._most or model in self._mending:
+                return
+            del self._failed[model]
+            self._mending.add(model)
+        _log.error(
+            "model %s %s failed %d times in a row: it is opened anew and checked",
+            *(model.name, model.version, self._most),
+        )
+        name = f"salience-mend-{model.name}"
+        threading.Thread(target=self._mended, args=(model,), name=name, daemon=True).start()
+
+    def _mended(self, model: ServedModel) -> None:
+        try:
+            self._mend(model)
+        except Exception:
+            _log.exception("model %s %s could not be mended", model.name, model.version)
+        finally:
+            with self._lock:
+                self._mending.discard(model)

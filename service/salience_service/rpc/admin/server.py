@@ -1,0 +1,80 @@
+"""The admin service's own port, beside the server's."""
+
+import logging
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from salience.v1 import admin_service_pb2_grpc as pb_grpc
+from salience_service.access.gate import Gate, OpenGate, gate_of
+from salience_service.access.principal import Call, Permissions, Principal
+from salience_service.config import ServeConfig
+from salience_service.config.admin import AdminConfig
+from salience_service.rpc.admin.administered import Administered
+from salience_service.rpc.admin.servicer import SERVICE, AdminServicer
+from salience_service.rpc.authentication import Authentication
+from salience_service.rpc.health import Health
+from salience_service.rpc.options import server_options
+from salience_service.rpc.port import bind
+from salience_service.rpc.unreadable import KeepUnreadable
+from salience_service.telemetry.witness import NOBODY, Witness
+
+MOST_CALLS = 64
+"""At a time, of all callers together; most wait for a version to be loaded."""
+LOCAL = Principal("local", Permissions(("*",), ("*",), frozenset({Call.ADMIN, Call.DESCRIBE})))
+"""Every caller, where no identity is configured: the port is then this machine's alone."""
+_log = logging.getLogger(__name__)
+
+
+class AdminServer:
+    """The admin service on its port. Made on the event loop.
+
+    Args:
+        engine: whose models.
+        config: of the server; its `[tls]` and `[access]` guard this port too.
+        admin: the address.
+        witness: is told what is refused.
+
+    Raises:
+        ConfigRefused: the address cannot be bound, or a file of `[tls]` or `[access]` be used.
+    """
+
+    def __init__(
+        self,
+        engine: Administered,
+        config: ServeConfig,
+        admin: AdminConfig,
+        witness: Witness = NOBODY,
+    ) -> None:
+        self._health = Health()
+        self._server = grpc.aio.server(
+            interceptors=[
+                Authentication(_gate(config), witness),
+                KeepUnreadable(SERVICE, witness),
+            ],
+            options=server_options(config),
+            maximum_concurrent_rpcs=MOST_CALLS,
+        )
+        pb_grpc.add_AdminServiceServicer_to_server(AdminServicer(engine), self._server)  # type: ignore[no-untyped-call]
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        if config.reflection:
+            health = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+            names = (SERVICE, health, reflection.SERVICE_NAME)
+            reflection.enable_server_reflection(names, self._server)
+        self.address = bind(self._server, admin.address, config.tls)
+
+    async def start(self) -> None:
+        """Answers from here on."""
+        await self._health.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
+        await self._server.start()
+        _log.info("the admin service listens on %s", self.address)
+
+    async def stop(self) -> None:
+        """Ends at once: what was loading goes on, and nobody waits for it."""
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(None)
+
+
+def _gate(config: ServeConfig) -> Gate:
+    return OpenGate(LOCAL) if config.access is None else gate_of(config.access)

@@ -1,0 +1,222 @@
+"""The authentication interceptor: no message of a caller is read before the caller is known."""
+
+import asyncio
+import logging
+import re
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import aclosing
+from typing import Any
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from salience_service.access.gate import Gate, Shown
+from salience_service.access.permits import permit_call
+from salience_service.access.principal import NOBODY, Principal
+from salience_service.access.turnstile import Turnstile
+from salience_service.errors import (
+    DeadlineExceeded,
+    InvalidRequest,
+    Overloaded,
+    SalienceError,
+    Unauthenticated,
+)
+from salience_service.rpc.caller import current_client, enter, request_id
+from salience_service.rpc.rights import call_of, is_open
+from salience_service.rpc.status import grpc_status
+from salience_service.telemetry.records import Refusal
+from salience_service.telemetry.witness import NOBODY as UNWITNESSED
+from salience_service.telemetry.witness import Witness
+
+REQUEST_ID = "x-request-id"
+LONGEST_OPEN_MESSAGE = 4096
+"""Bytes of a message that is decoded for strangers: a name and its head."""
+_GOOD_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+_log = logging.getLogger(__name__)
+
+
+class Authentication(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
+    """Lets calls pass whose caller is known and may make them; to be the first interceptor.
+
+    The gate is asked where the handler runs, for only there does gRPC tell the certificate.
+    Every call, whatever its kind, is taken as a stream of bytes: gRPC reads the message of a
+    unary call before its handler runs, a stream's when the handler asks for it. So of a caller
+    that is refused nothing is read, let alone decoded; and as all calls are, RPCs that
+    do not exist cannot be told from those that do.
+
+    Args:
+        gate: says who calls.
+        witness: is told of every call refused.
+        calls: counts the calls of each caller; None = they may have any number.
+        patience: seconds that the message of a call may take to arrive; None = any time.
+    """
+
+    def __init__(
+        self,
+        gate: Gate,
+        witness: Witness = UNWITNESSED,
+        calls: Turnstile | None = None,
+        patience: float | None = None,
+    ) -> None:
+        self._gate, self._witness, self._calls = gate, witness, calls or Turnstile("calls")
+        self._patience = patience
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        details: grpc.HandlerCallDetails,
+    ) -> Any:
+        """The handler of a call, behind the gate."""
+        # Before the others' interceptors, so that what they refuse has an id too.
+        enter(NOBODY, _id_of(details.invocation_metadata))
+        handler = await continuation(details)
+
+        async def answer(_: AsyncIterator[bytes], context: Any) -> None:
+            await context.send_initial_metadata(((REQUEST_ID, request_id()),))
+            try:
+                await self._answer(handler, details.method, context)
+            except grpc.aio.BaseError:  # The end was told already, or nobody is there.
+                raise
+            except Exception as error:  # gRPC would tell the caller its text.
+                await context.abort_with_status(grpc_status(error))
+
+        writer = None if handler is None else handler.response_serializer
+        return grpc.stream_stream_rpc_method_handler(answer, None, writer)
+
+    async def _answer(self, handler: Any, path: str, context: Any) -> None:
+        if is_open(path):
+            enter(self._recognised(context), request_id())
+            await _answered(handler, context, self._patience, LONGEST_OPEN_MESSAGE)
+            return
+        # The path is the caller's own text where there is no such RPC: not for metrics.
+        rpc = path if handler is not None else ""
+        enter(self._let_in(rpc, context), request_id(), context.peer())
+        self._count(rpc)
+        try:
+            await _answered(handler, context, self._patience)
+        finally:
+            self._calls.leave(current_client())
+
+    def _let_in(self, rpc: str, context: Any) -> Principal:
+        """Who calls, where they are known and may; `rpc`: empty where there is none such."""
+        caller = NOBODY
+        try:
+            caller = self._gate.caller(_shown(context))
+            if rpc:
+                permit_call(caller, call_of(rpc))
+        except SalienceError as error:
+            name, reason = "" if caller is NOBODY else caller.name, type(error).__name__
+            _log.info("refused %r, request %s: %s", name, request_id(), reason)
+            self._witness.refused(Refusal(reason, request_id(), name, rpc))
+            raise
+        return caller
+
+    def _count(self, rpc: str) -> None:
+        """Counts a call of a known caller, whatever it comes to, before its message is read."""
+        client = current_client()
+        try:
+            self._calls.enter(client)
+        except Overloaded as error:
+            told = Refusal(type(error).__name__, request_id(), client.name, rpc)
+            self._witness.refused(told)
+            raise
+
+    def _recognised(self, context: Any) -> Principal:
+        """Who makes a call that is open to all."""
+        try:
+            return self._gate.caller(_shown(context))
+        except Unauthenticated:
+            return NOBODY
+
+
+async def _answered(
+    handler: Any, context: Any, patience: float | None, longest: int | None = None
+) -> None:
+    """Runs a handler of any kind on a stream of bytes; `longest`: of a message, in bytes."""
+    if handler is None:
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "there is no such call here")
+    requests = _Requests(context, handler.request_deserializer, longest)
+    request = requests if handler.request_streaming else await requests.only(patience)
+    response = _behaviour(handler)(request, context)
+    if hasattr(response, "__aiter__"):
+        async with aclosing(response):
+            async for message in response:
+                await context.write(message)
+    elif handler.response_streaming:
+        await response
+    else:
+        await context.write(await response)
+
+
+class _Requests:
+    """The messages of a call, decoded when they are asked for.
+
+    Args:
+        context: of the call.
+        read: the handler's own reader, or None where it takes bytes.
+        longest: bytes of a message, or None where the server's own limit is all.
+    """
+
+    def __init__(
+        self, context: Any, read: Callable[[bytes], Any] | None, longest: int | None
+    ) -> None:
+        self._context, self._read, self._longest = context, read, longest
+
+    def __aiter__(self) -> "_Requests":
+        return self
+
+    async def __anext__(self) -> Any:
+        # Not gRPC's iterator: a call that ends early leaves that one to the garbage collector.
+        data = await self._context.read()
+        if data is grpc.aio.EOF:  # type: ignore[attr-defined]
+            raise StopAsyncIteration
+        if self._longest is not None and len(data) > self._longest:
+            raise InvalidRequest(f"{len(data)} bytes: this call takes at most {self._longest}")
+        try:
+            return data if self._read is None else self._read(data)
+        except DecodeError as fault:
+            raise InvalidRequest(f"{len(data)} bytes are no message of this call") from fault
+
+    async def only(self, patience: float | None) -> Any:
+        """The message of a unary call.
+
+        Raises:
+            InvalidRequest: there is none, or none that can be read.
+            DeadlineExceeded: it did not arrive in `patience` seconds.
+        """
+        try:
+            async with asyncio.timeout(patience):
+                return await anext(self)
+        except TimeoutError as late:
+            raise DeadlineExceeded(
+                f"the message of the call did not arrive within {patience:g} s, the limit"
+            ) from late
+        except StopAsyncIteration:
+            raise InvalidRequest("the call ended without a message: send one") from None
+
+
+def _behaviour(handler: Any) -> Callable[..., Any]:
+    kinds = (handler.unary_unary, handler.unary_stream, handler.stream_unary, handler.stream_stream)
+    behaviour: Callable[..., Any] = next(kind for kind in kinds if kind is not None)
+    return behaviour
+
+
+def _shown(context: Any) -> Shown:
+    metadata = context.invocation_metadata() or ()
+    authorization = tuple(_text(value) for key, value in metadata if key == "authorization")
+    certificates = context.auth_context().get("x509_pem_cert", ())
+    return Shown(authorization, next(iter(certificates), None))
+
+
+def _id_of(metadata: Iterable[tuple[str, str | bytes]] | None) -> str:
+    """The caller's id where it is a good one, so that logs of both can be laid side by side."""
+    stated = [_text(value) for key, value in metadata or () if key == REQUEST_ID]
+    if len(stated) == 1 and _GOOD_ID.fullmatch(stated[0]):
+        return stated[0]
+    return uuid.uuid4().hex
+
+
+def _text(value: str | bytes) -> str:
+    return value if isinstance(value, str) else value.decode("latin-1")

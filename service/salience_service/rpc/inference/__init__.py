@@ -1,0 +1,1 @@
+"""The Open Inference Protocol: its messages to orders of predictions, and their answers back."""

@@ -1,0 +1,57 @@
+"""One prediction as witnesses are told of it: who asked, what it came to, whatever ended it."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from salience_service.errors import Cancelled
+from salience_service.inference.order import Inferred
+from salience_service.rpc.observation import outcome_of
+from salience_service.rpc.status import code_of
+from salience_service.telemetry.records import OK, InferenceRecord
+from salience_service.telemetry.witness import Witness
+
+
+class InferenceObservation:
+    """Begins when it is made.
+
+    Args:
+        witness: who is told. principal: who asks. request_id: of the RPC.
+    """
+
+    def __init__(self, witness: Witness, principal: str, request_id: str) -> None:
+        self._witness = witness
+        self._began = time.monotonic()
+        self._record = InferenceRecord(request_id, principal, OK, 0, 0.0)
+
+    def answered(self, inferred: Inferred) -> None:
+        """What the model said, before it goes out."""
+        self._record = replace(
+            self._record,
+            model=inferred.model,
+            version=inferred.version,
+            bundle_digest=inferred.bundle_digest,
+            images=inferred.images,
+            queue_seconds=inferred.queue_seconds,
+            compute_seconds=inferred.compute_seconds,
+        )
+
+    @contextmanager
+    def until_the_end(self) -> Iterator[None]:
+        """Tells the end of what runs in the block, whatever ends it."""
+        try:
+            yield
+        except BaseException as error:
+            gone = isinstance(error, asyncio.CancelledError)
+            cause = Cancelled("the caller went away") if gone else error
+            self._tell(outcome_of(cause), code_of(cause))
+            raise
+        self._tell(OK, 0)
+
+    def _tell(self, outcome: str, code: int) -> None:
+        seconds = time.monotonic() - self._began
+        self._witness.inferred(
+            replace(self._record, outcome=outcome, code=code, whole_seconds=seconds)
+        )

@@ -1,0 +1,103 @@
+"""The Open Inference Protocol's service: predictions beside explanations, on the same port."""
+
+from functools import partial
+from typing import Any
+
+from salience.inference import grpc_service_pb2 as pb
+from salience.inference import grpc_service_pb2_grpc as pb_grpc
+from salience_service.rpc.answer import Explainer
+from salience_service.rpc.call import Context, abort, deadline_of
+from salience_service.rpc.caller import current_caller, request_id
+from salience_service.rpc.explanations import Explanations
+from salience_service.rpc.inference import answer
+from salience_service.rpc.inference.observation import InferenceObservation
+from salience_service.rpc.unreadable import readable
+from salience_service.telemetry.witness import NOBODY, Witness
+
+CONTRACT = pb.DESCRIPTOR
+SERVICE = CONTRACT.services_by_name["GRPCInferenceService"].full_name
+
+
+class InferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
+    """Answers the six calls on the event loop; predictions run in the threads of explanations.
+
+    Args:
+        engine: who answers.
+        explanations: where predictions run, and are counted as one explanation each.
+        witness: is told of every prediction.
+    """
+
+    def __init__(
+        self, engine: Explainer, explanations: Explanations, witness: Witness = NOBODY
+    ) -> None:
+        self._engine = engine
+        self._explanations = explanations
+        self._witness = witness
+
+    async def ServerLive(  # noqa: N802
+        self, request: pb.ServerLiveRequest, context: Context
+    ) -> pb.ServerLiveResponse:
+        """Whether the server runs: it answers."""
+        try:
+            readable(request)
+            return pb.ServerLiveResponse(live=True)
+        except Exception as error:
+            await abort(context, error)
+
+    async def ServerReady(  # noqa: N802
+        self, request: pb.ServerReadyRequest, context: Context
+    ) -> pb.ServerReadyResponse:
+        """Whether any model answers."""
+        try:
+            readable(request)
+            return answer.server_ready(self._engine)
+        except Exception as error:
+            await abort(context, error)
+
+    async def ModelReady(  # noqa: N802
+        self, request: pb.ModelReadyRequest, context: Context
+    ) -> pb.ModelReadyResponse:
+        """Whether one model answers."""
+        try:
+            return answer.model_ready(self._engine, readable(request), current_caller())
+        except Exception as error:
+            await abort(context, error)
+
+    async def ServerMetadata(  # noqa: N802
+        self, request: pb.ServerMetadataRequest, context: Context
+    ) -> pb.ServerMetadataResponse:
+        """What the server is."""
+        try:
+            readable(request)
+            return answer.server_metadata()
+        except Exception as error:
+            await abort(context, error)
+
+    async def ModelMetadata(  # noqa: N802
+        self, request: pb.ModelMetadataRequest, context: Context
+    ) -> pb.ModelMetadataResponse:
+        """What a model takes and puts out."""
+        try:
+            return answer.model_metadata(self._engine, readable(request), current_caller())
+        except Exception as error:
+            await abort(context, error)
+
+    async def ModelInfer(  # noqa: N802
+        self, request: pb.ModelInferRequest, context: Context
+    ) -> pb.ModelInferResponse:
+        """Predicts for a batch; rows of callers who went away, or came too late, do not run."""
+        caller = current_caller()
+        observation = InferenceObservation(self._witness, caller.name, request_id())
+        try:
+            with observation.until_the_end():
+                message = readable(request)
+                answer.permit(message, caller)
+                work = partial(answer.infer, self._engine, message, observation.answered)
+                return await self._explanations.once(work, deadline_of(context))
+        except Exception as error:
+            await abort(context, error)
+
+
+def add_to_server(servicer: InferenceServicer, server: Any) -> None:
+    """Lets a gRPC server answer with it; before the server starts."""
+    pb_grpc.add_GRPCInferenceServiceServicer_to_server(servicer, server)  # type: ignore[no-untyped-call]

@@ -1,0 +1,45 @@
+"""What gRPC is told of a server's connections and messages."""
+
+from salience_service.config import ServeConfig
+
+SPARE_CALLS = 1024
+"""Beside the calls that are counted: health, of which every load balancer keeps a watch open."""
+
+
+def most_calls(config: ServeConfig) -> int:
+    """Calls of any kind at a time, health among them; gRPC itself refuses the next."""
+    return config.connections.max_calls + SPARE_CALLS
+
+
+def server_options(config: ServeConfig) -> list[tuple[str, int]]:
+    """gRPC's options, by https://grpc.github.io/grpc/core/group__grpc__arg__keys.html."""
+    stated = config.connections
+    return [
+        ("grpc.max_receive_message_length", config.max_message_bytes),
+        # Our messages are at most a chunk of 1 MiB and its head, a description apart.
+        ("grpc.max_send_message_length", -1),
+        # Linux would let a second server share the port without a word.
+        ("grpc.so_reuseport", 0),
+        ("grpc.max_concurrent_streams", stated.max_streams),
+        # Between two limits gRPC refuses at random; we want one.
+        ("grpc.max_metadata_size", stated.max_metadata_bytes),
+        ("grpc.absolute_max_metadata_size", stated.max_metadata_bytes),
+        ("grpc.server_handshake_timeout_ms", _milliseconds(stated.handshake_seconds)),
+        ("grpc.max_connection_idle_ms", _milliseconds(stated.idle_seconds)),
+        ("grpc.max_connection_age_ms", _milliseconds(stated.age_seconds)),
+        ("grpc.max_connection_age_grace_ms", _milliseconds(stated.age_grace_seconds)),
+        # Finds callers that vanished, so that their explanations end.
+        ("grpc.keepalive_time_ms", _milliseconds(stated.keepalive_seconds)),
+        ("grpc.keepalive_timeout_ms", _milliseconds(stated.keepalive_timeout_seconds)),
+        # In gRPC 1.66 to 1.85 at least, this one ends the wait, and is a minute unless stated.
+        ("grpc.http2.ping_timeout_ms", _milliseconds(stated.keepalive_timeout_seconds)),
+        # This is what gRPC 1.85 really waits for an answered ping, by itself a minute.
+        ("grpc.http2.ping_timeout_ms", _milliseconds(stated.keepalive_timeout_seconds)),
+        # Callers may ping as often as every 10 s, also while nothing runs.
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+    ]
+
+
+def _milliseconds(seconds: float) -> int:
+    return round(seconds * 1000)

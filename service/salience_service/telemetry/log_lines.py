@@ -1,0 +1,88 @@
+"""Writes a line for each explanation, prediction and refusal, as a witness."""
+
+import logging
+from collections.abc import Mapping
+
+from salience_service.telemetry.log_format import TOLD
+from salience_service.telemetry.records import (
+    Arrival,
+    ExplanationRecord,
+    InferenceRecord,
+    Refusal,
+)
+from salience_service.telemetry.witness import Watch, Witness
+
+_log = logging.getLogger("salience_service.requests")
+_OUR_FAULT = 13
+"""gRPC's INTERNAL: the device or the server failed, not the caller."""
+_DIGITS = 6
+"""Of seconds: microseconds."""
+
+
+class LogLines(Witness):
+    """Logs what ended at "info", and at "error" what failed by the server's fault."""
+
+    def began(self, arrival: Arrival) -> Watch:  # noqa: ARG002
+        """Watches every explanation."""
+        return _LINES
+
+    def inferred(self, record: InferenceRecord) -> None:
+        """A line for it."""
+        fields = {
+            **_who(record),
+            "images": record.images,
+            **_seconds(record),
+        }
+        _write("inferred", record.code, fields)
+
+    def refused(self, refusal: Refusal) -> None:
+        """A line for it."""
+        fields = {
+            "request_id": refusal.request_id,
+            "principal": refusal.principal,
+            "outcome": refusal.reason,
+            "rpc": refusal.rpc,
+        }
+        _write("refused", 0, fields)
+
+
+class _LineWatch(Watch):
+    def ended(self, record: ExplanationRecord) -> None:
+        first = record.first_event_seconds
+        fields = {
+            **_who(record),
+            "methods": list(record.methods),
+            "provider": record.provider,
+            "rows": record.rows,
+            "rows_spared": record.rows_spared,
+            "from_cache": record.from_cache,
+            **_seconds(record),
+            "first_event_seconds": None if first is None else round(first, _DIGITS),
+        }
+        _write("explained", record.code, fields)
+
+
+_LINES = _LineWatch()
+
+
+def _who(record: ExplanationRecord | InferenceRecord) -> dict[str, object]:
+    return {
+        "request_id": record.request_id,
+        "principal": record.principal,
+        "outcome": record.outcome,
+        "model": record.model,
+        "version": record.version,
+    }
+
+
+def _seconds(record: ExplanationRecord | InferenceRecord) -> dict[str, object]:
+    return {
+        "seconds": round(record.whole_seconds, _DIGITS),
+        "queue_seconds": round(record.queue_seconds, _DIGITS),
+        "compute_seconds": round(record.compute_seconds, _DIGITS),
+    }
+
+
+def _write(what: str, code: int, fields: Mapping[str, object]) -> None:
+    level = logging.ERROR if code == _OUR_FAULT else logging.INFO
+    _log.log(level, what, extra={TOLD: fields})

@@ -1,0 +1,75 @@
+"""All of a server's telemetry, opened by its configuration; what is off is not even loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from salience_service.config import ServeConfig
+from salience_service.errors import ConfigRefused
+from salience_service.telemetry.witness import Witness
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Tracer
+
+    from salience_service.telemetry.gauges import Observed
+
+
+@dataclass(frozen=True)
+class Telemetry:
+    """What watches a server.
+
+    Attributes:
+        witnesses: to be told of what happens. tracer: makes the spans of calls, where any are.
+        metrics_address: where Prometheus is answered; empty where it is not.
+    """
+
+    witnesses: tuple[Witness, ...] = ()
+    tracer: Tracer | None = None
+    metrics_address: str = ""
+
+
+UNOBSERVED = Telemetry()
+
+
+@contextmanager
+def telemetry(
+    config: ServeConfig, engine: Observed, audit: Witness | None = None
+) -> Iterator[Telemetry]:
+    """Watches while the block lasts.
+
+    Args:
+        config: what is on.
+        engine: whose figures are told.
+        audit: the audit, which its owner closes; told first, for it may refuse an answer.
+
+    Raises:
+        ConfigRefused: an address cannot be bound, or a library is missing.
+    """
+    from salience_service.telemetry.log_lines import LogLines
+
+    witnesses: list[Witness] = [LogLines()] if audit is None else [audit, LogLines()]
+    tracer, address = None, ""
+    with ExitStack() as stack:
+        if config.metrics.address:
+            from salience_service.telemetry.exposition import exposed
+
+            metrics, address = stack.enter_context(exposed(config.metrics, engine, audit))
+            witnesses.append(metrics)
+        if config.tracing.endpoint:
+            tracer, traces = _traced(config, stack)
+            witnesses.append(traces)
+        yield Telemetry(tuple(witnesses), tracer, address)
+
+
+def _traced(config: ServeConfig, stack: ExitStack) -> tuple[Tracer, Witness]:
+    try:
+        from salience_service.telemetry.tracing import Traces, tracing
+    except ImportError as error:
+        raise ConfigRefused(
+            "tracing.endpoint needs OpenTelemetry: pip install 'salience[telemetry]'"
+        ) from error
+    tracer = stack.enter_context(tracing(config.tracing))
+    return tracer, Traces(tracer)

@@ -1,0 +1,106 @@
+"""The audit by command, as an operator has it: serve, explain, verify, find; and a kill between."""
+
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from salience_client import Client
+from salience_client.commands import app
+from salience_service.bundle.reader import Bundle
+from tests.support.audit import edit, fields, newest
+
+SOON_SECONDS = 60
+
+
+def said(*words: object, exit_code: int = 0) -> str:
+    result = CliRunner().invoke(app, [*map(str, words)])
+    assert result.exit_code == exit_code, (result.output, result.exception)
+    return result.output + str(result.exception or "")
+
+
+@pytest.fixture
+def place(tiny_bundle: Bundle, tmp_path: Path) -> Path:
+    """A directory with models, a photograph, a key and a configuration."""
+    shutil.copytree(tiny_bundle.directory, tmp_path / "models" / "softmax" / "1")
+    Image.effect_noise((60, 40), 90).convert("RGB").save(tmp_path / "cat.png")
+    said("audit", "keygen", "--out", tmp_path / "audit.key")
+    (tmp_path / "serve.toml").write_text(
+        'address = "127.0.0.1:0"\n'
+        'bundles.unsigned = "allow"\n'
+        f'[audit]\ndirectory = "{tmp_path}/audit"\nkey_file = "{tmp_path}/audit.key"\n'
+    )
+    return tmp_path
+
+
+@contextmanager
+def server(place: Path) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
+    """`salience serve`, told to stop at the end if it still runs."""
+    command = [sys.executable, "-m", "salience_client.cli", "serve", str(place / "models")]
+    process = subprocess.Popen(
+        [*command, "--config", str(place / "serve.toml")], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    try:
+        yield process.stdout.readline().strip().rpartition(" ")[2], process
+    finally:
+        process.terminate()
+        process.communicate(timeout=SOON_SECONDS)
+
+
+def test_a_trail_over_a_kill_is_whole_and_finds_who_had_an_image_explained(place: Path) -> None:
+    photo = place / "cat.png"
+    with server(place) as (address, process), Client(address) as client:
+        client.explain(photo, model="softmax", methods=["score-cam"])
+        events = client.stream(photo, model="softmax", methods=["opti-cam"])
+        next(iter(events))
+        process.send_signal(signal.SIGKILL)
+        process.wait(SOON_SECONDS)
+    trail, key = place / "audit", place / "audit.key"
+    assert "note: the last file is not finished" in said("audit", "verify", trail, "--key", key)
+    with server(place) as (address, _), Client(address) as client:
+        client.explain(photo, model="softmax", methods=["fake-cam"])
+    told = said("audit", "verify", trail, "--key", key)
+    assert "the server ended without finishing" in told
+    assert "whole: 1 files" in told
+    found = said("audit", "find", trail, "--key", key, "--image", photo).splitlines()
+    assert [line.count('"method": "') for line in found] == [1] * len(found)
+    assert len(found) >= 2
+    (place / "dog.png").write_bytes(b"another")
+    assert said("audit", "find", trail, "--key", key, "--image", place / "dog.png") == ""
+    assert "softmax" in {line.get("model") for line in fields(trail)}
+
+    edit(newest(trail), lambda lines: lines.pop(2))
+    assert "fault: line 3 is missing" in said("audit", "verify", trail, "--key", key, exit_code=1)
+
+
+def test_an_anchor_shows_what_was_cut(place: Path) -> None:
+    with server(place):
+        pass
+    trail, key = place / "audit", place / "audit.key"
+    anchor = said("audit", "verify", trail, "--key", key).strip().rpartition(" ")[2]
+    edit(newest(trail), lambda lines: lines.pop())
+    said("audit", "verify", trail, "--key", key)
+    told = said("audit", "verify", trail, "--key", key, "--anchor", anchor, exit_code=1)
+    assert "it was cut" in told
+
+
+def test_a_server_whose_audit_cannot_begin_does_not_open_a_model(place: Path) -> None:
+    (place / "audit.key").chmod(0o644)
+    command = [sys.executable, "-m", "salience_client.cli", "serve", str(place / "models")]
+    done = subprocess.run(
+        [*command, "--config", str(place / "serve.toml")],
+        capture_output=True,
+        text=True,
+        timeout=SOON_SECONDS,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "audit key audit.key is open to everyone here" in done.stderr

@@ -1,0 +1,174 @@
+"""The audit behind a real loopback server: no record, no answer; and every end is recorded."""
+
+import errno
+import os
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+import pytest
+
+from salience_service.audit.auditor import Auditor
+from salience_service.audit.trail import Upkeep
+from salience_service.control import Control
+from salience_service.errors import ComputeFailed
+from salience_service.events import Event
+from salience_service.request import ExplainOrder
+from salience_service.telemetry.opening import Telemetry
+from tests.support.audit import KEYS, checked, fields, trail_of
+from tests.support.serving import (
+    FINISHED,
+    STARTED,
+    FakeEngine,
+    calling,
+    finished_map,
+    patient,
+    request,
+    serving,
+)
+
+DURABLE = Upkeep(rotate_bytes=2**20)
+
+
+class Disk:
+    """A disk that is full when that is said."""
+
+    def __init__(self) -> None:
+        self.full = threading.Event()
+
+    def sync(self, descriptor: int) -> None:
+        if self.full.is_set():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.fsync(descriptor)
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    return tmp_path / "audit"
+
+
+@pytest.fixture
+def disk() -> Disk:
+    return Disk()
+
+
+@pytest.fixture
+def auditor(directory: Path, disk: Disk) -> Iterator[Auditor]:
+    made = Auditor(trail_of(directory, DURABLE, sync=disk.sync), KEYS)
+    yield made
+    made.close()
+
+
+def watched(auditor: Auditor) -> Telemetry:
+    return Telemetry(witnesses=(auditor,))
+
+
+def kinds(directory: Path) -> list[object]:
+    return [line["kind"] for line in fields(directory)]
+
+
+def test_an_answer_is_recorded_before_its_end_is_told(directory: Path, auditor: Auditor) -> None:
+    with serving(FakeEngine(), watched(auditor)) as server, calling(server) as stub:
+        for response in stub.Explain(request(), metadata=[("x-request-id", "ward-7.42")]):
+            if response.HasField("started"):
+                assert "began" in kinds(directory)
+            if response.HasField("finished"):
+                assert kinds(directory) == ["head", "began", "ended"]
+    ended = fields(directory)[2]
+    assert (ended["principal"], ended["request"]) == ("anonymous", "ward-7.42")
+    assert (ended["model"], ended["outcome"]) == ("tiny", "ok")
+
+
+def test_with_a_full_disk_nothing_at_all_is_answered(auditor: Auditor, disk: Disk) -> None:
+    engine = FakeEngine()
+    with serving(engine, watched(auditor)) as server, calling(server) as stub:
+        disk.full.set()
+        heard = []
+        with pytest.raises(grpc.RpcError) as refused:
+            heard.extend(stub.Explain(request()))
+        assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert "answers none unrecorded" in refused.value.details()
+        assert not heard
+        disk.full.clear()
+        assert [*stub.Explain(request())][-1].HasField("finished")
+
+
+def test_a_disk_that_fills_while_it_answers_leaves_the_beginning_and_no_end(
+    directory: Path, auditor: Auditor, disk: Disk
+) -> None:
+    def filling(order: ExplainOrder, control: Control) -> Iterator[Event]:
+        yield STARTED
+        disk.full.set()
+        yield finished_map()
+        yield FINISHED
+
+    engine = FakeEngine({"tiny": filling})
+    with serving(engine, watched(auditor)) as server, calling(server) as stub:
+        heard = []
+        with pytest.raises(grpc.RpcError) as refused:
+            heard.extend(each.WhichOneof("event") for each in stub.Explain(request()))
+        assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert "finished" not in heard
+    disk.full.clear()
+    assert "began" in kinds(directory)
+
+
+def test_where_it_is_allowed_answers_go_on_while_the_disk_is_full(
+    directory: Path, disk: Disk
+) -> None:
+    auditor = Auditor(trail_of(directory, DURABLE, sync=disk.sync), KEYS, refuses=False)
+    with serving(FakeEngine(), watched(auditor)) as server, calling(server) as stub:
+        disk.full.set()
+        assert [*stub.Explain(request())][-1].HasField("finished")
+        disk.full.clear()
+    auditor.close()
+    assert auditor.failures >= 2
+    assert checked(directory).whole
+
+
+def test_every_end_is_recorded_for_what_it_was(directory: Path, auditor: Auditor) -> None:
+    def broken(order: ExplainOrder, control: Control) -> Iterator[Event]:
+        yield STARTED
+        raise ComputeFailed("the model failed on the device")
+
+    engine = FakeEngine({"tiny": patient, "broken": broken})
+    with serving(engine, watched(auditor)) as server, calling(server) as stub:
+        call = stub.Explain(request())
+        assert next(call).HasField("started")
+        call.cancel()
+        assert engine.ended.acquire(timeout=30)
+        for stated, timeout in (("tiny", 0.2), ("broken", 30), ("Jane Doe", 30)):
+            with pytest.raises(grpc.RpcError):
+                list(stub.Explain(request(stated), timeout=timeout))
+        with pytest.raises(grpc.RpcError):
+            list(stub.Explain(request(methods=[])))
+    auditor.close()
+    ended = [line for line in fields(directory) if line["kind"] == "ended"]
+    assert [(line["outcome"], line["code"]) for line in ended] == [
+        ("cancelled", "CANCELLED"),
+        ("cancelled", "DEADLINE_EXCEEDED"),
+        ("failed", "INTERNAL"),
+        ("refused", "NOT_FOUND"),
+        ("refused", "INVALID_ARGUMENT"),
+    ]
+    assert [line["model"] for line in ended] == ["tiny", "tiny", "tiny", "", ""]
+    report = checked(directory)
+    assert (report.faults, report.notes) == ([], [])
+
+
+def test_sixty_four_calls_at_once_leave_one_chain(directory: Path, auditor: Auditor) -> None:
+    with serving(FakeEngine(), watched(auditor)) as server, calling(server) as stub:
+
+        def ask(number: int) -> None:
+            metadata = [("x-request-id", f"r{number}")]
+            assert [*stub.Explain(request(), metadata=metadata)][-1].HasField("finished")
+
+        with ThreadPoolExecutor(32) as threads:
+            list(threads.map(ask, range(64)))
+    auditor.close()
+    report = checked(directory)
+    assert (report.faults, report.explanations) == ([], 64)
+    ended = {line["request"] for line in fields(directory) if line["kind"] == "ended"}
+    assert ended == {f"r{number}" for number in range(64)}

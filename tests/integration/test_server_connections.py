@@ -1,0 +1,184 @@
+"""What a connection may cost, and when it is closed: seen from the socket, and through a proxy."""
+
+import itertools
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import grpc
+import pytest
+
+from salience.v1 import explanation_service_pb2 as pb
+from salience.v1 import explanation_service_pb2_grpc as pb_grpc
+from salience_service.config import ServeConfig
+from salience_service.control import Control
+from salience_service.events import Event
+from salience_service.request import ExplainOrder
+from tests.support.raw_connection import (
+    ACKNOWLEDGED,
+    GOAWAY,
+    MAX_CONCURRENT_STREAMS,
+    MAX_HEADER_LIST_SIZE,
+    SETTINGS,
+    Swallower,
+    raw_connection,
+    swallower,
+)
+from tests.support.serving import (
+    FINISHED,
+    STARTED,
+    FakeEngine,
+    calling,
+    patient,
+    request,
+    serving,
+)
+
+SOON_SECONDS = 10.0
+
+
+def _settings(address: str) -> dict[int, int]:
+    with raw_connection(address) as connection:
+        connection.begin()
+        stated = next(frame for frame in connection.frames() if frame.kind == SETTINGS)
+        assert not stated.flags & ACKNOWLEDGED
+        return stated.settings()
+
+
+def test_a_connection_is_told_how_many_calls_and_how_much_metadata_it_may_send() -> None:
+    stated = {"max_streams": 7, "max_metadata_bytes": 20_000}
+    with serving(FakeEngine(), connections=stated) as server:
+        settings = _settings(server.address)
+    assert settings[MAX_CONCURRENT_STREAMS] == 7
+    assert settings[MAX_HEADER_LIST_SIZE] == 20_000
+
+
+def test_by_default_streams_and_metadata_are_bounded() -> None:
+    stated = ServeConfig().connections
+    with serving(FakeEngine()) as server:
+        settings = _settings(server.address)
+    assert settings[MAX_CONCURRENT_STREAMS] == stated.max_streams == 256
+    assert settings[MAX_HEADER_LIST_SIZE] == stated.max_metadata_bytes == 16_384
+
+
+def test_calls_beyond_the_streams_of_a_connection_wait_for_their_turn() -> None:
+    engine = FakeEngine({"slow": patient})
+    with serving(engine, connections={"max_streams": 1}) as server, calling(server) as stub:
+        first = stub.Explain(request("slow"))
+        next(first)
+        second = stub.ListModels.future(pb.ListModelsRequest())
+        with pytest.raises(grpc.FutureTimeoutError):
+            second.result(timeout=0.2)
+        first.cancel()
+        assert len(second.result(timeout=SOON_SECONDS).models) == 1
+
+
+def test_more_metadata_than_the_limit_is_refused_and_the_server_goes_on() -> None:
+    stated = {"max_metadata_bytes": 9000}
+    with serving(FakeEngine(), connections=stated) as server, calling(server) as stub:
+        for _ in range(20):  # Between two limits gRPC would refuse at random.
+            with pytest.raises(grpc.RpcError) as told:
+                list(stub.Explain(request(), metadata=[("x-token", "t" * 9500)]))
+            assert told.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert len(list(stub.Explain(request(), metadata=[("x-token", "t" * 8192)]))) == 4
+
+
+def test_who_connects_and_says_nothing_is_cut_off() -> None:
+    with (
+        serving(FakeEngine(), connections={"handshake_seconds": 0.3}) as server,
+        raw_connection(server.address, SOON_SECONDS) as silent,
+    ):
+        list(silent.frames())  # Ends when the server closes; else TimeoutError.
+
+
+def test_a_connection_without_calls_is_closed_when_idle_and_its_client_connects_anew() -> None:
+    with serving(FakeEngine(), connections={"idle_seconds": 1}) as server:
+        with raw_connection(server.address, SOON_SECONDS) as idle:
+            idle.begin()
+            assert any(frame.kind == GOAWAY for frame in idle.frames())
+        with calling(server) as stub:
+            assert len(list(stub.Explain(request()))) == 4
+            stub.Explain(request())
+
+
+def _left(channel: grpc.Channel) -> threading.Event:
+    """Set when the channel's connection takes no more calls."""
+    ready, left = threading.Event(), threading.Event()
+
+    def changed(state: grpc.ChannelConnectivity) -> None:
+        if state is grpc.ChannelConnectivity.READY:
+            ready.set()
+        elif ready.is_set():
+            left.set()
+
+    channel.subscribe(changed, try_to_connect=True)
+    assert ready.wait(SOON_SECONDS)
+    return left
+
+
+def test_a_long_answer_outlives_the_age_of_its_connection_and_new_calls_go_elsewhere() -> None:
+    may_end = threading.Event()
+
+    def slow(order: ExplainOrder, control: Control) -> Iterator[Event]:
+        yield STARTED
+        may_end.wait(SOON_SECONDS)
+        yield FINISHED
+
+    stated = {"age_seconds": 1, "age_grace_seconds": 60}
+    engine = FakeEngine({"tiny": slow})
+    with (
+        serving(engine, connections=stated) as server,
+        grpc.insecure_channel(server.address) as channel,
+    ):
+        left = _left(channel)
+        stub = pb_grpc.ExplanationServiceStub(channel)
+        long = stub.Explain(request())
+        next(long)
+        assert left.wait(SOON_SECONDS)
+        assert len(stub.ListModels(pb.ListModelsRequest()).models) == 1
+        may_end.set()
+        assert [each.WhichOneof("event") for each in long] == ["finished"]
+
+
+def test_an_answer_that_takes_longer_than_the_grace_is_ended() -> None:
+    engine = FakeEngine({"tiny": patient})
+    stated = {"age_seconds": 1, "age_grace_seconds": 0.2}
+    with serving(engine, connections=stated) as server, calling(server) as stub:
+        with pytest.raises(grpc.RpcError):
+            list(stub.Explain(request(), timeout=SOON_SECONDS))
+        assert engine.ended.acquire(timeout=SOON_SECONDS)
+
+
+@contextmanager
+def _through_a_proxy(
+    engine: FakeEngine,
+) -> Iterator[tuple[Swallower, pb_grpc.ExplanationServiceStub]]:
+    """A proxy to a server of impatient keepalive, and a stub on a connection through it."""
+    stated = {"keepalive_seconds": 1, "keepalive_timeout_seconds": 0.3}
+    with (
+        serving(engine, connections=stated) as server,
+        swallower(server.address) as proxy,
+        grpc.insecure_channel(proxy.address) as channel,
+    ):
+        yield proxy, pb_grpc.ExplanationServiceStub(channel)
+
+
+def test_a_caller_behind_a_dead_line_is_found_and_its_explanation_ends() -> None:
+    engine = FakeEngine({"tiny": patient})
+    with _through_a_proxy(engine) as (proxy, stub):
+        call = stub.Explain(request())
+        next(call)
+        proxy.swallow()
+        assert engine.ended.acquire(timeout=SOON_SECONDS), "the half-open call runs for ever"
+        call.cancel()
+
+
+def test_a_caller_on_a_living_line_is_left_alone() -> None:
+    """As above, but nothing is swallowed: three times the keepalive it goes on."""
+    engine = FakeEngine({"tiny": patient})
+    with _through_a_proxy(engine) as (_, stub):
+        call = stub.Explain(request())
+        for _ in itertools.islice(call, 300):  # 3 s of progress, one each 10 ms.
+            pass
+        assert not engine.ended.acquire(blocking=False)
+        call.cancel()

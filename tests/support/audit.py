@@ -1,0 +1,51 @@
+"""A trail in a directory, and what an attacker without its key can do to one."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from salience_service.audit.files import file_numbers, file_path
+from salience_service.audit.keys import AuditKeys
+from salience_service.audit.line import Kind
+from salience_service.audit.trail import Trail, Upkeep
+from salience_service.audit.verify import Report, verify
+
+KEYS = AuditKeys.of(b"k" * 32)
+SMALL = Upkeep(rotate_bytes=4096, durable=False)
+
+
+def trail_of(directory: Path, upkeep: Upkeep = SMALL, **seams: object) -> Trail:
+    return Trail(directory, KEYS.chain, upkeep, **seams)
+
+
+def written(directory: Path, lines: int, upkeep: Upkeep = SMALL, start: int = 0) -> str:
+    """A finished trail of so many records; returns its last anchor."""
+    trail = trail_of(directory, upkeep)
+    for number in range(start, start + lines):
+        trail.append(Kind.ENDED, {"request": f"r{number}", "began": None})
+    trail.close()
+    return trail.anchor
+
+
+def checked(directory: Path, *anchors: str, archived: bool = False) -> Report:
+    return verify(directory, KEYS.chain, anchors, archived)
+
+
+def newest(directory: Path) -> Path:
+    return file_path(directory, file_numbers(directory)[-1])
+
+
+def lines(path: Path) -> list[bytes]:
+    return path.read_bytes().splitlines(keepends=True)
+
+
+def edit(path: Path, change: Callable[[list[bytes]], object]) -> None:
+    found = lines(path)
+    change(found)
+    path.write_bytes(b"".join(found))
+
+
+def fields(directory: Path) -> list[dict[str, object]]:
+    """All lines of a trail, as anyone reads them."""
+    paths = [file_path(directory, number) for number in file_numbers(directory)]
+    return [json.loads(line) for path in paths for line in lines(path)]

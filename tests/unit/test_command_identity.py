@@ -1,0 +1,83 @@
+"""The words of the command line that say who asks, and `salience token`."""
+
+from pathlib import Path
+
+import pytest
+
+typer = pytest.importorskip("typer")
+from typer.testing import CliRunner  # noqa: E402
+
+from salience_client import InvalidRequest, Tls  # noqa: E402
+from salience_client.commands import app  # noqa: E402
+from salience_client.commands.identity import Identity, identity_of  # noqa: E402
+from salience_service.access.tokens import read_tokens  # noqa: E402
+from tests.support.identity import Authority, token_file  # noqa: E402
+from tests.support.serving import FakeEngine, serving  # noqa: E402
+
+PRINCIPALS = [{"name": "pacs"}, {"name": "research", "models": ["public-*"]}]
+
+
+def test_nothing_said_is_no_identity(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SALIENCE_TOKEN", raising=False)
+    assert identity_of(False, None, None, None, None) == Identity(None, None)
+
+
+def test_any_word_of_tls_encrypts() -> None:
+    ca, certificate, key = Path("ca"), Path("certificate"), Path("key")
+    assert identity_of(True, None, None, None, None).tls == Tls()
+    assert identity_of(False, ca, None, None, None).tls == Tls(ca)
+    assert identity_of(False, None, certificate, key, None).tls == Tls(None, certificate, key)
+    with pytest.raises(InvalidRequest, match="give both"):
+        identity_of(False, None, certificate, None, None)
+
+
+def test_a_token_comes_from_its_file_or_else_from_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "token"
+    file.write_text("of-the-file\n", "utf-8")
+    monkeypatch.setenv("SALIENCE_TOKEN", "of-the-environment")
+    assert identity_of(False, None, None, None, file).token == "of-the-file"
+    assert identity_of(False, None, None, None, None).token == "of-the-environment"
+
+
+def test_a_new_token_is_told_once_on_stdout_and_its_line_beside_it(tmp_path: Path) -> None:
+    told = CliRunner().invoke(app, ["token", "new", "pacs", "--until", "2099-12-31"])
+    assert told.exit_code == 0
+    secret = told.stdout.strip()
+    (line,) = [text for text in told.stderr.splitlines() if text.startswith("pacs ")]
+    assert secret not in told.stderr
+    assert line.endswith("until:2099-12-31")
+    (tmp_path / "tokens").write_text(line, "utf-8")
+    assert read_tokens(tmp_path / "tokens", frozenset({"pacs"}))
+
+
+def test_lines_of_new_tokens_are_added_to_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "tokens"
+    file.write_text("# ours, without an end of line", "utf-8")
+    for name in ("pacs", "research"):
+        told = CliRunner().invoke(app, ["token", "new", name, "--add-to", str(file)])
+        assert (told.exit_code, told.stderr) == (0, "")
+        assert told.stdout.strip() not in file.read_text("utf-8")
+    comment, *lines = file.read_text("utf-8").splitlines()
+    assert comment.startswith("#")
+    assert [line.split()[0] for line in lines] == ["pacs", "research"]
+
+
+def test_commands_show_certificate_and_token(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = Authority(tmp_path / "ca")
+    tokens = token_file(tmp_path / "tokens", "pacs", "research")
+    access = {"tokens_file": str(tmp_path / "tokens"), "principals": PRINCIPALS}
+    monkeypatch.setenv("SALIENCE_TOKEN", tokens["pacs"])
+    monkeypatch.setenv("SALIENCE_TLS_CA", str(authority.file))
+    (tmp_path / "research").write_text(tokens["research"], "utf-8")
+    with serving(FakeEngine(), tls=authority.tls_section(), access=access) as server:
+        at = ["--address", server.address]
+        assert CliRunner().invoke(app, ["health", *at]).stdout == "SERVING\n"
+        assert CliRunner().invoke(app, ["health", "tiny", *at]).stdout == "SERVING\n"
+        assert "tiny" in CliRunner().invoke(app, ["models", *at]).stdout
+        other = ["--token-file", str(tmp_path / "research")]
+        assert "tiny" not in CliRunner().invoke(app, ["models", *at, *other]).stdout
+        assert CliRunner().invoke(app, ["health", "tiny", *at, *other]).exit_code == 1

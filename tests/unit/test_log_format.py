@@ -1,0 +1,112 @@
+"""Lines of the log: for people and as JSON, from the level asked for, and one line each."""
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import redirect_stderr
+
+import pytest
+
+from salience_service.config.logs import LoggingConfig
+from salience_service.telemetry.log_format import write_logs
+from salience_service.telemetry.log_lines import LogLines
+from salience_service.telemetry.records import ExplanationRecord, InferenceRecord, Refusal
+from salience_service.telemetry.witness import Watch
+
+ours = logging.getLogger("salience_service.tests")
+
+
+@pytest.fixture
+def restored() -> Iterator[None]:
+    """Logging as it was."""
+    root, own = logging.getLogger(), logging.getLogger("salience_service")
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    own.setLevel(logging.NOTSET)
+
+
+def _log(**config: str) -> io.StringIO:
+    stream = io.StringIO()
+    with redirect_stderr(stream):
+        write_logs(LoggingConfig.model_validate(config))
+    return stream
+
+
+def _written(log: io.StringIO) -> str:
+    for handler in logging.getLogger().handlers:
+        handler.flush()
+    return log.getvalue()
+
+
+def _watch() -> Watch:
+    return LogLines().began(None)  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("restored")
+def test_json_is_one_object_a_line_with_a_lines_own_fields_beside_the_rest() -> None:
+    log = _log(format="json")
+    ours.info("serves\nnow", extra={"told": {"model": "lite0"}})
+    (line,) = _written(log).splitlines()
+    told = json.loads(line)
+    assert told.pop("time").endswith("+00:00")
+    assert told == {
+        "level": "INFO",
+        "logger": "salience_service.tests",
+        "message": "serves\nnow",
+        "model": "lite0",
+    }
+
+
+@pytest.mark.usefixtures("restored")
+def test_text_quotes_what_is_told_so_that_no_value_can_begin_a_line() -> None:
+    log = _log(format="text")
+    LogLines().refused(Refusal("Overloaded", principal="ward\n2026 INFO forged"))
+    (line,) = _written(log).splitlines()
+    assert 'principal="ward\\n2026 INFO forged"' in line
+
+
+@pytest.mark.usefixtures("restored")
+def test_lines_below_the_level_are_not_written_and_of_libraries_only_warnings() -> None:
+    log = _log(level="debug")
+    logging.getLogger("PIL.TiffImagePlugin").debug("tag: DOE^JANE")
+    logging.getLogger("PIL.TiffImagePlugin").info("tag: DOE^JANE")
+    ours.debug("ours")
+    assert "ours" in _written(log)
+    assert "DOE^JANE" not in _written(log)
+    quiet = _log(level="error")
+    ours.warning("unheard")
+    logging.getLogger("PIL").warning("unheard")
+    assert quiet.getvalue() == ""
+
+
+@pytest.mark.usefixtures("restored")
+def test_an_exception_is_told_by_its_type_and_places_without_text_or_folders() -> None:
+    log = _log(format="json")
+    try:
+        int("DOE^JANE")
+    except ValueError:
+        ours.exception("failed")
+    told = json.loads(_written(log))
+    assert told["exc_info"].startswith("ValueError at test_log_format.py:")
+    assert "DOE^JANE" not in _written(log)
+    assert "/" not in _written(log)
+
+
+@pytest.mark.usefixtures("restored")
+@pytest.mark.parametrize(
+    ("outcome", "code", "level"),
+    [("ok", 0, "INFO"), ("InvalidRequest", 3, "INFO"), ("ComputeFailed", 13, "ERROR")],
+)
+def test_only_what_failed_by_the_servers_fault_is_an_error(
+    outcome: str, code: int, level: str
+) -> None:
+    log = _log(format="json")
+    _watch().ended(ExplanationRecord("r", "p", outcome, code, 1.23456789))
+    LogLines().inferred(InferenceRecord("r", "p", outcome, code, 1.0, images=3))
+    explained, inferred = map(json.loads, _written(log).splitlines())
+    assert explained["level"] == inferred["level"] == level
+    assert explained["seconds"] == 1.234568
+    assert inferred["images"] == 3

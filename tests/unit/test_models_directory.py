@@ -1,0 +1,497 @@
+"""A models directory that comes and goes under a server, with models that load at our word."""
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from salience_service.control import Control
+from salience_service.directory.models_directory import MOST_WAITING, ModelsDirectory
+from salience_service.errors import (
+    BundleRefused,
+    ConfigRefused,
+    DeadlineExceeded,
+    InvalidRequest,
+    NotFound,
+    NotPossible,
+    Overloaded,
+)
+from salience_service.models.repository import ModelRepository
+from salience_service.models.versions import State
+from tests.support.model_versions import FakeLoad, config_of, fake_version, remove_version
+
+SOON = 10.0
+Opened = Callable[..., tuple[ModelsDirectory, ModelRepository]]
+
+
+@pytest.fixture
+def load() -> FakeLoad:
+    return FakeLoad()
+
+
+@pytest.fixture
+def opened(tmp_path: Path, load: FakeLoad) -> Iterator[Opened]:
+    """Opens `tmp_path`; keys of `[repository]` as given."""
+    directories = []
+
+    def open_with(**settings: object) -> tuple[ModelsDirectory, ModelRepository]:
+        config = config_of(**settings)
+        repository = ModelRepository(pins=config.repository.answers)
+        directory = ModelsDirectory(tmp_path, config, repository, load)
+        directories.append(directory)
+        directory.open()
+        return directory, repository
+
+    yield open_with
+    for directory in directories:
+        directory.close()
+
+
+def served(repository: ModelRepository) -> list[str]:
+    return [f"{model.name}/{model.version}" for model in repository.models()]
+
+
+def settle(directory: ModelsDirectory) -> None:
+    """Two looks: what was copied between the first and this is left alone by the first."""
+    directory.look()
+    directory.look()
+
+
+def state_of(directory: ModelsDirectory, version: str) -> tuple[State, str]:
+    (found,) = [each for each in directory.versions() if each.name.version == version]
+    return found.state, found.reason
+
+
+def test_the_policy_chooses_what_is_loaded_and_the_rest_is_available(
+    tmp_path: Path, opened: Opened
+) -> None:
+    for version in ("1", "2", "10"):
+        fake_version(tmp_path, "m", version)
+        fake_version(tmp_path, "n", version)
+    directory, repository = opened(policy="latest 1", policies={"n": ["1", "2"]})
+    assert served(repository) == ["m/10", "n/1", "n/2"]
+    assert state_of_all(directory)["m/1"] is State.AVAILABLE
+
+
+def state_of_all(directory: ModelsDirectory) -> dict[str, State]:
+    return {f"{each.name.model}/{each.name.version}": each.state for each in directory.versions()}
+
+
+def test_a_refused_version_gives_its_place_to_the_next(
+    tmp_path: Path, opened: Opened, load: FakeLoad
+) -> None:
+    for version in ("1", "2", "3"):
+        fake_version(tmp_path, "m", version)
+    load.refused["m/3"] = "it drifts"
+    directory, repository = opened(policy="latest 1")
+    assert served(repository) == ["m/2"]
+    assert state_of(directory, "3") == (State.REFUSED, "it drifts")
+
+
+def test_a_directory_of_which_nothing_serves_is_refused_with_every_reason(
+    tmp_path: Path, opened: Opened, load: FakeLoad
+) -> None:
+    fake_version(tmp_path, "m", "1")
+    fake_version(tmp_path, "UPPER", "1")
+    load.refused["m/1"] = "it drifts"
+    with pytest.raises(BundleRefused, match=r"m/1: it drifts; UPPER: 'UPPER' is not a name"):
+        opened()
+
+
+@pytest.mark.parametrize("version", ["2", "3"])
+def test_a_server_does_not_start_where_the_version_that_is_to_answer_cannot_serve(
+    tmp_path: Path, opened: Opened, load: FakeLoad, version: str
+) -> None:
+    fake_version(tmp_path, "m", "1")
+    fake_version(tmp_path, "m", "2")
+    load.refused["m/2"] = "it drifts"
+    with pytest.raises(ConfigRefused, match=f"answers: model m {version} is to answer"):
+        opened(answers={"m": version})
+
+
+def test_the_version_that_is_to_answer_is_loaded_whatever_the_policy_says(
+    tmp_path: Path, opened: Opened
+) -> None:
+    for version in ("1", "2", "3"):
+        fake_version(tmp_path, "m", version)
+    directory, repository = opened(policy="latest 1", answers={"m": "1"})
+    assert served(repository) == ["m/1", "m/3"]
+    assert repository.model("m").version == "1"
+    settle(directory)
+    assert served(repository) == ["m/1", "m/3"]
+
+
+def test_a_new_version_is_found_once_two_looks_saw_it_alike(tmp_path: Path, opened: Opened) -> None:
+    fake_version(tmp_path, "m", "1")
+    directory, repository = opened()
+    fake_version(tmp_path, "m", "2")
+    directory.look()
+    assert served(repository) == ["m/1"]
+    (tmp_path / "m" / "2" / "weights.bin").write_bytes(b"still being copied")
+    directory.look()
+    assert served(repository) == ["m/1"]
+    directory.look()
+    assert served(repository) == ["m/1", "m/2"]
+
+
+def test_what_is_gone_is_retired_and_what_was_refused_is_tried_when_it_changed(
+    tmp_path: Path, opened: Opened, load: FakeLoad
+) -> None:
+    fake_version(tmp_path, "m", "1")
+    fake_version(tmp_path, "m", "2")
+    load.refused["m/2"] = "it drifts"
+    directory, repository = opened()
+    remove_version(tmp_path, "m", "1")
+    load.refused.clear()
+    settle(directory)
+    assert served(repository) == []
+    fake_version(tmp_path, "m", "2", "mended")
+    settle(directory)
+    assert served(repository) == ["m/2"]
+    assert state_of_all(directory) == {"m/2": State.SERVING}
+
+
+def test_a_directory_that_is_empty_all_at_once_is_taken_for_one_that_is_not_mounted(
+    tmp_path: Path, opened: Opened
+) -> None:
+    fake_version(tmp_path, "m", "1")
+    fake_version(tmp_path, "n", "1")
+    directory, repository = opened()
+    remove_version(tmp_path, "m", "1")
+    remove_version(tmp_path, "n", "1")
+    settle(directory)
+    assert served(repository) == ["m/1", "n/1"]
+    tmp_path.joinpath("m").rmdir()
+    tmp_path.joinpath("n").rmdir()
+    tmp_path.rmdir()
+    settle(directory)
+    assert served(repository) == ["m/1", "n/1"]
+    tmp_path.mkdir()
+
+
+def test_a_new_version_takes_the_place_of_an_old_one_only_once_it_serves(
+    tmp_path: Path, opened: Opened, load: FakeLoad
+) -> None:
+    fake_version(tmp_path, "m", "1")
+    directory, repository = opened(policy="latest 1")
+    fake_version(tmp_path, "m", "2")
+    load.refused["m/2"] = "it drifts"
+    settle(directory)
+    assert served(repository) == ["m/1"]
+    load.refused.clear()
+    fake_version(tmp_path, "m", "2", "mended")
+    settle(directory)
+    assert served(repository) == ["m/2"]
+
+
+def test_a_bundle_that_changes_under_its_version_is_told_and_not_swapped(
+    tmp_path: Path, opened: Opened
+) -> None:
+    fake_version(tmp_path, "m", "1", "before")
+    directory, repository = opened()
+    before = repository.model("m")
+    fake_version(tmp_path, "m", "1", "after")
+    settle(directory)
+    assert repository.model("m") is before
+    state, reason = state_of(directory, "1")
+    assert state is State.SERVING
+    assert "load the version again" in reason
+    directory.load("m", "1").result(SOON)
+    assert repository.model("m") is not before
+    assert before.closed  # type: ignore[attr-defined]
+    settle(directory)
+    assert state_of(directory, "1") == (State.SERVING, "")
+
+
+def test_what_was_retired_by_hand_does_not_come_back_by_itself(
+    tmp_path: Path, opened: Opened
+) -> None:
+    fake_version(tmp_path, "m", "1")
+    fake_version(tmp_path, "m", "2")
+    directory, repository = opened()
+    directory.retire("m", "2")
+    settle(directory)
+    assert served(repository) == ["m/1"]
+    assert state_of(directory, "2") == (State.AVAILABLE, "retired by hand")
+    directory.load("m", "2").result(SOON)
+    settle(directory)
+    assert served(repository) == ["m/1", "m/2"]
+
+
+def test_what_was_loaded_by_hand_stays_whatever_the_policy_says(
+    tmp_path: Path, opened: Opened
+) -> None:
+    fake_version(tmp_path, "m", "1")
+    fake_version(tmp_path, "m", "2")
+    directory, repository = opened(policy="latest 1")
+    directory.load("m", "1").result(SOON)
+    settle(directory)
+    assert served(repository) == ["m/1", "m/2"]
+
+
+def test_a_rollback_loads_what_it_goes_back_to_and_outlives_new_versions(
+    tmp_path: Path, opened: Opened
+) -> None:
+    fake_version(tmp_path, "m", "1")
+    fake_version(tmp_path, "m", "2")
+    directory, repository = opened(policy="latest 1")
+    directory.roll_back("m", "1").result(SOON)
+    fake_version(tmp_path, "m", "3")
+    settle(directory)
+    assert repository.model("m").version == "1"
+    assert served(repository) == ["m/1", "m/3"]
+    directory.roll_forward("m")
+    assert repository.model("m").version == "3"
+
+
+def test_a_pinned_version_whose_directory_is_gone_serves_on_and_says_so(
+    tmp_path: Path, opened: Opened
+) -> None:
+    fake_version(tmp_path, "m", "1")
+    fake_version(tmp_path, "m", "2")
+    directory, repository = opened()
+    directory.roll_back("m", "1").result(SOON)
+    remove_version(tmp_path, "m", "1")
+    settle(directory)
+    assert served(repository) == ["m/1", "m/2"]
+    assert "its directory is gone" in state_of(directory, "1")[1]
+
+
+def test_a_broken_reload_leaves_what_served_serving(
+    tmp_path: Path, opened: Opened, load: FakeLoad
+) -> None:
+    fake_version(tmp_path, "m", "1")
+    directory, repository = opened()
+    before = repository.model("m")
+    load.refused["m/1"] = "it drifts"
+    with pytest.raises(BundleRefused, match="it drifts"):
+        directory.load("m", "1").result(SOON)
+    assert repository.model("m") is before
+    assert state_of(directory, "1") == (State.SERVING, "not loaded anew: it drifts")
+
+
+def test_an_error_from_inside_is_told_in_the_log_alone(
+    tmp_path: Path, opened: Opened, load: FakeLoad
+) -> None:
+    fake_version(tmp_path, "m", "1")
+    directory, _ = opened()
+    fake_version(tmp_path, "m", "2")
+    (tmp_path / "m" / "2" / "manifest.json").unlink()  # The fake does not expect that.
+    settle(directory)
+    state, reason = state_of(directory, "2")
+    assert (state, reason) == (
+        State.REFUSED,
+        "it could not be loaded; the server's log says why",
+    )
+
+
+def test_a_failing_version_is_opened_anew_but_never_another_bundle_in_its_place(
+    tmp_path: Path, opened: Opened
+) -> None:
+    fake_version(tmp_path, "m", "1", "before")
+    directory, repository = opened()
+    first = repository.model("m")
+    directory.mend(first)
+    second = repository.model("m")
+    assert second is not first
+    fake_version(tmp_path, "m", "1", "after")
+    directory.mend(second)
+    assert served(repository) == []
+    state, reason = state_of(directory, "1")
+    assert state is State.FAILED
+    assert "another bundle" in reason
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["..", ".", "", "../m", "m/1", "/etc", "m\0", ".hidden", "M", "é", "m" * 65, "m\n", "-m"],
+)
+@pytest.mark.parametrize("call", ["load", "retire", "roll_back"])
+def test_names_that_could_lead_elsewhere_are_refused(
+    tmp_path: Path, opened: Opened, load: FakeLoad, name: str, call: str
+) -> None:
+    fake_version(tmp_path, "m", "1")
+    directory, _ = opened()
+    before = load.loaded
+    for model, version in ((name, "1"), ("m", name)):
+        with pytest.raises(InvalidRequest, match="use a-z") as told:
+            getattr(directory, call)(model, version)
+        assert told.value.field in ("model", "version")
+    assert load.loaded == before
+
+
+def test_a_version_that_is_not_there_is_not_found_and_leaves_no_trace(
+    tmp_path: Path, opened: Opened
+) -> None:
+    fake_version(tmp_path, "m", "1")
+    directory, _ = opened()
+    with pytest.raises(NotFound, match="no version '9' of 'm' lies in the models directory"):
+        directory.load("m", "9").result(SOON)
+    assert state_of_all(directory) == {"m/1": State.SERVING}
+
+
+def test_no_more_versions_serve_than_may_and_one_loaded_anew_needs_no_room(
+    tmp_path: Path, opened: Opened
+) -> None:
+    for version in ("1", "2", "3"):
+        fake_version(tmp_path, "m", version)
+    directory, repository = opened(max_versions=2)
+    assert served(repository) == ["m/2", "m/3"]
+    assert "2 versions serve, the limit" in state_of(directory, "1")[1]
+    with pytest.raises(Overloaded, match="retire one first"):
+        directory.load("m", "1").result(SOON)
+    directory.load("m", "2").result(SOON)
+    directory.retire("m", "3")
+    directory.load("m", "1").result(SOON)
+    assert served(repository) == ["m/1", "m/2"]
+
+
+def test_no_more_versions_drain_than_may_serve(tmp_path: Path, opened: Opened) -> None:
+    fake_version(tmp_path, "m", "1")
+    directory, repository = opened(max_versions=1)
+    with repository.lease("m"):
+        directory.load("m", "1").result(SOON)
+        with pytest.raises(Overloaded, match="1 retired versions still end what they began"):
+            directory.load("m", "1").result(SOON)
+    directory.load("m", "1").result(SOON)
+
+
+def test_what_waits_to_be_loaded_is_bounded(tmp_path: Path, opened: Opened, load: FakeLoad) -> None:
+    fake_version(tmp_path, "m", "1")
+    directory, _ = opened()
+    load.let.clear()
+    waiting = [directory.load("m", "1") for _ in range(MOST_WAITING)]
+    with pytest.raises(Overloaded, match=f"{MOST_WAITING} versions wait"):
+        directory.load("m", "1")
+    load.let.set()
+    for each in waiting:
+        each.result(SOON)
+    directory.load("m", "1").result(SOON)
+
+
+def test_while_a_version_is_loaded_it_says_so_and_the_others_serve_and_are_retired(
+    tmp_path: Path, opened: Opened, load: FakeLoad
+) -> None:
+    for version in ("1", "2"):
+        fake_version(tmp_path, "m", version)
+    directory, repository = opened()
+    fake_version(tmp_path, "m", "3")
+    load.let.clear()
+    while load.began.acquire(blocking=False):
+        pass
+    loading = directory.load("m", "3")
+    assert load.began.acquire(timeout=SOON)
+    assert state_of(directory, "3")[0] is State.LOADING
+    with repository.lease("m") as model:
+        assert model.version == "2"
+    directory.retire("m", "1")
+    directory.roll_back("m", "2").result(0)
+    load.let.set()
+    loading.result(SOON)
+    assert served(repository) == ["m/2", "m/3"]
+
+
+def test_on_demand_a_version_is_loaded_once_for_all_who_wait(
+    tmp_path: Path, opened: Opened, load: FakeLoad
+) -> None:
+    fake_version(tmp_path, "m", "1")
+    fake_version(tmp_path, "m", "2")
+    directory, repository = opened(load_on_demand=True)
+    assert load.loaded == []
+    assert repository.ready() == {"m": True}
+    threads = [
+        threading.Thread(target=directory.bring, args=("m", "", Control())) for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(SOON)
+    assert load.loaded == ["m/2"]
+    directory.bring("m", "1", Control())
+    directory.bring("m", "1", Control())
+    directory.bring("nothing", "", Control())
+    assert load.loaded == ["m/2", "m/1"]
+
+
+def test_on_demand_the_one_used_longest_ago_gives_way(
+    tmp_path: Path, opened: Opened, load: FakeLoad
+) -> None:
+    for name in ("a", "b", "c"):
+        fake_version(tmp_path, name, "1")
+    directory, repository = opened(load_on_demand=True, max_versions=2)
+    for name in ("a", "b", "a", "c"):
+        directory.bring(name, "", Control())
+        with repository.lease(name):
+            pass
+    assert served(repository) == ["a/1", "c/1"]
+    assert state_of_all(directory)["b/1"] is State.ON_DEMAND
+    with (
+        repository.lease("a"),
+        repository.lease("c"),
+        pytest.raises(Overloaded, match="2 versions serve"),
+    ):
+        directory.bring("b", "", Control())
+    directory.bring("b", "", Control())
+    assert "b/1" in served(repository)
+
+
+def test_on_demand_a_refused_version_is_refused_to_all_and_tried_no_more(
+    tmp_path: Path, opened: Opened, load: FakeLoad
+) -> None:
+    fake_version(tmp_path, "m", "1")
+    directory, repository = opened(load_on_demand=True)
+    load.refused["m/1"] = "it drifts"
+    with pytest.raises(BundleRefused, match="it drifts"):
+        directory.bring("m", "", Control())
+    load.refused.clear()
+    directory.bring("m", "", Control())
+    assert load.loaded == []
+    assert repository.ready() == {"m": False}
+
+
+def test_on_demand_the_next_version_answers_where_the_newest_is_refused(
+    tmp_path: Path, opened: Opened, load: FakeLoad
+) -> None:
+    fake_version(tmp_path, "m", "1")
+    fake_version(tmp_path, "m", "2")
+    load.refused["m/2"] = "it drifts"
+    directory, repository = opened(load_on_demand=True)
+    directory.bring("m", "", Control())
+    assert repository.model("m").version == "1"
+    with pytest.raises(BundleRefused):
+        directory.load("m", "2").result(SOON)
+    directory.bring("m", "", Control())
+    assert repository.model("m").version == "1"
+
+
+def test_who_waits_for_a_version_on_demand_waits_no_longer_than_their_deadline(
+    tmp_path: Path, opened: Opened, load: FakeLoad
+) -> None:
+    fake_version(tmp_path, "m", "1")
+    directory, _ = opened(load_on_demand=True)
+    load.let.clear()
+    with pytest.raises(DeadlineExceeded):
+        directory.bring("m", "", Control(deadline=0.0))
+    load.let.set()
+
+
+def test_the_directory_is_watched_where_that_is_configured(tmp_path: Path, opened: Opened) -> None:
+    fake_version(tmp_path, "m", "1")
+    _, repository = opened(poll_seconds=0.01)
+    changed = threading.Event()
+    repository.on_change(changed.set)
+    fake_version(tmp_path, "m", "2")
+    while served(repository) != ["m/1", "m/2"]:
+        assert changed.wait(SOON)
+        changed.clear()
+
+
+def test_a_pinned_version_cannot_be_retired_by_hand(tmp_path: Path, opened: Opened) -> None:
+    fake_version(tmp_path, "m", "1")
+    directory, repository = opened()
+    directory.roll_back("m", "1").result(SOON)
+    with pytest.raises(NotPossible):
+        directory.retire("m", "1")
+    settle(directory)
+    assert served(repository) == ["m/1"]

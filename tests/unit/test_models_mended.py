@@ -1,0 +1,99 @@
+"""A version that fails on the device is opened anew; where that is refused, it goes."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from salience_service.directory.models_directory import ModelsDirectory
+from salience_service.errors import NotFound, Unavailable
+from salience_service.models.repository import ModelRepository
+from salience_service.models.versions import State
+from tests.support.model_versions import FakeLoad, config_of, fake_version
+
+SOON_SECONDS = 10.0
+
+
+@pytest.fixture
+def load() -> FakeLoad:
+    return FakeLoad()
+
+
+@pytest.fixture
+def opened(tmp_path: Path, load: FakeLoad) -> Iterator[tuple[ModelsDirectory, ModelRepository]]:
+    fake_version(tmp_path, "m", "1")
+    repository = ModelRepository()
+    directory = ModelsDirectory(tmp_path, config_of(), repository, load)
+    directory.open()
+    yield directory, repository
+    directory.close()
+
+
+def test_a_version_that_opens_well_anew_takes_the_place_of_the_one_that_failed(
+    opened: tuple[ModelsDirectory, ModelRepository], load: FakeLoad
+) -> None:
+    directory, repository = opened
+    failing = repository.model("m")
+    directory.mend(failing)
+    assert repository.model("m") is not failing
+    assert load.made[0].closed
+    assert [status.state for status in repository.statuses()] == [State.SERVING]
+    assert repository.ready() == {"m": True}
+
+
+def test_a_version_that_is_refused_anew_goes_out_of_service_and_callers_are_told_to_come_again(
+    opened: tuple[ModelsDirectory, ModelRepository], load: FakeLoad
+) -> None:
+    directory, repository = opened
+    load.refused["m/1"] = "it drifts from its golden example"
+    directory.mend(repository.model("m"))
+    assert repository.ready() == {"m": False}, "its health would say SERVING"
+    (status,) = repository.statuses()
+    assert status.state is State.FAILED
+    assert "it drifts from its golden example" in status.reason
+    for version in ("", "1"):
+        with pytest.raises(Unavailable, match="fails on the device") as told:
+            repository.model("m", version)
+        assert told.value.retry_after
+    with pytest.raises(NotFound):
+        repository.model("m", "2")
+
+
+def test_it_serves_again_once_it_is_loaded_by_hand(
+    opened: tuple[ModelsDirectory, ModelRepository], load: FakeLoad
+) -> None:
+    directory, repository = opened
+    load.refused["m/1"] = "it drifts"
+    directory.mend(repository.model("m"))
+    load.refused.clear()
+    directory.load("m", "1").result(SOON_SECONDS)
+    assert repository.model("m").version == "1"
+    assert repository.ready() == {"m": True}
+
+
+def test_an_older_version_answers_who_names_none_while_the_newest_is_out_of_service(
+    tmp_path: Path, opened: tuple[ModelsDirectory, ModelRepository], load: FakeLoad
+) -> None:
+    directory, repository = opened
+    fake_version(tmp_path, "m", "2")
+    directory.load("m", "2").result(SOON_SECONDS)
+    load.refused["m/2"] = "it drifts"
+    directory.mend(repository.model("m", "2"))
+    assert repository.model("m").version == "1"
+    with pytest.raises(Unavailable):
+        repository.model("m", "2")
+
+
+def test_a_version_that_was_pinned_goes_out_of_service_too_and_no_other_steps_in(
+    tmp_path: Path, opened: tuple[ModelsDirectory, ModelRepository], load: FakeLoad
+) -> None:
+    directory, repository = opened
+    fake_version(tmp_path, "m", "2")
+    directory.load("m", "2").result(SOON_SECONDS)
+    directory.roll_back("m", "1").result(SOON_SECONDS)
+    load.refused["m/1"] = "it drifts"
+    directory.mend(repository.model("m"))
+    assert repository.ready() == {"m": False}
+    with pytest.raises(Unavailable):
+        repository.model("m")
+    assert repository.model("m", "2").version == "2"
