@@ -1,0 +1,31 @@
+"""Every package that a server brings with it is listed with its licence, and is free to ship."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.contract.dependencies import NEEDS, closure, licence, table
+
+PAGE = Path("docs/dependencies.md")
+PERMISSIVE = re.compile(
+    r"MIT(-0|-CMU)?( License)?|MIT No Attribution|Apache(-2\.0| Software License)|0BSD"
+    r"|BSD(-[23]-Clause| License)?|3-Clause BSD License|ISC( License \(ISCL\)?)?|PSF-2\.0|Zlib"
+    r"|CC0-1\.0|Python Software Foundation License"
+)
+
+
+def test_the_page_lists_what_is_installed() -> None:
+    rows = PAGE.read_text("utf-8").split("<!-- table -->")[1].strip()
+    listed = {row.split("|")[1].strip() for row in rows.splitlines()[2:]}
+    here = {row.split("|")[1].strip() for row in table().splitlines()[2:]}
+    assert here == listed, "run python -m tests.contract.dependencies"
+
+
+@pytest.mark.parametrize("name", sorted(closure(NEEDS["the server with traces"])))
+def test_a_package_of_the_server_is_under_a_permissive_licence(name: str) -> None:
+    from importlib.metadata import distribution
+
+    told = licence(distribution(name))
+    parts = [part.strip(" ()") for part in re.split(r" AND | OR |, ", told)]
+    assert all(PERMISSIVE.fullmatch(part) for part in parts), told
