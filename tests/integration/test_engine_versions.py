@@ -257,7 +257,7 @@ def test_a_drained_version_is_freed_with_all_that_it_opened(
         gone(held)
     finally:
         gc.enable()
-    assert threading.active_count() == threads
+    assert threading.active_count() <= threads  # Those of earlier tests may end meanwhile.
 
 
 def opened_by_use(engine: Engine) -> None:

@@ -17,9 +17,12 @@ from salience_service.config import ServeConfig
 from salience_service.control import Control
 from salience_service.events import Event
 from salience_service.request import ExplainOrder
+from salience_service.rpc import options
+from salience_service.rpc.admin import server as admin_port
 from salience_service.rpc.admin.server import AdminServer
 from salience_service.rpc.authentication import LONGEST_OPEN_MESSAGE
 from salience_service.rpc.caller import current_caller, request_id
+from salience_service.rpc.requests import MOST_METHODS
 from salience_service.rpc.rights import RIGHTS, call_of, is_open
 from salience_service.telemetry.opening import Telemetry
 from salience_service.telemetry.records import Refusal
@@ -247,6 +250,28 @@ def test_health_decodes_nothing_large_for_strangers(channels: list[grpc.Channel]
     assert answer.code is grpc.StatusCode.INVALID_ARGUMENT
 
 
+@pytest.mark.parametrize(
+    ("port", "most"), [(0, options.MOST_OPEN_EACH), (1, admin_port.MOST_OPEN_EACH)]
+)
+def test_a_stranger_who_keeps_health_watches_open_takes_no_room_of_known_callers(
+    place: Place, channels: list[grpc.Channel], port: int, most: int
+) -> None:
+    health = health_pb2_grpc.HealthStub(channels[port])
+    watches = [health.Watch(_named("")) for _ in range(most)]
+    assert {next(watch).status for watch in watches} == {SERVING}
+    with pytest.raises(grpc.RpcError) as refused:
+        next(health.Watch(_named("")))
+    assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert len(every_rpc(channels[port], place.shows("all"))) > 1
+    for watch in watches:
+        watch.cancel()
+
+
+def test_fewer_health_calls_than_are_spare_are_held() -> None:
+    assert options.MOST_OPEN < options.SPARE_CALLS
+    assert admin_port.MOST_OPEN < admin_port.MOST_CALLS
+
+
 def test_listing_tells_only_the_models_that_the_caller_knows_of(
     place: Place, stub: pb_grpc.ExplanationServiceStub
 ) -> None:
@@ -296,6 +321,16 @@ def _refusal(
     with pytest.raises(grpc.RpcError) as told:
         calls[rpc]()
     return told.value.code().value[0], told.value.details()
+
+
+def test_of_more_methods_than_may_be_none_is_looked_at_one_by_one(
+    place: Place, channels: list[grpc.Channel]
+) -> None:
+    stub = pb_grpc.ExplanationServiceStub(channels[0])
+    methods = [{"name": "score-cam"}] * MOST_METHODS + [{"name": "opti-cam"}]
+    with pytest.raises(grpc.RpcError) as refused:
+        list(stub.Explain(request("lung-1", methods=methods), metadata=place.shows("lungs")))
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
 def test_a_method_that_the_caller_may_not_ask_for_is_denied_before_any_work(

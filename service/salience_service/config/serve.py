@@ -45,7 +45,7 @@ class ServeConfig(Section):
     """Encrypts the port; left out, it is not encrypted."""
 
     access: AccessConfig | None = None
-    """Who may call; left out, everyone who reaches the port may, and nobody administers."""
+    """Who may call; left out, everyone who reaches the port may."""
 
     reflection: bool = True
     """Answer gRPC reflection, so that tools can list the service."""

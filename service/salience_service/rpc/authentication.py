@@ -11,9 +11,10 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError
 
+from salience_service.access.client import Client, address_of
 from salience_service.access.gate import Gate, Shown
 from salience_service.access.permits import permit_call
-from salience_service.access.principal import NOBODY, Principal
+from salience_service.access.principal import ANONYMOUS, NOBODY, Principal
 from salience_service.access.turnstile import Turnstile
 from salience_service.errors import (
     DeadlineExceeded,
@@ -51,6 +52,7 @@ class Authentication(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         witness: is told of every call refused.
         calls: counts the calls of each caller; None = they may have any number.
         patience: seconds that the message of a call may take to arrive; None = any time.
+        open_calls: counts the calls that are open to all, which strangers may make; None = any.
     """
 
     def __init__(
@@ -59,9 +61,11 @@ class Authentication(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         witness: Witness = UNWITNESSED,
         calls: Turnstile | None = None,
         patience: float | None = None,
+        open_calls: Turnstile | None = None,
     ) -> None:
         self._gate, self._witness, self._calls = gate, witness, calls or Turnstile("calls")
         self._patience = patience
+        self._open_calls = open_calls or Turnstile("health calls")
 
     async def intercept_service(
         self,
@@ -88,7 +92,9 @@ class Authentication(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
     async def _answer(self, handler: Any, path: str, context: Any) -> None:
         if is_open(path):
             enter(self._recognised(context), request_id())
-            await _answered(handler, context, self._patience, LONGEST_OPEN_MESSAGE)
+            # By address, whoever it is: a watch stays open, and strangers have no other name.
+            with self._open_calls.entered(Client(ANONYMOUS.name, address_of(context.peer()))):
+                await _answered(handler, context, self._patience, LONGEST_OPEN_MESSAGE)
             return
         # The path is the caller's own text where there is no such RPC: not for metrics.
         rpc = path if handler is not None else ""

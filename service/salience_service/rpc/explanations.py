@@ -21,6 +21,7 @@ from salience_service.rpc.caller import current_caller, current_client, request_
 from salience_service.rpc.door import Door
 from salience_service.rpc.mailbox import Mailbox
 from salience_service.rpc.observation import Observation
+from salience_service.rpc.requests import MOST_METHODS
 from salience_service.telemetry.records import Arrival, Refusal
 from salience_service.telemetry.witness import NOBODY, Witness
 
@@ -123,7 +124,9 @@ class Explanations:
         try:
             self._quotas.charge_request(client)
             permit_model(caller, request.model)
-            permit_methods(caller, (method.name for method in request.methods))
+            # More than may be are refused where the request is read: here millions would hold
+            # up the event loop.
+            permit_methods(caller, (method.name for method in request.methods[:MOST_METHODS]))
             self._running.enter(client)
         except SalienceError as error:
             reason = type(error).__name__

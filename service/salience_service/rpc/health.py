@@ -1,5 +1,6 @@
 """Health as strangers may see it: a status of the server, and of the models they may know of."""
 
+import asyncio
 from typing import Any
 
 from grpc_health.v1 import health, health_pb2
@@ -17,7 +18,14 @@ class Health(health.aio.HealthServicer):  # type: ignore[misc, name-defined]
     A model that does not exist for a caller has no status, as one that is not there. Names of
     services and the empty one, the server, are open to all: they hold a capital or nothing,
     and names of models hold none.
+
+    gRPC's own watches write while they hold a lock that whoever sets a status needs: a stranger
+    that reads nothing would keep the server from stopping. Here nobody waits for a reader.
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._changed = asyncio.Event()
 
     async def Check(  # noqa: N802
         self, request: health_pb2.HealthCheckRequest, context: Any
@@ -27,7 +35,20 @@ class Health(health.aio.HealthServicer):  # type: ignore[misc, name-defined]
 
     async def Watch(self, request: health_pb2.HealthCheckRequest, context: Any) -> None:  # noqa: N802
         """The status of a name, and every change of it."""
-        await super().Watch(_asked(request), context)
+        name, last = _asked(request).service, None
+        while True:
+            changed = self._changed  # Before the status is read: no change is missed meanwhile.
+            status = self._server_status.get(name, _SERVING_STATUS.SERVICE_UNKNOWN)
+            if status != last:
+                await context.write(_SERVING_STATUS(status=status))
+            last = status
+            await changed.wait()
+
+    async def _set(self, service: str, status: Any) -> None:
+        """What all statuses are set by; wakes the watches."""
+        self._server_status[service] = status
+        self._changed.set()
+        self._changed = asyncio.Event()
 
     async def forget(self, name: str) -> None:
         """Drops the status of a name; who watches it hears SERVICE_UNKNOWN."""

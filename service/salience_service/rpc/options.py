@@ -4,6 +4,9 @@ from salience_service.config import ServeConfig
 
 SPARE_CALLS = 1024
 """Beside the calls that are counted: health, of which every load balancer keeps a watch open."""
+MOST_OPEN, MOST_OPEN_EACH = 768, 64
+"""Health calls at a time, in all and of one address. Fewer than are spare: who is turned away
+takes a place too until it is told, and no stranger may take that of a known caller."""
 
 
 def most_calls(config: ServeConfig) -> int:

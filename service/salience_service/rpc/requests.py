@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from enum import Enum
 from typing import TypeVar
 
@@ -72,7 +72,7 @@ def order_of(message: pb.ExplainRequest) -> ExplainOrder:
     )
 
 
-def _methods(messages: Iterable[method_pb2.MethodCall]) -> tuple[MethodCall, ...]:
+def _methods(messages: Collection[method_pb2.MethodCall]) -> tuple[MethodCall, ...]:
     methods = each("methods", _method, _at_most(messages, MOST_METHODS, "methods"))
     if not methods:
         raise InvalidRequest(
@@ -116,7 +116,7 @@ def _option_value(key: str, message: method_pb2.OptionValue) -> OptionScalar:
     raise InvalidRequest(f"option {key!r} has no value: state one, or leave the option out")
 
 
-def _scores(numbers: Iterable[map_pb2.ScoreKind]) -> tuple[ScoreKind, ...]:
+def _scores(numbers: Collection[map_pb2.ScoreKind]) -> tuple[ScoreKind, ...]:
     kinds = each("scores", _score, _at_most(numbers, MOST_SCORES, "scores"))
     doubled = [kind.value for kind, count in Counter(kinds).items() if count > 1]
     if doubled:
@@ -166,10 +166,7 @@ def _known(
     return table[number]
 
 
-def _at_most(items: Iterable[_Item], most: int, field: str) -> tuple[_Item, ...]:
-    stated_items = tuple(items)
-    if len(stated_items) > most:
-        raise InvalidRequest(
-            f"{len(stated_items)} {field}: at most {most} are allowed", field=field
-        )
-    return stated_items
+def _at_most(items: Collection[_Item], most: int, field: str) -> tuple[_Item, ...]:
+    if len(items) > most:  # Before any is looked at: a message may hold millions.
+        raise InvalidRequest(f"{len(items)} {field}: at most {most} are allowed", field=field)
+    return tuple(items)

@@ -23,7 +23,12 @@ from salience_service.rpc.explanations import Explanations
 from salience_service.rpc.health import Health
 from salience_service.rpc.inference import servicer as inference
 from salience_service.rpc.model_health import ModelHealth
-from salience_service.rpc.options import most_calls, server_options
+from salience_service.rpc.options import (
+    MOST_OPEN,
+    MOST_OPEN_EACH,
+    most_calls,
+    server_options,
+)
 from salience_service.rpc.port import bind
 from salience_service.rpc.servicer import ExplanationServicer
 from salience_service.rpc.unreadable import KeepUnreadable
@@ -72,6 +77,7 @@ class Server:
                     witness,
                     calls,
                     config.connections.slow_sender_seconds,
+                    Turnstile("health calls", MOST_OPEN, MOST_OPEN_EACH),
                 ),
                 RefuseAtDoor(door, witness),
                 KeepUnreadable(SERVICE, witness),

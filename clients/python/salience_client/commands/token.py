@@ -20,7 +20,9 @@ def _about() -> None:
 
 @token.command()
 def new(
-    name: Annotated[str, typer.Argument(help="The principal, as in the server's [access].")],
+    name: Annotated[
+        str, typer.Argument(help="The principal, as the server's configuration has it.")
+    ],
     until: Annotated[
         datetime | None,
         typer.Option(

@@ -9,6 +9,7 @@ from grpc_reflection.v1alpha import reflection
 from salience.v1 import admin_service_pb2_grpc as pb_grpc
 from salience_service.access.gate import Gate, OpenGate, gate_of
 from salience_service.access.principal import Call, Permissions, Principal
+from salience_service.access.turnstile import Turnstile
 from salience_service.config import ServeConfig
 from salience_service.config.admin import AdminConfig
 from salience_service.rpc.admin.administered import Administered
@@ -22,6 +23,8 @@ from salience_service.telemetry.witness import NOBODY, Witness
 
 MOST_CALLS = 64
 """At a time, of all callers together; most wait for a version to be loaded."""
+MOST_OPEN, MOST_OPEN_EACH = 32, 16
+"""Health calls among them, in all and of one address: strangers shut no administrator out."""
 LOCAL = Principal("local", Permissions(("*",), ("*",), frozenset({Call.ADMIN, Call.DESCRIBE})))
 """Every caller, where no identity is configured: the port is then this machine's alone."""
 _log = logging.getLogger(__name__)
@@ -50,7 +53,12 @@ class AdminServer:
         self._health = Health()
         self._server = grpc.aio.server(
             interceptors=[
-                Authentication(_gate(config), witness),
+                Authentication(
+                    _gate(config),
+                    witness,
+                    patience=config.connections.slow_sender_seconds,
+                    open_calls=Turnstile("health calls", MOST_OPEN, MOST_OPEN_EACH),
+                ),
                 KeepUnreadable(SERVICE, witness),
             ],
             options=server_options(config),

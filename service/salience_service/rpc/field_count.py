@@ -1,0 +1,60 @@
+"""How many fields a message holds, counted in its bytes before they are decoded.
+
+Two bytes of an empty submessage become eighty of memory: 32 MiB of them, the limit of a message,
+are 1.3 GiB and hold up the event loop for seconds. What is large in a good message is one field:
+an image, a tensor in raw or packed numbers.
+"""
+
+from google.protobuf.descriptor import Descriptor
+
+from salience_service.errors import InvalidRequest
+
+MOST_FIELDS = 65_536
+"""Of a message and all within it. 64 methods of 64 options and 64 taps each come to 25,000."""
+_VARINT, _EIGHT_BYTES, _PREFIXED, _FOUR_BYTES = 0, 1, 2, 5
+"""Wire types, https://protobuf.dev/programming-guides/encoding; groups have but their keys."""
+
+
+def check_field_count(data: bytes, kind: Descriptor, most: int = MOST_FIELDS) -> None:
+    """Refuses bytes with more fields than any good message has; damaged ones are for the decoder.
+
+    Raises:
+        InvalidRequest: there are more than `most`.
+    """
+    try:
+        left = _left(data, 0, len(data), kind, most)
+    except IndexError:  # They end within a field.
+        return
+    if left < 0:
+        raise InvalidRequest(
+            f"the message holds more than {most} fields, the limit: send images and tensors "
+            "whole, as bytes or as packed numbers"
+        )
+
+
+def _left(data: bytes, at: int, end: int, kind: Descriptor, left: int) -> int:
+    """How many fields may still come after those from `at` to `end`; below 0: they were too many"""
+    while at < end and left >= 0:
+        left -= 1
+        key, at = _varint(data, at)
+        wire = key & 7
+        if wire == _VARINT:
+            _, at = _varint(data, at)
+        elif wire == _PREFIXED:
+            length, at = _varint(data, at)
+            field = kind.fields_by_number.get(key >> 3)
+            if field is not None and field.message_type is not None:
+                left = _left(data, at, min(at + length, end), field.message_type, left)
+            at += length
+        else:
+            at += {_EIGHT_BYTES: 8, _FOUR_BYTES: 4}.get(wire, 0)
+    return left
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    """The number there, and where the next thing is."""
+    value = shift = 0
+    while data[at] & 0x80:
+        value |= (data[at] & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+    return value | data[at] << shift, at + 1
