@@ -16,7 +16,8 @@ COPY clients/python clients/python
 RUN pip install --no-cache-dir build==1.6.1 && python -m build --wheel --outdir /wheels
 
 FROM ${BASE} AS base
-RUN useradd --system --uid 10001 --no-create-home salience && mkdir /models
+RUN useradd --system --uid 10001 --no-create-home salience && mkdir /models \
+    && install --directory --owner=10001 --group=10001 --mode=700 /var/lib/salience
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 COPY constraints.txt /constraints.txt
 COPY --from=build /wheels /wheels

@@ -1,14 +1,35 @@
 """The host's cores and threads: how many, whose, and how soon they hand over."""
 
+import math
 import os
 import sys
 from functools import cache
+from pathlib import Path
 
 from threadpoolctl import ThreadpoolController
 
 
 def usable_cores() -> int:
-    """Cores that this process may run on, ≥ 1."""
+    """Cores that this process may use, ≥ 1: those it may run on, or fewer by a quota."""
+    return min(_cores_to_run_on(), quota_cores() or sys.maxsize)
+
+
+def quota_cores(file: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """Cores' worth of time that a container's CPU limit leaves, ≥ 1; 0 where there is none.
+
+    Threads beyond it share the time of the others and are all held back when it is used up.
+
+    Args:
+        file: "QUOTA PERIOD" in microseconds, QUOTA = max where there is none (cgroup v2).
+    """
+    try:
+        quota, period = file.read_text("ascii").split()
+        return math.ceil(int(quota) / int(period))
+    except (OSError, ValueError):  # Another system, or "max".
+        return 0
+
+
+def _cores_to_run_on() -> int:
     if hasattr(os, "sched_getaffinity"):  # Linux alone tells which
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -16,6 +16,7 @@ from salience_service.access.principal import Call
 from salience_service.config import ServeConfig
 from salience_service.control import Control
 from salience_service.events import Event
+from salience_service.life.farewell import draining
 from salience_service.request import ExplainOrder
 from salience_service.rpc import options
 from salience_service.rpc.admin import server as admin_port
@@ -436,6 +437,7 @@ def test_a_witness_hears_who_was_refused_where_and_nothing_that_a_stranger_wrote
 
     access, tokens = _access(tmp_path)
     describing = [("authorization", f"Bearer {tokens['describe']}")]
+    explaining = [("authorization", f"Bearer {tokens['explain']}")]
     path = "/salience.v1.ExplanationService/Explain"
     with (
         serving(FakeEngine(), Telemetry((Listening(),)), access=access) as server,
@@ -444,10 +446,17 @@ def test_a_witness_hears_who_was_refused_where_and_nothing_that_a_stranger_wrote
         call(channel, path, [("x-request-id", "one")], [GARBAGE])
         call(channel, path, [*describing, ("x-request-id", "two")], [GARBAGE])
         call(channel, "/my.own/Words", [("x-request-id", "three")], [GARBAGE])
+        call(channel, path, [*explaining, ("x-request-id", "four")], [GARBAGE])
+        server._departure._door.close(draining())
+        call(channel, path, [("x-request-id", "five")], [GARBAGE])
+        call(channel, path, [*explaining, ("x-request-id", "six")], [GARBAGE])
     assert heard == [
         Refusal("Unauthenticated", "one", "", path),
         Refusal("PermissionDenied", "two", "describe", path),
         Refusal("Unauthenticated", "three", "", ""),
+        Refusal("InvalidRequest", "four", "explain", path),
+        Refusal("Unauthenticated", "five", "", path),
+        Refusal("Unavailable", "six", "explain", path),
     ]
 
 

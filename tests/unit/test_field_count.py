@@ -1,5 +1,7 @@
 """Bytes of a message that would take far more memory than they do are refused unread."""
 
+from typing import Any
+
 import pytest
 
 from salience.inference import grpc_service_pb2 as inference
@@ -8,7 +10,8 @@ from salience_service.errors import InvalidRequest
 from salience_service.rpc.field_count import MOST_FIELDS, check_field_count
 from salience_service.rpc.requests import MOST_METHODS, MOST_OPTIONS, MOST_TAPS
 
-EXPLAIN, INFER = pb.ExplainRequest.DESCRIPTOR, inference.ModelInferRequest.DESCRIPTOR
+EXPLAIN: Any = pb.ExplainRequest.DESCRIPTOR
+INFER: Any = inference.ModelInferRequest.DESCRIPTOR
 EMPTY_METHOD, EMPTY_INPUT, UNKNOWN = b"\x22\x00", b"\x2a\x00", b"\xf8\x07\x01"
 
 
@@ -35,9 +38,9 @@ def test_as_many_fields_as_may_be_pass_and_one_more_does_not(field: bytes) -> No
         (5, _nested(5, b"\x42\x00" * MOST_FIELDS), INFER),
     ],
 )
-def test_fields_within_a_field_count(number: int, within: bytes, kind: object) -> None:
+def test_fields_within_a_field_count(number: int, within: bytes, kind: Any) -> None:
     with pytest.raises(InvalidRequest):
-        check_field_count(_nested(number, within), kind)  # type: ignore[arg-type]
+        check_field_count(_nested(number, within), kind)
 
 
 def test_an_image_and_packed_numbers_are_one_field_whatever_is_in_them() -> None:

@@ -2,8 +2,11 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
-from salience_service.host_threads import hand_over_soon
+import pytest
+
+from salience_service.host_threads import hand_over_soon, quota_cores
 
 COUNTED = """
 from threadpoolctl import threadpool_info
@@ -36,3 +39,15 @@ def test_threads_of_a_server_hand_over_within_a_millisecond() -> None:
         assert sys.getswitchinterval() <= 1e-3
     finally:
         sys.setswitchinterval(before)
+
+
+@pytest.mark.parametrize(
+    ("said", "cores"), [("200000 100000", 2), ("150000 100000", 2), ("max 100000", 0), ("", 0)]
+)
+def test_a_containers_quota_bounds_the_threads(tmp_path: Path, said: str, cores: int) -> None:
+    (tmp_path / "cpu.max").write_text(said)
+    assert quota_cores(tmp_path / "cpu.max") == cores
+
+
+def test_where_there_is_no_quota_there_is_no_bound(tmp_path: Path) -> None:
+    assert quota_cores(tmp_path / "absent") == 0

@@ -9,7 +9,7 @@ from contextlib import redirect_stderr
 import pytest
 
 from salience_service.config.logs import LoggingConfig
-from salience_service.telemetry.log_format import write_logs
+from salience_service.telemetry.log_format import ANCHORS, write_logs
 from salience_service.telemetry.log_lines import LogLines
 from salience_service.telemetry.records import ExplanationRecord, InferenceRecord, Refusal
 from salience_service.telemetry.witness import Watch
@@ -26,6 +26,7 @@ def restored() -> Iterator[None]:
     root.handlers[:] = handlers
     root.setLevel(level)
     own.setLevel(logging.NOTSET)
+    logging.getLogger(ANCHORS).setLevel(logging.NOTSET)
 
 
 def _log(**config: str) -> io.StringIO:
@@ -110,3 +111,10 @@ def test_only_what_failed_by_the_servers_fault_is_an_error(
     assert explained["level"] == inferred["level"] == level
     assert explained["seconds"] == 1.234568
     assert inferred["images"] == 3
+
+
+@pytest.mark.usefixtures("restored")
+def test_anchors_of_the_audit_are_written_at_any_level() -> None:
+    log = _log(format="text", level="error")
+    logging.getLogger(ANCHORS).info("audit anchor 7:abc")
+    assert "audit anchor 7:abc" in _written(log)

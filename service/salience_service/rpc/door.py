@@ -54,16 +54,16 @@ class RefuseAtDoor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         try:
             self._door.check()
         except SalienceError as error:
-            reason, caller = type(error).__name__, current_caller().name
-            self._witness.refused(Refusal(reason, request_id(), caller, details.method))
-            return _refusing(error)
+            return self._refusing(error, details.method)
         return handler
 
+    def _refusing(self, error: SalienceError, rpc: str) -> Any:
+        """A handler that ends a call of any kind at once: it waits for no message."""
+        reason = type(error).__name__
 
-def _refusing(error: SalienceError) -> Any:
-    """A handler that ends a call of any kind at once: it waits for no message."""
+        async def refuse(_: AsyncIterator[bytes], context: Any) -> None:
+            # Only where handlers run is it known who calls; strangers never come here.
+            self._witness.refused(Refusal(reason, request_id(), current_caller().name, rpc))
+            await context.abort_with_status(grpc_status(error))
 
-    async def refuse(_: AsyncIterator[bytes], context: Any) -> None:
-        await context.abort_with_status(grpc_status(error))
-
-    return grpc.stream_stream_rpc_method_handler(refuse)
+        return grpc.stream_stream_rpc_method_handler(refuse)

@@ -6,6 +6,7 @@ from functools import cache
 import onnxruntime as ort
 
 from salience_service.bundle.graph_bytes import GraphBytes
+from salience_service.host_threads import quota_cores
 from salience_service.runtime.device import Device
 
 _WEIGHTS_BESIDE = "session.model_external_initializers_file_folder_path"
@@ -25,7 +26,7 @@ def session_options(
     options = ort.SessionOptions()
     options.add_session_config_entry("session.use_env_allocators", "1")
     options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
-    options.intra_op_num_threads = device.threads
+    options.intra_op_num_threads = device.threads or quota_cores()
     options.log_severity_level = 3
     if device.provider != "cpu":
         options.use_deterministic_compute = True

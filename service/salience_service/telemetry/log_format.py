@@ -20,6 +20,8 @@ from salience_service.telemetry.log_stream import LogStream
 
 TOLD = "told"
 """The key of `extra` under which a line's own fields stand."""
+ANCHORS = "salience_service.audit.trail"
+"""Whose lines are written at any level: a cut at the end of the audit shows by them alone."""
 _MOST_PLACES = 20
 
 _ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
@@ -35,6 +37,7 @@ def write_logs(config: LoggingConfig) -> None:
     level: int = logging.getLevelNamesMapping()[config.level.upper()]
     logging.basicConfig(handlers=[handler], level=max(level, logging.WARNING), force=True)
     logging.getLogger("salience_service").setLevel(level)
+    logging.getLogger(ANCHORS).setLevel(min(level, logging.INFO))
 
 
 class TextLines(logging.Formatter):
