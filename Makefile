@@ -10,7 +10,7 @@ demo: $(READY)  ## export a real classifier, serve it, explain a photograph into
 	$(PY) -m examples.demo
 
 test: $(READY)  ## every test
-	$(PY) -m pytest --numprocesses 2 --dist loadfile
+	$(PY) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 check: $(READY)  ## lint, types, contracts
 	$(VENV)/bin/ruff check .

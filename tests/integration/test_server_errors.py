@@ -13,6 +13,7 @@ from salience_service import errors
 from salience_service.control import Control
 from salience_service.events import Event
 from salience_service.request import ExplainOrder
+from salience_service.rpc.field_count import MOST_FIELDS
 from salience_service.rpc.server import SERVICE
 from tests.support.serving import STARTED, FakeEngine, Script, calling, request, serving
 
@@ -66,6 +67,12 @@ def test_an_unknown_model_is_not_found() -> None:
 def test_an_empty_request_is_an_invalid_argument() -> None:
     told = _refusal(FakeEngine(), pb.ExplainRequest())
     assert told.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_a_message_of_more_fields_than_any_good_one_has_is_refused_before_it_is_decoded() -> None:
+    told = _refusal(FakeEngine(), pb.ExplainRequest(methods=[{}] * (MOST_FIELDS + 1)))
+    assert told.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert f"more than {MOST_FIELDS} fields" in told.details()
 
 
 def test_a_message_over_the_limit_is_refused_and_the_server_goes_on() -> None:

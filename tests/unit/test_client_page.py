@@ -27,9 +27,13 @@ def test_every_piece_of_code_runs_and_says_what_the_page_says(scope, capsys):
         exec(block, scope)
     for client in ("patient", "impatient"):
         scope[client].close()
-    assert capsys.readouterr().out.split() == [
-        "methods[1].name", "first", "done", "second", "done"
-    ]  # fmt: skip
+    told, *answered = capsys.readouterr().out.split()
+    assert told == "methods[1].name"
+    in_turn = {tuple(answered[0::2]), tuple(answered[1::2])}  # They come as they are ready.
+    assert in_turn in (
+        {("first", "second"), ("done", "done")},
+        {("second", "first"), ("done", "done")},
+    )
     assert len(scope["maps"]) == 1
 
 
