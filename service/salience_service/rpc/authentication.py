@@ -23,9 +23,9 @@ from salience_service.errors import (
     SalienceError,
     Unauthenticated,
 )
+from salience_service.rpc.call import abort
 from salience_service.rpc.caller import current_client, enter, request_id
 from salience_service.rpc.rights import call_of, is_open
-from salience_service.rpc.status import grpc_status
 from salience_service.telemetry.records import Refusal
 from salience_service.telemetry.witness import NOBODY as UNWITNESSED
 from salience_service.telemetry.witness import Witness
@@ -84,7 +84,7 @@ class Authentication(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
             except grpc.aio.BaseError:  # The end was told already, or nobody is there.
                 raise
             except Exception as error:  # gRPC would tell the caller its text.
-                await context.abort_with_status(grpc_status(error))
+                await abort(context, error)
 
         writer = None if handler is None else handler.response_serializer
         return grpc.stream_stream_rpc_method_handler(answer, None, writer)

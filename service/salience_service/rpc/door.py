@@ -7,8 +7,8 @@ import grpc
 from grpc_health.v1 import health_pb2
 
 from salience_service.errors import SalienceError
+from salience_service.rpc.call import abort
 from salience_service.rpc.caller import current_caller, request_id
-from salience_service.rpc.status import grpc_status
 from salience_service.telemetry.records import Refusal
 from salience_service.telemetry.witness import NOBODY, Witness
 
@@ -64,6 +64,6 @@ class RefuseAtDoor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         async def refuse(_: AsyncIterator[bytes], context: Any) -> None:
             # Only where handlers run is it known who calls; strangers never come here.
             self._witness.refused(Refusal(reason, request_id(), current_caller().name, rpc))
-            await context.abort_with_status(grpc_status(error))
+            await abort(context, error)
 
         return grpc.stream_stream_rpc_method_handler(refuse)

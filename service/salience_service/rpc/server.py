@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 from google.protobuf.descriptor import FileDescriptor
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_health.v1 import health_pb2
 
 from salience.v1 import explanation_service_pb2 as pb
 from salience.v1 import explanation_service_pb2_grpc as pb_grpc
@@ -17,6 +16,7 @@ from salience_service.config import ServeConfig
 from salience_service.errors import SalienceError
 from salience_service.rpc.answer import Explainer
 from salience_service.rpc.authentication import Authentication
+from salience_service.rpc.common_services import add_common_services
 from salience_service.rpc.departure import Departure
 from salience_service.rpc.door import Door, RefuseAtDoor
 from salience_service.rpc.explanations import Explanations
@@ -123,11 +123,8 @@ class Server:
         pb_grpc.add_ExplanationServiceServicer_to_server(servicer, self._server)  # type: ignore[no-untyped-call]
         predicting = inference.InferenceServicer(self._engine, self._explanations, witness)
         inference.add_to_server(predicting, self._server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        if config.reflection:
-            health_name = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
-            names = (SERVICE, inference.SERVICE, health_name, reflection.SERVICE_NAME)
-            reflection.enable_server_reflection(names, self._server)
+        services = (SERVICE, inference.SERVICE)
+        add_common_services(self._server, self._health, services, config.reflection)
 
 
 def _tracing(tracer: "Tracer | None") -> list[grpc.aio.ServerInterceptor]:  # type: ignore[type-arg]

@@ -1,4 +1,7 @@
-"""The gRPC service: each call runs on the engine, stops with its caller, and fails by the table."""
+"""The gRPC service: each call runs on the engine and stops with its caller.
+
+What a call raises is told by the table of statuses, by the interceptor of `authentication.py`.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,7 +11,7 @@ from salience.v1 import explanation_service_pb2_grpc as pb_grpc
 from salience_service.errors import Cancelled, DeadlineExceeded
 from salience_service.rpc import answer
 from salience_service.rpc.answer import Explainer
-from salience_service.rpc.call import Context, abort, deadline_of
+from salience_service.rpc.call import Context, deadline_of
 from salience_service.rpc.caller import current_caller
 from salience_service.rpc.explanations import Explanations
 from salience_service.rpc.many import ManyCall
@@ -69,20 +72,14 @@ class ExplanationServicer(pb_grpc.ExplanationServiceServicer):
             await outlet.abort(error)
 
     async def ListModels(  # noqa: N802
-        self, _: pb.ListModelsRequest, context: Context
+        self, _: pb.ListModelsRequest, __: Context
     ) -> pb.ListModelsResponse:
         """Lists the models served."""
-        try:
-            return answer.list_models(self._engine, current_caller())
-        except Exception as error:
-            await abort(context, error)
+        return answer.list_models(self._engine, current_caller())
 
     async def DescribeModel(  # noqa: N802
-        self, request: pb.DescribeModelRequest, context: Context
+        self, request: pb.DescribeModelRequest, _: Context
     ) -> pb.DescribeModelResponse:
         """Says all of one model; in a thread, for labels can be many."""
-        try:
-            message, caller = readable(request), current_caller()
-            return await asyncio.to_thread(answer.describe_model, self._engine, message, caller)
-        except Exception as error:
-            await abort(context, error)
+        message, caller = readable(request), current_caller()
+        return await asyncio.to_thread(answer.describe_model, self._engine, message, caller)

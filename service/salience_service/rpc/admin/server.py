@@ -3,8 +3,7 @@
 import logging
 
 import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_health.v1 import health_pb2
 
 from salience.v1 import admin_service_pb2_grpc as pb_grpc
 from salience_service.access.gate import Gate, OpenGate, gate_of
@@ -15,6 +14,7 @@ from salience_service.config.admin import AdminConfig
 from salience_service.rpc.admin.administered import Administered
 from salience_service.rpc.admin.servicer import SERVICE, AdminServicer
 from salience_service.rpc.authentication import Authentication
+from salience_service.rpc.common_services import add_common_services
 from salience_service.rpc.health import Health
 from salience_service.rpc.options import server_options
 from salience_service.rpc.port import bind
@@ -65,11 +65,7 @@ class AdminServer:
             maximum_concurrent_rpcs=MOST_CALLS,
         )
         pb_grpc.add_AdminServiceServicer_to_server(AdminServicer(engine), self._server)  # type: ignore[no-untyped-call]
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        if config.reflection:
-            health = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
-            names = (SERVICE, health, reflection.SERVICE_NAME)
-            reflection.enable_server_reflection(names, self._server)
+        add_common_services(self._server, self._health, (SERVICE,), config.reflection)
         self.address = bind(self._server, admin.address, config.tls)
 
     async def start(self) -> None:

@@ -11,7 +11,7 @@ from salience_service.access.permits import permit_model
 from salience_service.errors import InvalidRequest, NotPossible
 from salience_service.rpc.admin.administered import Administered, Directory
 from salience_service.rpc.admin.answer import status_message, version_messages
-from salience_service.rpc.call import Context, abort
+from salience_service.rpc.call import Context
 from salience_service.rpc.caller import current_caller, request_id
 from salience_service.rpc.unreadable import readable
 
@@ -31,63 +31,48 @@ class AdminServicer(pb_grpc.AdminServiceServicer):
         self._began = time.monotonic()
 
     async def ListVersions(  # noqa: N802
-        self, request: pb.ListVersionsRequest, context: Context
+        self, request: pb.ListVersionsRequest, _: Context
     ) -> pb.ListVersionsResponse:
         """Lists every version with its state."""
-        try:
-            model = readable(request).model
-            permit_model(current_caller(), model)
-            return pb.ListVersionsResponse(versions=await self._versions(model))
-        except Exception as error:
-            await abort(context, error)
+        model = readable(request).model
+        permit_model(current_caller(), model)
+        return pb.ListVersionsResponse(versions=await self._versions(model))
 
     async def LoadVersion(  # noqa: N802
-        self, request: pb.LoadVersionRequest, context: Context
+        self, request: pb.LoadVersionRequest, _: Context
     ) -> pb.LoadVersionResponse:
         """Loads a version, or loads it anew; a caller who leaves does not end what has begun."""
-        try:
-            model, version = _named(readable(request), "load")
-            await _done(self._directory.load(model, version))
-            return pb.LoadVersionResponse(versions=await self._versions(model))
-        except Exception as error:
-            await abort(context, error)
+        model, version = _named(readable(request), "load")
+        await _done(self._directory.load(model, version))
+        return pb.LoadVersionResponse(versions=await self._versions(model))
 
     async def RetireVersion(  # noqa: N802
-        self, request: pb.RetireVersionRequest, context: Context
+        self, request: pb.RetireVersionRequest, _: Context
     ) -> pb.RetireVersionResponse:
         """Retires a version."""
-        try:
-            model, version = _named(readable(request), "retire")
-            self._directory.retire(model, version)
-            return pb.RetireVersionResponse(versions=await self._versions(model))
-        except Exception as error:
-            await abort(context, error)
+        model, version = _named(readable(request), "retire")
+        self._directory.retire(model, version)
+        return pb.RetireVersionResponse(versions=await self._versions(model))
 
     async def Rollback(  # noqa: N802
-        self, request: pb.RollbackRequest, context: Context
+        self, request: pb.RollbackRequest, _: Context
     ) -> pb.RollbackResponse:
         """Says which version answers requests that name none."""
-        try:
-            model, version = _named(readable(request), "roll back")
-            if version:
-                await _done(self._directory.roll_back(model, version))
-            elif request.newest:
-                self._directory.roll_forward(model)
-            else:
-                raise InvalidRequest("say which version answers, or newest = true", field="to")
-            return pb.RollbackResponse(versions=await self._versions(model))
-        except Exception as error:
-            await abort(context, error)
+        model, version = _named(readable(request), "roll back")
+        if version:
+            await _done(self._directory.roll_back(model, version))
+        elif request.newest:
+            self._directory.roll_forward(model)
+        else:
+            raise InvalidRequest("say which version answers, or newest = true", field="to")
+        return pb.RollbackResponse(versions=await self._versions(model))
 
     async def GetStatus(  # noqa: N802
-        self, request: pb.GetStatusRequest, context: Context
+        self, request: pb.GetStatusRequest, _: Context
     ) -> pb.GetStatusResponse:
         """Says how the server fares."""
-        try:
-            readable(request)
-            return status_message(self._engine, time.monotonic() - self._began)
-        except Exception as error:
-            await abort(context, error)
+        readable(request)
+        return status_message(self._engine, time.monotonic() - self._began)
 
     @property
     def _directory(self) -> Directory:

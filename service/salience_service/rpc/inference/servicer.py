@@ -6,7 +6,7 @@ from typing import Any
 from salience.inference import grpc_service_pb2 as pb
 from salience.inference import grpc_service_pb2_grpc as pb_grpc
 from salience_service.rpc.answer import Explainer
-from salience_service.rpc.call import Context, abort, deadline_of
+from salience_service.rpc.call import Context, deadline_of
 from salience_service.rpc.caller import current_caller, request_id
 from salience_service.rpc.explanations import Explanations
 from salience_service.rpc.inference import answer
@@ -35,52 +35,37 @@ class InferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
         self._witness = witness
 
     async def ServerLive(  # noqa: N802
-        self, request: pb.ServerLiveRequest, context: Context
+        self, request: pb.ServerLiveRequest, _: Context
     ) -> pb.ServerLiveResponse:
         """Whether the server runs: it answers."""
-        try:
-            readable(request)
-            return pb.ServerLiveResponse(live=True)
-        except Exception as error:
-            await abort(context, error)
+        readable(request)
+        return pb.ServerLiveResponse(live=True)
 
     async def ServerReady(  # noqa: N802
-        self, request: pb.ServerReadyRequest, context: Context
+        self, request: pb.ServerReadyRequest, _: Context
     ) -> pb.ServerReadyResponse:
         """Whether any model answers."""
-        try:
-            readable(request)
-            return answer.server_ready(self._engine)
-        except Exception as error:
-            await abort(context, error)
+        readable(request)
+        return answer.server_ready(self._engine)
 
     async def ModelReady(  # noqa: N802
-        self, request: pb.ModelReadyRequest, context: Context
+        self, request: pb.ModelReadyRequest, _: Context
     ) -> pb.ModelReadyResponse:
         """Whether one model answers."""
-        try:
-            return answer.model_ready(self._engine, readable(request), current_caller())
-        except Exception as error:
-            await abort(context, error)
+        return answer.model_ready(self._engine, readable(request), current_caller())
 
     async def ServerMetadata(  # noqa: N802
-        self, request: pb.ServerMetadataRequest, context: Context
+        self, request: pb.ServerMetadataRequest, _: Context
     ) -> pb.ServerMetadataResponse:
         """What the server is."""
-        try:
-            readable(request)
-            return answer.server_metadata()
-        except Exception as error:
-            await abort(context, error)
+        readable(request)
+        return answer.server_metadata()
 
     async def ModelMetadata(  # noqa: N802
-        self, request: pb.ModelMetadataRequest, context: Context
+        self, request: pb.ModelMetadataRequest, _: Context
     ) -> pb.ModelMetadataResponse:
         """What a model takes and puts out."""
-        try:
-            return answer.model_metadata(self._engine, readable(request), current_caller())
-        except Exception as error:
-            await abort(context, error)
+        return answer.model_metadata(self._engine, readable(request), current_caller())
 
     async def ModelInfer(  # noqa: N802
         self, request: pb.ModelInferRequest, context: Context
@@ -88,14 +73,11 @@ class InferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
         """Predicts for a batch; rows of callers who went away, or came too late, do not run."""
         caller = current_caller()
         observation = InferenceObservation(self._witness, caller.name, request_id())
-        try:
-            with observation.until_the_end():
-                message = readable(request)
-                answer.permit(message, caller)
-                work = partial(answer.infer, self._engine, message, observation.answered)
-                return await self._explanations.once(work, deadline_of(context))
-        except Exception as error:
-            await abort(context, error)
+        with observation.until_the_end():
+            message = readable(request)
+            answer.permit(message, caller)
+            work = partial(answer.infer, self._engine, message, observation.answered)
+            return await self._explanations.once(work, deadline_of(context))
 
 
 def add_to_server(servicer: InferenceServicer, server: Any) -> None:
