@@ -99,10 +99,15 @@ def test_what_is_no_token_tells_nothing(keys: IssuerKeys, text: str) -> None:
     assert subject_of(text, keys, CONFIG) is None
 
 
-def test_json_as_deep_as_a_token_can_hold_tells_nothing(issuer: Issuer, keys: IssuerKeys) -> None:
-    deep = base64.urlsafe_b64encode(b"[" * 6000).decode()
-    _, _, signature = issuer.token("dr-no").split(".")
-    assert subject_of(f"{deep}.{deep}.{signature}", keys, CONFIG) is None
+@pytest.mark.parametrize("bracket", [b"[", b'{"a":'])
+def test_json_as_deep_as_a_token_can_hold_is_not_read_at_all(
+    issuer: Issuer, keys: IssuerKeys, bracket: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = base64.urlsafe_b64encode(bracket * 6000).decode()
+    header, _, signature = issuer.token("dr-no").split(".")
+    monkeypatch.setattr(jwt, "get_unverified_header", lambda _: pytest.fail("it was read"))
+    for token in (f"{deep}.{deep}.{signature}", f"{header}.{deep}.{signature}"):
+        assert subject_of(token, keys, CONFIG) is None
 
 
 def test_a_subject_that_is_no_text_is_nobody(issuer: Issuer, keys: IssuerKeys) -> None:

@@ -11,17 +11,19 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from jwt.utils import base64url_decode
 
 from salience_service.access.files import read_named
 from salience_service.config.access import JwtConfig
 from salience_service.errors import ConfigRefused
+from salience_service.nesting import not_deep
 
 PublicKey = RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey
 LEAST_RSA_BITS = 2048
 """NIST SP 800-131A: shorter keys no longer protect."""
 MOST_KEYS = 32
-_UNREADABLE = (jwt.PyJWTError, TypeError, ValueError, OverflowError, RecursionError)
-"""What PyJWT raises; beside its own errors, Python's of what is in a token (JSON too deep)."""
+_UNREADABLE = (jwt.PyJWTError, TypeError, ValueError, OverflowError)
+"""What PyJWT raises; beside its own errors, Python's of what is in a token."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ class IssuerKeys:
 def subject_of(token: str, keys: IssuerKeys, config: JwtConfig) -> str | None:
     """Who a token says calls; None unless it is signed, for us, in force, and says it in text."""
     try:
+        for part in token.split(".")[:2]:  # The third is the signature.
+            not_deep(base64url_decode(part))
         candidates = keys.candidates(_key_id(token))
     except _UNREADABLE:
         return None
@@ -103,7 +107,8 @@ def _of_pem(data: bytes) -> IssuerKeys:
 
 def _of_jwks(data: bytes) -> IssuerKeys:
     try:
-        entries = [entry for entry in json.loads(data)["keys"] if entry.get("use", "sig") == "sig"]
+        listed = json.loads(not_deep(data))["keys"]
+        entries = [entry for entry in listed if entry.get("use", "sig") == "sig"]
         if any("d" in entry or entry["kty"] == "oct" for entry in entries):
             raise _refused("there is a private key or a shared secret in it: give public keys")
         keys = [(entry.get("kid"), _public(jwt.PyJWK(entry).key)) for entry in entries]

@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Any
 
 from salience_service.audit.keys import digest
+from salience_service.nesting import not_deep
 
 ORIGIN = "0" * 64
 """What stands for the seal of the line before the first."""
@@ -77,9 +78,9 @@ def read(key: bytes, text: bytes) -> Line | None:
     if form is None:
         return None
     try:
-        fields = json.loads(text)
+        fields = json.loads(not_deep(text))
         number, before, kind = fields["number"], fields["before"], fields["kind"]
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError):
         return None
     if not (type(number) is int and isinstance(before, str) and isinstance(kind, str)):
         return None

@@ -28,6 +28,7 @@ from salience_service.bundle.manifest import (
     TokenLayout,
 )
 from salience_service.errors import BundleRefused
+from salience_service.nesting import not_deep
 
 _Kind = TypeVar("_Kind", bound=Enum)
 
@@ -62,8 +63,8 @@ def from_json(text: str | bytes) -> Manifest:
             unstated, or a manifest that contradicts itself.
     """
     try:
-        message = json_format.Parse(text, pb.Manifest(), ignore_unknown_fields=True)
-    except (json_format.ParseError, ValueError, RecursionError) as fault:
+        message = json_format.Parse(not_deep(text), pb.Manifest(), ignore_unknown_fields=True)
+    except (json_format.ParseError, ValueError) as fault:
         raise BundleRefused(
             f"manifest.json is not a manifest: {str(fault)[:_SAID_OF_A_FAULT]}"
         ) from fault

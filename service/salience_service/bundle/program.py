@@ -20,6 +20,7 @@ from typing import Any
 
 from salience_service.bundle.program_graph import checked_graph, checked_payloads
 from salience_service.errors import BundleRefused
+from salience_service.nesting import not_deep
 
 MAX_ENTRIES = 20_000
 MAX_JSON_BYTES = 64 << 20
@@ -137,8 +138,8 @@ def _is_pickle(data: bytes) -> bool:
 
 def _load(entries: _Entries, name: str) -> Any:
     try:
-        return json.loads(entries[name])
-    except (ValueError, RecursionError) as fault:
+        return json.loads(not_deep(entries[name]))
+    except ValueError as fault:
         raise _refusal(f"{name!r} is not JSON") from fault
 
 

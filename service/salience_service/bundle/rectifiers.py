@@ -7,6 +7,7 @@ from typing import Any
 
 from salience_service.bundle.program import MAX_JSON_BYTES, MODEL
 from salience_service.errors import BundleRefused
+from salience_service.nesting import not_deep
 
 _RELUS = frozenset({"relu", "relu_", "relu6", "relu6_"})
 _FLOORED = frozenset({"hardtanh", "hardtanh_", "clamp", "clamp_", "clamp_min", "clamp_min_"})
@@ -31,9 +32,9 @@ def has_rectifier(program: Path) -> bool:
         BundleRefused: it holds no graph as torch writes it.
     """
     try:
-        nodes = json.loads(_graph(program))["graph_module"]["graph"]["nodes"]
+        nodes = json.loads(not_deep(_graph(program)))["graph_module"]["graph"]["nodes"]
         return any(is_rectifier(node["target"].split(".")[-2], _floor(node)) for node in nodes)
-    except (zipfile.BadZipFile, OSError, ValueError, RecursionError) as fault:
+    except (zipfile.BadZipFile, OSError, ValueError) as fault:
         raise _refusal() from fault
     except (KeyError, TypeError, AttributeError, IndexError) as fault:
         raise _refusal() from fault
