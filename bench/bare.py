@@ -1,5 +1,6 @@
 """Bare ONNX Runtime on the network's own graphs, with no explainer around it."""
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import onnxruntime as ort
 from bench.networks import Network
 from salience_service.bundle.manifest import GraphRole
 from salience_service.bundle.reader import Bundle, open_bundle
+from salience_service.host_threads import usable_cores
 from salience_service.image.pixels import ImageLimits
 from salience_service.image.prepare import prepare
 from salience_service.interpolation import unit_range, upsample
@@ -26,19 +28,22 @@ _RING_ROWS = 64
 class BareForward:
     """Runs masked images through the forward graph, whose taps are no outputs here.
 
-    ONNX Runtime's own options and threads (the service's `threads` 0), the batch size known to
-    the graph.
+    ONNX Runtime's own options, the batch size known to the graph.
 
     Args:
         graph: forward.onnx of a bundle.
         rows: float32 [n, C, H, W], n a multiple of the batch size: images, run over and over.
         batch: images a call.
         provider: as in the server's configuration.
+        threads: of a call; 0 = ONNX Runtime's own choice.
     """
 
-    def __init__(self, graph: Path, rows: np.ndarray, batch: int, provider: str = "cpu") -> None:
+    def __init__(
+        self, graph: Path, rows: np.ndarray, batch: int, provider: str = "cpu", threads: int = 0
+    ) -> None:
         options = ort.SessionOptions()
         options.log_severity_level = 3
+        options.intra_op_num_threads = threads
         options.add_free_dimension_override_by_name("N", batch)
         model = onnx.load(graph)
         for tap in [each for each in model.graph.output if each.name != "logits"]:
@@ -52,8 +57,30 @@ class BareForward:
     def run(self, rows: int) -> None:
         """Runs that many rows, a multiple of the batch size."""
         for number in range(rows // self._size):
-            images = self._batches[number % len(self._batches)]
-            self._session.run(["logits"], {"images": images})
+            self._call(number)
+
+    def run_side_by_side(self, rows: int, calls: int) -> None:
+        """Likewise, so many calls at a time, each taking the next batch when it is done."""
+        numbers = iter(range(rows // self._size))
+        lock = threading.Lock()
+
+        def work() -> None:
+            while True:
+                with lock:
+                    number = next(numbers, None)
+                if number is None:
+                    return
+                self._call(number)
+
+        threads = [threading.Thread(target=work) for _ in range(calls)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    def _call(self, number: int) -> None:
+        images = self._batches[number % len(self._batches)]
+        self._session.run(["logits"], {"images": images})
 
 
 def bare_forward(
@@ -64,6 +91,16 @@ def bare_forward(
     images = _masked(bundle, network, _prepared(bundle, picture), max(_RING_ROWS, 2 * batch))
     forward = BareForward(bundle.path("forward.onnx"), images, batch, provider)
     return lambda: forward.run(rows)
+
+
+def bare_side_by_side(
+    models: Path, network: Network, picture: bytes, batch: int, rows: int
+) -> Callable[[], object]:
+    """The same on the CPU, a call of one thread on each core at a time."""
+    bundle = open_bundle(models / network.name / "1")
+    images = _masked(bundle, network, _prepared(bundle, picture), max(_RING_ROWS, 2 * batch))
+    forward = BareForward(bundle.path("forward.onnx"), images, batch, threads=1)
+    return lambda: forward.run_side_by_side(rows, usable_cores())
 
 
 def bare_explanations(

@@ -20,8 +20,16 @@ def test_lanes_are_the_first_call_of_each_device_then_the_second() -> None:
 def test_gradients_are_taken_in_float32_by_cuda_where_tensorrt_was_asked_for(
     provider: str, taken_on: str, precision: str
 ) -> None:
-    device = Device(provider, 3, (1, 5), 2, precision, Path("engines"))  # type: ignore[arg-type]
+    device = Device(
+        provider,
+        3,
+        (1, 5),
+        2,
+        precision,
+        Path("engines"),
+        image_threads=7,  # type: ignore[arg-type]
+    )
     found = device.for_gradients()
     assert (found.provider, found.precision) == (taken_on, "float32")
-    assert (found.threads, found.numbers, found.lanes()) == (3, (1, 5), device.lanes())
+    assert (found.threads, found.numbers, found.lanes()) == (7, (1, 5), device.lanes())
     assert found.engine_cache is None

@@ -1,12 +1,13 @@
 """Timing trials on a clock of the test's own, and what is tried where nobody says."""
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
 
 from salience_service.errors import ComputeFailed
-from salience_service.runtime.device import Device
+from salience_service.runtime.device import Device, Lane
 from salience_service.tune.choice import Trial, TunedGraph
 from salience_service.tune.measure import (
     LEAST_SECONDS,
@@ -29,14 +30,14 @@ class Bench:
     def clock(self) -> float:
         return self.now
 
-    def opener(self, size: int, *seconds: float) -> Callable[[], Callable[[], None]]:
+    def opener(self, size: int, *seconds: float) -> Callable[[], Callable[[Lane], None]]:
         """A trial whose calls take so long, round by round; negative: it fails."""
         rounds = iter(seconds)
 
-        def opened() -> Callable[[], None]:
+        def opened() -> Callable[[Lane], None]:
             took = next(rounds)
 
-            def call() -> None:
+            def call(_: Lane) -> None:
                 self.calls.append(size)
                 if took < 0:
                     raise ComputeFailed("no memory")
@@ -60,7 +61,7 @@ def test_the_median_of_the_rounds_counts() -> None:
 def test_every_trial_runs_untimed_first_and_long_enough() -> None:
     bench, slow, quick = Bench(), 0.6 * LEAST_SECONDS, 0.3 * LEAST_SECONDS
 
-    def settling() -> None:
+    def settling(_: Lane) -> None:
         """Slow at first, while others' threads spin."""
         bench.calls.append(2)
         bench.now += slow if bench.now < LEAST_SECONDS else quick
@@ -84,6 +85,22 @@ def test_a_trial_that_fails_has_no_rate_and_is_not_tried_again() -> None:
     openers = {trial(64): bench.opener(64, -1.0), trial(8): bench.opener(8, 1.0, 1.0, 1.0)}
     assert timed(openers, 3, clock=bench.clock) == pytest.approx({trial(64): 0, trial(8): 8})
     assert bench.calls.count(64) == 1
+
+
+def test_all_lanes_run_a_trial_at_a_time_and_their_rates_add_up() -> None:
+    lanes, meeting, met = (Lane(0), Lane(1), Lane(2)), threading.Barrier(3), set[Lane]()
+    now = threading.local()
+
+    def clock() -> float:
+        return float(getattr(now, "seconds", 0.0))
+
+    def call(lane: Lane) -> None:
+        meeting.wait(10)  # Nobody gets through alone.
+        met.add(lane)
+        now.seconds = clock() + 1.0
+
+    assert timed({trial(4): lambda: call}, 1, clock=clock, lanes=lanes) == {trial(4): 3 * 4}
+    assert met == set(lanes)
 
 
 def test_it_is_told_how_far_it_has_come() -> None:

@@ -37,10 +37,11 @@ def bundle(tmp_path: Path) -> Bundle:
 def stated(bundle: Bundle, **changes: object) -> None:
     """Writes a tune file by hand; a key that is changed to None is left out."""
     held = {
-        "schema_version": 1,
+        "schema_version": 2,
         "bundle_digest": bundle.digest,
         "provider": "cpu",
         "precision": "float32",
+        "calls": 1,
         "threads": 1,
         **changes,
     }
@@ -91,15 +92,16 @@ def test_a_file_for_another_bundle_is_refused_and_not_passed_over(bundle: Bundle
         read_tuning(bundle, CPU)
 
 
-@pytest.mark.parametrize("other", [{"provider": "cuda"}, {"precision": "float16"}])
-def test_a_file_for_another_provider_or_precision_is_not_used_and_the_log_says_so(
-    bundle: Bundle, other: dict[str, str], caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("other", [{"provider": "cuda"}, {"precision": "float16"}, {"calls": 5}])
+def test_a_file_for_another_provider_precision_or_number_of_calls_is_not_used_and_the_log_says_so(
+    bundle: Bundle, other: dict[str, object], caplog: pytest.LogCaptureFixture
 ) -> None:
     stated(bundle, **other)
     assert read_tuning(bundle, CPU) == UNTUNED
     (record,) = caplog.records
-    assert next(iter(other.values())) in record.getMessage()
-    assert record.getMessage().endswith("not cpu in float32: it is not used")
+    assert str(next(iter(other.values()))) in record.getMessage()
+    said = "not cpu in float32 with 1 calls in flight: it is not used"
+    assert record.getMessage().endswith(said)
 
 
 def test_more_threads_than_cores_are_used_and_the_log_says_so(
@@ -115,7 +117,7 @@ def test_what_is_configured_goes_before_the_file_as_a_whole(
     bundle: Bundle, key: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    write_tuning(bundle, TUNING, CPU)
+    write_tuning(bundle, TUNING, ServeConfig().device)
     assert tuning_for(bundle, ServeConfig()).digest
     assert tuning_for(bundle, ServeConfig.model_validate({key: 3})) == UNTUNED
     assert "tiny 1 is not used: batch_size or threads are configured" in caplog.text
@@ -124,7 +126,10 @@ def test_what_is_configured_goes_before_the_file_as_a_whole(
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"schema_version": 2}, "schema_version = 2"),
+        ({"schema_version": 1}, "schema_version = 1"),
+        ({"calls": 0}, "calls = 0"),
+        ({"calls": 17}, "calls = 17"),
+        ({"calls": None}, "calls = .*required"),
         ({"colour": "red"}, "colour = red: Extra inputs are not permitted"),
         ({"threads": -1}, "threads = -1"),
         ({"threads": 1025}, "threads = 1025"),

@@ -22,13 +22,16 @@ from salience_service.config.tls import TlsConfig
 from salience_service.config.tracing import TracingConfig
 from salience_service.config.watchdog import WatchdogConfig
 from salience_service.errors import ConfigRefused
+from salience_service.host_threads import usable_cores
 from salience_service.image.pixels import LARGEST_LIMIT, USUAL_RATIO
 from salience_service.life.restarts import RestartPolicy
 from salience_service.runtime.device import Device
 
 MEBIBYTE = 2**20
-_BATCH_SIZES = {"cpu": 8, "cuda": 64, "tensorrt": 64}
-_CALLS = {"cpu": 1, "cuda": 2, "tensorrt": 2}
+_BATCH_SIZES = {"cpu": 4, "cuda": 64, "tensorrt": 64}
+_GPU_CALLS = 2
+MOST_CALLS = 16
+"""At a time on one device: each holds the memory of a batch."""
 
 
 class ServeConfig(Section):
@@ -61,9 +64,11 @@ class ServeConfig(Section):
     """Numbers of the devices that share the work, as CUDA counts them, each with sessions of its
     own. On cpu each is one more session that runs beside the others on the same cores."""
 
-    calls_in_flight: int = Field(0, ge=0, le=4)
-    """Calls on each device at a time: a second keeps it busy while the host makes the next batch
-    ready. 0 = 1 on cpu, 2 on cuda and tensorrt."""
+    calls_in_flight: int = Field(0, ge=0, le=MOST_CALLS)
+    """Calls on each device at a time. On cuda and tensorrt a second keeps it busy while the host
+    makes the next batch ready. On cpu each has threads of its own: batches side by side are faster
+    than one after the other on all cores. 0 = on cpu one for each core, or as many as `threads`
+    leave room for, at most 16; 2 on cuda and tensorrt."""
 
     engine_cache_directory: str = ""
     """Where TensorRT keeps what it has built, in a directory that only the server's user may
@@ -73,12 +78,16 @@ class ServeConfig(Section):
     """Keep an explanation's image on the device between its batches (cuda and tensorrt)."""
 
     batch_size: int = Field(0, ge=0, le=1024)
-    """Rows per device call, fixed at warm-up. 0 = as the tune file of a bundle says, or else 8 on
+    """Rows per device call, fixed at warm-up. 0 = as the tune file of a bundle says, or else 4 on
     cpu, 64 on cuda and tensorrt. Where this or `threads` is given, tune files are not used."""
 
     threads: int = Field(0, ge=0, le=1024)
-    """CPU threads per graph run. 0 = as the tune file of a bundle says, or else one for each core
-    this process may use."""
+    """CPU threads of a run of rows. 0 = as the tune file of a bundle says, or else the cores that
+    this process may use shared by its calls in flight: one each."""
+
+    image_threads: int = Field(0, ge=0, le=1024)
+    """CPU threads of a run of one image: a prediction, a gradient. Gradients of one explanation
+    wait for each other, so they may have all cores. 0 = one for each core."""
 
     load_torch_at_start: bool = False
     """Load torch programs before serving, not when a gradient is first asked of torch. The
@@ -200,13 +209,29 @@ class ServeConfig(Section):
         cache = self.engine_cache_directory
         return Device(
             provider=self.provider,
-            threads=self.threads,
+            threads=self.threads or self._threads,
             numbers=self.devices,
-            calls=self.calls_in_flight or _CALLS[self.provider],
+            calls=self._calls,
             precision=self.precision,
             engine_cache=Path(cache) if cache else None,
             keeps_sources=self.device_resident_images,
+            image_threads=self.image_threads,
         )
+
+    @property
+    def _calls(self) -> int:
+        """Calls on each device at a time, with 0 resolved."""
+        if self.calls_in_flight or self.provider != "cpu":
+            return self.calls_in_flight or _GPU_CALLS
+        room = usable_cores() // (len(self.devices) * max(self.threads, 1))
+        return min(max(room, 1), MOST_CALLS)
+
+    @property
+    def _threads(self) -> int:
+        """CPU threads of a run of rows where none are configured."""
+        if self.provider != "cpu":
+            return 0
+        return max(usable_cores() // (len(self.devices) * self._calls), 1)
 
     @field_validator("devices", mode="before")
     @classmethod

@@ -223,12 +223,16 @@ class Driver:
             span, work = call.span(masks), call.role.value
             return self.scheduler.rows(graph, span, self.control, self.account, work)
 
-        batch_size = graph.batch_size(call.masks.shape[1:])
+        batch_size, lanes = graph.batch_size(call.masks.shape[1:]), self.scheduler.lanes
         if alike is None or not alike.repeated:
-            return RowStream(call.masks, batch_size, queue)
+            return RowStream(call.masks, batch_size, queue, lanes)
         self._spare(alike.repeated)
         masks = call.masks[0 : call.masks.shape[0]]
-        return DistinctStream(alike, lambda fresh: RowStream(masks[fresh], batch_size, queue))
+
+        def of(fresh: NDArray[np.intp]) -> RowStream:
+            return RowStream(masks[fresh], batch_size, queue, lanes)
+
+        return DistinctStream(alike, of)
 
     def _answers(self, voices: Sequence[Voice]) -> Generator[Told, None, list[Answer]]:
         """The answers to what the voices ask, which is one thing; one for each."""

@@ -12,7 +12,8 @@ from salience_service.scheduling.ticket import RowTicket
 PART_BATCHES = 4
 """Batches of one part: enough that the device does not notice where it ends."""
 PARTS_AHEAD = 2
-"""Parts queued at a time, so that the next one waits while one runs."""
+"""Parts queued at a time, so that the next one waits while one runs; more where there are more
+lanes than a part has batches."""
 
 
 class RowStream:
@@ -24,6 +25,7 @@ class RowStream:
         masks: [N, …].
         batch_size: rows of a device call.
         queue: hands masks to the scheduler.
+        lanes: calls that run at a time.
     """
 
     def __init__(
@@ -31,6 +33,7 @@ class RowStream:
         masks: Series,
         batch_size: int,
         queue: Callable[[FloatMap], RowTicket],
+        lanes: int = 1,
     ) -> None:
         self.size = masks.shape[0]
         self.done = 0
@@ -38,6 +41,7 @@ class RowStream:
         self._masks, self._queue = masks, queue
         self._parts = _parts(self.size, PART_BATCHES * batch_size)
         self._flight: deque[RowTicket] = deque()
+        self._ahead = max(PARTS_AHEAD, 1 + -(-lanes // PART_BATCHES))
         self._before = 0
         self._fill_flight()
 
@@ -78,7 +82,7 @@ class RowStream:
         self.done += len(logits)
 
     def _fill_flight(self) -> None:
-        while len(self._flight) < PARTS_AHEAD and (part := next(self._parts, None)):
+        while len(self._flight) < self._ahead and (part := next(self._parts, None)):
             self._flight.append(self._queue(self._masks[part]))
 
 

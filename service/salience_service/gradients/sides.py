@@ -31,8 +31,8 @@ class GradientSides:
 
     Args:
         bundle: opened and verified.
-        device: where its graphs run; see `Device.for_gradients`. Its threads are torch's too,
-            which runs on the CPU, in float32.
+        device: where its graphs run; see `Device.for_gradients`. Its threads for one image are
+            torch's too, which runs on the CPU, in float32.
     """
 
     def __init__(self, bundle: Bundle, device: Device) -> None:
@@ -141,7 +141,7 @@ class GradientSides:
     def _torch(self) -> TorchGradient:
         program = self._bundle.manifest.torch_program
         self._bundle.check(program)
-        return TorchGradient(self._bundle.path(program), self._device.threads)
+        return TorchGradient(self._bundle.path(program), self._device.image_threads)
 
     def _session(
         self, role: GraphRole, weights: Mapping[str, bytes], outputs: Sequence[str] = ()

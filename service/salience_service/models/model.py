@@ -84,7 +84,7 @@ class ServedModel:
         self.gradients = GradientSides(bundle, device)
         weights, shapes = bundle.weights(), FixedShapes(self.manifest, batch_size, tuning)
         forward = self._path(GraphRole.FORWARD)
-        self._forward = Session(forward, device, weights, shapes=shapes.forward())
+        self._forward = Session(forward, device.for_images(), weights, shapes=shapes.forward())
         path = self._path(GraphRole.MASKED)
         masked = Session(path, device, weights, shapes=shapes.masked())
         self.masked = MaskedGraph(masked, self.manifest.input, batch_size, tuning.masked)

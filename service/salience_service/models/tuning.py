@@ -12,7 +12,7 @@ class Tuning:
     """How the graphs of a model run on a device. What it does not name is as configured.
 
     Attributes:
-        threads: CPU threads per graph run, of all graphs; 0 = as configured.
+        threads: CPU threads of a run of rows; 0 = as configured.
         masked: rows of a call of the masked graph, by the shape [h, w] of its maps.
         pixel_masked: rows of a call of the pixel-masked graph; 0 = as configured.
         tails: rows of a call of a tail, by its tap.

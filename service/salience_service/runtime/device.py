@@ -15,14 +15,16 @@ class Device:
 
     Attributes:
         provider: "cpu", "cuda" or "tensorrt".
-        threads: CPU threads per graph run; 0 = one per core this process may use.
+        threads: CPU threads of a run of rows; 0 = one per core this process may use.
         numbers: the devices of this kind that are used, each with a session of its own; the
             CPU is one device, and each number one more session that shares its cores.
-        calls: calls in flight on each: one more than it runs keeps it busy while the host
-            makes the next batch ready.
+        calls: calls in flight on each. On a GPU one more than it runs keeps it busy while the
+            host makes the next batch ready; on the CPU each has a thread of its own.
         precision: of its numbers; the CPU knows no tf32.
         engine_cache: where TensorRT keeps the engines it has built; None: nowhere.
         keeps_sources: whether images that rows are made from stay on it between batches.
+        image_threads: CPU threads of a run of one image, which may have the cores to itself;
+            0 = one per core.
         any_batch: sessions run batches of any size, for whoever measures which is best; else
             each is built for its own. Engines always are.
     """
@@ -34,6 +36,7 @@ class Device:
     precision: Precision = "float32"
     engine_cache: Path | None = None
     keeps_sources: bool = False
+    image_threads: int = 0
     any_batch: bool = False
 
     def lanes(self) -> "tuple[Lane, ...]":
@@ -45,15 +48,20 @@ class Device:
         """A lane of each device."""
         return self.lanes()[: len(self.numbers)]
 
+    def for_images(self) -> "Device":
+        """The same devices, as they run one image a call."""
+        return replace(self, threads=self.image_threads)
+
     def for_gradients(self) -> "Device":
-        """The same devices, as gradients are taken on them.
+        """The same devices, as gradients are taken on them: of one image a call.
 
         Always in float32: float16 lets them underflow, and what TF32 does to them near the kinks
         of a network nobody measured. And by CUDA where TensorRT was asked for: an engine more
         for every shape of map would cost minutes and memory for calls of one image.
         """
         provider = "cuda" if self.provider == "tensorrt" else self.provider
-        return replace(self, provider=provider, precision="float32", engine_cache=None)
+        images = self.for_images()
+        return replace(images, provider=provider, precision="float32", engine_cache=None)
 
 
 @dataclass(frozen=True)

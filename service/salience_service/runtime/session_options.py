@@ -27,6 +27,7 @@ def session_options(
     options.add_session_config_entry("session.use_env_allocators", "1")
     options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
     options.intra_op_num_threads = device.threads or quota_cores()
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     options.log_severity_level = 3
     if device.provider != "cpu":
         options.use_deterministic_compute = True

@@ -63,6 +63,7 @@ class Scheduler:
         self._turn = 0.0
         self._workload = Workload()
         self._closed = False
+        self.lanes = len(lanes)
         self._threads = [
             threading.Thread(
                 target=self._work, args=(lane,), name=f"salience-device-{lane.number}", daemon=True
@@ -104,7 +105,7 @@ class Scheduler:
         """What waits and runs now."""
         with self._state:
             waiting = sum(ticket.size - ticket.taken for ticket in self._waiting)
-            return Occupancy(waiting, len(self._threads), len(self._running))
+            return Occupancy(waiting, self.lanes, len(self._running))
 
     def running(self) -> Collection[Execution]:
         """The calls that the lanes run now."""

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from salience_service.bundle.manifest import TUNE_FILE_SUFFIX
 from salience_service.bundle.reader import Bundle
 from salience_service.config import ServeConfig
+from salience_service.config.serve import MOST_CALLS
 from salience_service.errors import BundleRefused
 from salience_service.host_threads import usable_cores
 from salience_service.models.tuning import LARGEST_BATCH, MOST_THREADS, UNTUNED, Tuning
@@ -40,15 +41,17 @@ class TuneFile(BaseModel):
         frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True
     )
 
-    schema_version: Literal[1]
+    schema_version: Literal[2]
     bundle_digest: str = Field(pattern=r"^[0-9a-f]{64}$")
     """SHA-256 of the manifest of the bundle that was measured."""
     provider: str
     """What it was measured on: "cpu", "cuda" or "tensorrt"."""
     precision: str
     """Of the numbers there: "float32", "tf32" or "float16"."""
+    calls: int = Field(ge=1, le=MOST_CALLS)
+    """Calls in flight there."""
     threads: int = Field(ge=0, le=MOST_THREADS)
-    """CPU threads per graph run; 0 = left to the runtime."""
+    """CPU threads of a run of rows; 0 = left to the runtime."""
     masked: dict[_Shape, _Rows] = Field(default_factory=dict, max_length=MOST_ENTRIES)
     """Rows of a call, by height and width of maps: "7x7"."""
     pixel_masked: _Rows | None = None
@@ -86,7 +89,8 @@ def tuning_for(bundle: Bundle, config: ServeConfig) -> Tuning:
 def read_tuning(bundle: Bundle, device: Device) -> Tuning:
     """The tuning of a bundle on a device; an empty one where there is no file for it.
 
-    A file for another provider or precision is passed over, and the log says so.
+    A file for another provider, precision or number of calls in flight is passed over, and the
+    log says so.
 
     Raises:
         BundleRefused: the file cannot be read, is not what a tune file is, or is for another
@@ -100,8 +104,8 @@ def read_tuning(bundle: Bundle, device: Device) -> Tuning:
         _check_fits(file, bundle)
     except BundleRefused as fault:
         raise BundleRefused(f"{_name(bundle)} {fault}: {_REMEDY}") from fault
-    wanted = f"{device.provider} in {device.precision}"
-    found = f"{file.provider} in {file.precision}"
+    wanted = _words(device.provider, device.precision, device.calls)
+    found = _words(file.provider, file.precision, file.calls)
     if wanted != found:
         _log.warning("%s is for %s, not %s: it is not used", _name(bundle), found, wanted)
         return UNTUNED
@@ -115,10 +119,11 @@ def read_tuning(bundle: Bundle, device: Device) -> Tuning:
 def write_tuning(bundle: Bundle, tuning: Tuning, device: Device) -> Path:
     """Writes the tune file of a bundle, whole or not at all; returns where it lies."""
     file = TuneFile(
-        schema_version=1,
+        schema_version=2,
         bundle_digest=bundle.digest,
         provider=device.provider,
         precision=device.precision,
+        calls=device.calls,
         threads=tuning.threads,
         masked={"x".join(map(str, each)): tuning.masked[each] for each in sorted(tuning.masked)},
         pixel_masked=tuning.pixel_masked or None,
@@ -137,6 +142,10 @@ def write_tuning(bundle: Bundle, tuning: Tuning, device: Device) -> Path:
 
 def _name(bundle: Bundle) -> str:
     return f"the tune file of {bundle.manifest.name} {bundle.manifest.version}"
+
+
+def _words(provider: str, precision: str, calls: int) -> str:
+    return f"{provider} in {precision} with {calls} calls in flight"
 
 
 def _text(path: Path) -> bytes:

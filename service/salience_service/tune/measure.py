@@ -1,5 +1,7 @@
 """Tuning: runs every graph of a bundle at every batch size and number of threads, side by side.
 
+A trial runs on as many lanes at a time as a server has for the device: what they take from each
+other is part of it.
 Rounds go through all trials in an order drawn anew, and the median over rounds counts: a
 machine that slows down for a while slows none of them alone.
 """
@@ -7,6 +9,7 @@ machine that slows down for a while slows none of them alone.
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -18,7 +21,7 @@ from salience_service.host_threads import keep_numpy_to_one_thread, usable_cores
 from salience_service.models.model import ServedModel
 from salience_service.models.warm_up import warm_up
 from salience_service.runtime.providers import builds_engines
-from salience_service.runtime.session import Device
+from salience_service.runtime.session import Device, Lane
 from salience_service.tune.choice import Rates, Trial
 from salience_service.tune.trials import Call, Opener, Trials
 
@@ -84,7 +87,7 @@ def bundles_of(directory: Path, name: str = "") -> Sequence[Bundle]:
 def measured(
     bundle: Bundle, device: Device, candidates: Candidates, told: Told = lambda *_: None
 ) -> Rates:
-    """Rows a second of every graph at every candidate, alone on the device.
+    """Rows a second of every graph at every candidate, on all lanes of one of the devices.
 
     Sessions for every number of threads are open at a time.
 
@@ -96,17 +99,16 @@ def measured(
     openers: dict[Trial, Opener] = {}
     for threads in candidates.threads:
         for sizes in sizes_by_model(device, candidates.batch_sizes):
-            model = ServedModel(bundle, _alone(device, threads), sizes[0])
+            model = ServedModel(bundle, _one(device, threads), sizes[0])
             warm_up(model)
             for graph, size, opener in Trials(model).all(sizes):
                 openers[Trial(graph, threads, size)] = opener
-    return timed(openers, candidates.rounds, told)
+    return timed(openers, candidates.rounds, told, lanes=_one(device, 0).lanes())
 
 
-def _alone(device: Device, threads: int) -> Device:
-    """One of the devices, with one call at a time, of any number of rows."""
-    numbers = device.numbers[:1]
-    return replace(device, threads=threads, numbers=numbers, calls=1, any_batch=True)
+def _one(device: Device, threads: int) -> Device:
+    """One of the devices, for calls of any number of rows."""
+    return replace(device, threads=threads, numbers=device.numbers[:1], any_batch=True)
 
 
 def sizes_by_model(device: Device, sizes: Sequence[int]) -> Sequence[Sequence[int]]:
@@ -119,31 +121,45 @@ def timed(
     rounds: int,
     told: Told = lambda *_: None,
     clock: Callable[[], float] = time.perf_counter,
+    lanes: Sequence[Lane] = (Lane(),),
 ) -> Rates:
     """The median rate of each trial over rounds in random order; 0 of one that failed."""
     order, found = random.Random(0), {trial: list[float]() for trial in openers}
     trials = [trial for _ in range(rounds) for trial in order.sample([*openers], len(openers))]
-    for count, trial in enumerate(trials):
-        if 0.0 not in found[trial]:
-            found[trial].append(_rate(openers[trial], trial.batch_size, clock))
-        told(count + 1, len(trials))
+    with ThreadPoolExecutor(len(lanes)) as threads:
+        for count, trial in enumerate(trials):
+            if 0.0 not in found[trial]:
+                bench = _Bench(threads, lanes, clock)
+                found[trial].append(bench.rate(openers[trial], trial.batch_size))
+            told(count + 1, len(trials))
     return {trial: 0.0 if 0.0 in rates else median(rates) for trial, rates in found.items()}
 
 
-def _rate(opener: Opener, rows: int, clock: Callable[[], float]) -> float:
-    """Rows a second of a call that runs so many rows; 0 where it fails."""
-    try:
-        call = opener()
-        _calls_a_second(call, clock)
-        return rows * _calls_a_second(call, clock)
-    except ComputeFailed:  # for want of memory, most likely
-        return 0.0
+@dataclass(frozen=True)
+class _Bench:
+    """Where a trial is timed: on all lanes at a time, a thread each."""
 
+    threads: Executor
+    lanes: Sequence[Lane]
+    clock: Callable[[], float]
 
-def _calls_a_second(call: Call, clock: Callable[[], float]) -> float:
-    began, calls, seconds = clock(), 0, 0.0
-    while seconds < LEAST_SECONDS:
-        call()
-        calls += 1
-        seconds = clock() - began
-    return calls / seconds
+    def rate(self, opener: Opener, rows: int) -> float:
+        """Rows a second of calls that run so many rows each; 0 where one fails."""
+        try:
+            call = opener()
+            self._calls_a_second(call)
+            return rows * self._calls_a_second(call)
+        except ComputeFailed:  # for want of memory, most likely
+            return 0.0
+
+    def _calls_a_second(self, call: Call) -> float:
+        return sum(self.threads.map(lambda lane: self._of_lane(call, lane), self.lanes))
+
+    def _of_lane(self, call: Call, lane: Lane) -> float:
+        """Calls a second of one lane."""
+        began, calls, seconds = self.clock(), 0, 0.0
+        while seconds < LEAST_SECONDS:
+            call(lane)
+            calls += 1
+            seconds = self.clock() - began
+        return calls / seconds

@@ -7,18 +7,16 @@ import numpy as np
 
 from salience_service.bundle.manifest import GraphRole, Tap
 from salience_service.bundle.reader import read_golden
-from salience_service.events import GradientSide
-from salience_service.gradients.differentiator import Differentiator
 from salience_service.models.model import TAIL_BATCHES, ServedModel
 from salience_service.models.tuning import LARGEST_BATCH
 from salience_service.row_graphs.masked import MaskedGraph
 from salience_service.row_graphs.plain import PlainGraph
 from salience_service.row_graphs.sources import MaskedImage
-from salience_service.runtime.session import Execution
+from salience_service.runtime.session import Execution, Lane
 from salience_service.scheduling.ticket import RowSource, RowSpan
 from salience_service.tune.choice import TunedGraph
 
-Call = Callable[[], object]
+Call = Callable[[Lane], object]
 Opener = Callable[[], Call]
 """Makes ready what a trial calls; it is let go when the trial was timed, with its memory."""
 
@@ -36,7 +34,7 @@ class Trials:
         self.source = MaskedImage.over(self.image, np.zeros_like(self.image))
 
     def all(self, sizes: Sequence[int]) -> Iterator[tuple[TunedGraph, int, Opener]]:
-        """Every graph at every size; gradients, which run one image a call, at one.
+        """Every graph that scores rows, at every size.
 
         Args:
             sizes: rows of a call, rising; of a tail `TAIL_BATCHES` times as many, up to 1,024.
@@ -52,9 +50,6 @@ class Trials:
         last = model.manifest.taps[-1]
         if model.manifest.graph(GraphRole.TAIL, last.name):
             yield from self._tail(last, sizes)
-        if GradientSide.ONNX in model.gradient_sides:
-            side = model.gradients.open(GradientSide.ONNX).result()
-            yield TunedGraph(GraphRole.GRADIENT.value), 1, partial(self._gradient, side, last)
 
     def _tail(self, tap: Tap, sizes: Sequence[int]) -> Iterator[tuple[TunedGraph, int, Opener]]:
         model = self.model
@@ -76,13 +71,9 @@ class Trials:
         for size in sizes:
             yield graph, size, partial(_scoring, runs, source, (size, *shape))
 
-    def _gradient(self, side: Differentiator, tap: Tap) -> Call:
-        cotangent = np.ones(self.model.manifest.head.classes, np.float32)
-        return lambda: side.gradient(self.image, cotangent, [tap.output], Execution())
-
 
 def _scoring(graph: MaskedGraph | PlainGraph, source: RowSource, shape: tuple[int, ...]) -> Call:
     """Scores rows of one explanation: masks of this shape [N, …] in one batch."""
     span = RowSpan(source, np.random.default_rng(0).random(shape, np.float32))
     at = graph.at(len(span))
-    return lambda: at.score([span], Execution())
+    return lambda lane: at.score([span], Execution(lane))

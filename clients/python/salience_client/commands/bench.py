@@ -38,6 +38,15 @@ def bench(
     precision: Annotated[
         str, typer.Option(metavar="NAME", help="float32, tf32 or float16.")
     ] = "float32",
+    calls: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=0,
+            help="Calls in flight, as in the server's configuration.",
+            show_default="as a server has",
+        ),
+    ] = 0,
     sizes: Annotated[
         str,
         typer.Option(metavar="N,…", help="Batch sizes to try.", show_default="by provider"),
@@ -59,7 +68,8 @@ def bench(
     service = require("salience_service.tune.measure", "service", _PURPOSE)
     config = require("salience_service.config", "service", _PURPOSE)
     with translated():
-        device = config.read_config(provider=provider, precision=precision).device
+        asked = config.read_config(provider=provider, precision=precision, calls_in_flight=calls)
+        device = asked.device
         candidates = service.Candidates(
             _counts(sizes, "--sizes") or service.SIZES[device.provider],
             _counts(threads, "--threads") or service.threads_to_try(device.provider),
@@ -97,7 +107,7 @@ def _print(choice: ModuleType, rates: Any, tuning: Any, bundle: Any, device: Any
     manifest, speeds = bundle.manifest, choice.speeds(rates)
     console.print(
         f"[bold]{escape(manifest.name)}[/] {escape(manifest.version)} on {device.provider} in "
-        f"{device.precision}: rows a second, by rows a call",
+        f"{device.precision}, {device.calls} at a time: rows a second, by rows a call",
         highlight=False,
     )
     console.print(_table(choice, rates, tuning))
