@@ -7,9 +7,9 @@ subject is a whole explanation, a PNG of 451×300 in, partial maps on the way, t
 through the Python client and `salience serve` over loopback: Score-CAM, PCAM±, RISE, and insertion
 with deletion (a Fake-CAM, which takes no rows, scored by both curves). Rows are those that ran; the
 clean run is work of the explainer and not counted as one. `engine` is the same Score-CAM through
-`Engine.explain`. Server, engine and bare forward have a process each, and only one of them is busy at
-a time. Speed is the subject's rows/s ÷ the bare forward's, of pairs in random order; `control` is the
-bare forward against itself.
+`Engine.explain`. Server, engine and bare forward have a process each, and only one of them is busy
+at a time. Speed is the subject's rows/s ÷ the bare forward's, of pairs in random order; `control`
+is the bare forward against itself.
 The service runs calls of one thread side by side, which is faster; so does `bare, side by side`, at
 the service's batch size: what the service adds to the very same calls stands beside it.
 """
