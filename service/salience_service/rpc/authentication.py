@@ -78,30 +78,38 @@ class Authentication(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         handler = await continuation(details)
 
         async def answer(_: AsyncIterator[bytes], context: Any) -> None:
-            await context.send_initial_metadata(((REQUEST_ID, request_id()),))
+            # On its way while the caller's message is read; nothing may be said before it.
+            greeting = asyncio.ensure_future(
+                context.send_initial_metadata(((REQUEST_ID, request_id()),))
+            )
             try:
-                await self._answer(handler, details.method, context)
+                await self._answer(handler, details.method, context, greeting)
             except grpc.aio.BaseError:  # The end was told already, or nobody is there.
                 raise
             except Exception as error:  # gRPC would tell the caller its text.
+                await greeting
                 await abort(context, error)
+            finally:
+                greeting.cancel()
 
         writer = None if handler is None else handler.response_serializer
         return grpc.stream_stream_rpc_method_handler(answer, None, writer)
 
-    async def _answer(self, handler: Any, path: str, context: Any) -> None:
+    async def _answer(
+        self, handler: Any, path: str, context: Any, greeting: Awaitable[None]
+    ) -> None:
         if is_open(path):
             enter(self._recognised(context), request_id())
             # By address, whoever it is: a watch stays open, and strangers have no other name.
             with self._open_calls.entered(Client(ANONYMOUS.name, address_of(context.peer()))):
-                await _answered(handler, context, self._patience, LONGEST_OPEN_MESSAGE)
+                await _answered(handler, context, greeting, self._patience, LONGEST_OPEN_MESSAGE)
             return
         # The path is the caller's own text where there is no such RPC: not for metrics.
         rpc = path if handler is not None else ""
         enter(self._let_in(rpc, context), request_id(), context.peer())
         self._count(rpc)
         try:
-            await _answered(handler, context, self._patience)
+            await _answered(handler, context, greeting, self._patience)
         finally:
             self._calls.leave(current_client())
 
@@ -138,13 +146,19 @@ class Authentication(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
 
 
 async def _answered(
-    handler: Any, context: Any, patience: float | None, longest: int | None = None
+    handler: Any,
+    context: Any,
+    greeting: Awaitable[None],
+    patience: float | None,
+    longest: int | None = None,
 ) -> None:
     """Runs a handler of any kind on a stream of bytes; `longest`: of a message, in bytes."""
     if handler is None:
+        await greeting
         await context.abort(grpc.StatusCode.UNIMPLEMENTED, "there is no such call here")
     requests = _Requests(context, handler.request_deserializer, longest)
     request = requests if handler.request_streaming else await requests.only(patience)
+    await greeting
     response = _behaviour(handler)(request, context)
     if hasattr(response, "__aiter__"):
         async with aclosing(response):
