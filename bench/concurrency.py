@@ -21,6 +21,7 @@ from bench.apart import apart
 from bench.bare import bare_explanations
 from bench.counted_serving import CountedServer, counted_serving, since
 from bench.crowd import Crowd, Heard, percentiles
+from bench.explaining import DEFAULTS
 from bench.networks import NETWORKS, Network
 from bench.pairs import COLUMNS, CONTROL, Pairs, in_pairs, judged, per_thousand, seconds
 from bench.report import Curve, Figure, Part, Skipped, Table
@@ -31,7 +32,7 @@ from salience_service.scheduling.workload import Workload
 CLIENTS = (1, 2, 4, 8, 16, 32, 64)
 MANY = CLIENTS[-1]
 LEAST_RATE, LEAST_FILL, MOST_SPREAD = 0.9, 0.9, 3.0
-BATCH = 8
+BATCH = DEFAULTS.masked_batch_size
 """The service's on CPU."""
 BARE_COUNT = 32
 """Explanations of a bare run: full batches."""
@@ -108,9 +109,7 @@ def _taken(
     picture = small_cat()
     with (
         apart(bare_explanations, models, network, picture, BATCH, BARE_COUNT) as bare,
-        counted_serving(
-            models, batch_size=BATCH, max_explanations=MANY, max_running_per_client=MANY
-        ) as server,
+        counted_serving(models, max_explanations=MANY, max_running_per_client=MANY) as server,
         asyncio.Runner() as runner,
     ):
         crowd = runner.run(_crowd(server.address, network, picture))
