@@ -13,8 +13,8 @@ from salience_service.control import Control
 from salience_service.directory.models_directory import ModelsDirectory
 from salience_service.events import Event
 from salience_service.explanation.cache import ExplanationCache
-from salience_service.explanation.driver import Pace
 from salience_service.explanation.explain import Explanation
+from salience_service.explanation.telling import Pace
 from salience_service.host_threads import keep_numpy_to_one_thread
 from salience_service.image.pixels import ImageLimits
 from salience_service.inference.inference import Inference

@@ -18,7 +18,7 @@ from salience_service.bundle.reader import open_bundle, read_golden
 from salience_service.control import Control
 from salience_service.engine import Engine
 from salience_service.errors import InvalidRequest
-from salience_service.explanation.driver import Pace
+from salience_service.explanation.telling import Pace
 from salience_service.image.pixels import ImageLimits
 from salience_service.image.prepare import prepare
 from salience_service.models.model import ServedModel

@@ -38,7 +38,7 @@ from salience_service.events import (
     Progress,
     Started,
 )
-from salience_service.explanation.driver import Pace
+from salience_service.explanation.telling import Pace
 from salience_service.image.pixels import ImageLimits
 from salience_service.interpolation import unit_range, upsample
 from salience_service.models.model import ServedModel

@@ -25,9 +25,9 @@ from salience_service.errors import (
     SalienceError,
 )
 from salience_service.events import Event, Finished, FinishedMap, Started
-from salience_service.explanation.driver import Pace
 from salience_service.explanation.footprint import Footprint
 from salience_service.explanation.plan import plan
+from salience_service.explanation.telling import Pace
 from salience_service.image.pixels import ImageLimits
 from salience_service.methods import METHODS
 from salience_service.models.model import ServedModel

@@ -14,8 +14,8 @@ from salience_client.explanation import Explanation
 from salience_client.in_process import InProcess
 from salience_service.bundle.reader import Bundle
 from salience_service.engine import Engine
-from salience_service.explanation.driver import Pace
 from salience_service.explanation.early_end import looks
+from salience_service.explanation.telling import Pace
 from salience_service.image.pixels import ImageLimits
 from salience_service.interpolation import upsample
 from salience_service.models.model import ServedModel

@@ -23,8 +23,8 @@ from salience_service.engine import Engine
 from salience_service.errors import InvalidRequest, SalienceError
 from salience_service.events import Event, Finished, FinishedMap, MapScores, Prediction, Started
 from salience_service.explanation.answer_key import LEAVE_ALIKE, AnswerKey, key_of
-from salience_service.explanation.driver import Pace
 from salience_service.explanation.plan import plan
+from salience_service.explanation.telling import Pace
 from salience_service.image.pixels import ImageLimits
 from salience_service.maps.picture import png
 from salience_service.methods import METHODS

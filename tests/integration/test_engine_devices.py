@@ -15,7 +15,7 @@ from salience_service.control import Control
 from salience_service.engine import Engine
 from salience_service.errors import ConfigRefused
 from salience_service.events import FinishedMap
-from salience_service.explanation.driver import Pace
+from salience_service.explanation.telling import Pace
 from salience_service.image.pixels import ImageLimits
 from salience_service.models.model import ServedModel
 from salience_service.models.warm_up import warm_up

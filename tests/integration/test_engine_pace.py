@@ -11,7 +11,7 @@ from salience_service.config import ServeConfig
 from salience_service.control import Control
 from salience_service.engine import Engine
 from salience_service.events import PartialMap, Prediction, Progress
-from salience_service.explanation.driver import Pace
+from salience_service.explanation.telling import Pace
 from salience_service.image.pixels import ImageLimits
 from salience_service.models.model import ServedModel
 from salience_service.request import ExplainOrder, MethodCall, PreparedImage

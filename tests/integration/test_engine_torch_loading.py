@@ -13,7 +13,7 @@ from salience_service.control import Control
 from salience_service.engine import Engine
 from salience_service.errors import BundleRefused, Cancelled, DeadlineExceeded
 from salience_service.events import FinishedMap, GradientSide, Progress
-from salience_service.explanation.driver import Pace
+from salience_service.explanation.telling import Pace
 from salience_service.gradients.differentiator import Differentiator
 from salience_service.gradients.sides import GradientSides
 from salience_service.image.pixels import ImageLimits

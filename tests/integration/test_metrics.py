@@ -13,7 +13,7 @@ from salience_service.bundle.reader import Bundle
 from salience_service.config import ServeConfig
 from salience_service.engine import Engine
 from salience_service.errors import ConfigRefused
-from salience_service.explanation.driver import Pace
+from salience_service.explanation.telling import Pace
 from salience_service.image.pixels import ImageLimits
 from salience_service.models.model import ServedModel
 from salience_service.models.warm_up import warm_up

@@ -14,7 +14,7 @@ from salience_service.config import ServeConfig
 from salience_service.config.admin import AdminConfig
 from salience_service.directory.models_directory import ModelsDirectory
 from salience_service.engine import Engine
-from salience_service.explanation.driver import Pace
+from salience_service.explanation.telling import Pace
 from salience_service.image.pixels import ImageLimits
 from salience_service.models.repository import ModelRepository
 from salience_service.rpc.admin.server import AdminServer

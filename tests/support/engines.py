@@ -10,7 +10,7 @@ from salience_client import Client, Explanation
 from salience_client.in_process import InProcess
 from salience_service.bundle.reader import Bundle
 from salience_service.engine import Engine
-from salience_service.explanation.driver import Pace
+from salience_service.explanation.telling import Pace
 from salience_service.image.pixels import ImageLimits
 from salience_service.models.model import ServedModel
 from salience_service.runtime.session import Device

@@ -12,7 +12,7 @@ COUNTED = """
 from threadpoolctl import threadpool_info
 import numpy
 from salience_service.engine import Engine
-from salience_service.explanation.driver import Pace
+from salience_service.explanation.telling import Pace
 from salience_service.image.pixels import ImageLimits
 Engine([], ImageLimits(), Pace(), 1).close()
 print(*(each["num_threads"] for each in threadpool_info() if each["internal_api"] == "openblas"))

@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from salience_service.bundle.manifest import GraphRole
 from salience_service.control import Control
-from salience_service.events import GradientSide, PartialMap, Progress
+from salience_service.events import GradientSide, Progress
 from salience_service.explanation.distinct_stream import DistinctStream
 from salience_service.explanation.early_end import NEVER, EarlyEnd
 from salience_service.explanation.gradient_call import GradientCalls, graph_of
 from salience_service.explanation.known import Alike, Known
 from salience_service.explanation.row_call import RowCall, RowCalls
 from salience_service.explanation.row_stream import RowStream
+from salience_service.explanation.telling import HEARTBEAT_SECONDS, Telling, Told
 from salience_service.explanation.voices import Voice, unison
 from salience_service.methods.probe import (
     Answer,
@@ -38,28 +39,8 @@ from salience_service.scheduling.scheduler import Scheduler
 from salience_service.scheduling.ticket import Account, RowGraph, RowTicket
 
 T = TypeVar("T")
-Told = Progress | PartialMap
 Ran = tuple[GraphRole, str, tuple[int, int]]
 """A graph that ran: its role, for a tail its tap, and the shape of its maps, (0, 0) for none."""
-HEARTBEAT_SECONDS = 0.4
-"""Progress is told at least this often, even where no row was completed since, at any pace."""
-
-
-@dataclass(frozen=True)
-class Pace:
-    """How often a running explanation speaks: least seconds between partial maps and progress."""
-
-    partial_seconds: float = 0.25
-    progress_seconds: float = 0.1
-
-
-@dataclass
-class Tally:
-    """Rows done and expected over a whole explanation; spared: answered without running."""
-
-    expected: int
-    done: int = 0
-    spared: int = 0
 
 
 @dataclass(frozen=True)
@@ -86,18 +67,17 @@ class _Begun:
 
 @dataclass
 class Driver:
-    """Makes the maps of one method, for one target or several. Owns when it last spoke.
+    """Makes the maps of one method, for one target or several.
 
     Attributes:
         gradient_side: which side takes gradients; NONE where the method takes none.
         image: what rows are masked from. clean: the run whose taps rows go on from.
-        tally, known: shared by all maps of the explanation.
+        telling: what is said on the way. known: shared by all maps of the explanation.
         stop_when: what lets rows of anytime probes end early.
         began: when the method did, in `time.monotonic()` seconds.
         ran: the graphs that the maps were made of, each as the provenance names it.
     """
 
-    method: str
     gradient_side: GradientSide
     model: ServedModel
     scheduler: Scheduler
@@ -105,15 +85,11 @@ class Driver:
     account: Account
     image: MaskedImage
     clean: Forward
-    tally: Tally
     known: Known
-    pace: Pace
-    wants_partial_maps: bool
+    telling: Telling
     stop_when: StopWhen = NEVER
     began: float = field(default_factory=time.monotonic)
     ran: set[Ran] = field(default_factory=set)
-    _progress_at: float = 0.0
-    _partial_at: float = 0.0
 
     def run(self, voices: Sequence[Voice]) -> Generator[Told, None, None]:
         """Runs voices until one or more have ended, yielding events on the way.
@@ -189,17 +165,17 @@ class Driver:
             yield from self._settle(rows)
         while waiting := [rows for rows in begun if not rows.answered]:
             for rows in waiting:
-                self.tally.done += rows.stream.wait(self._until_heartbeat())
+                self.telling.tally.done += rows.stream.wait(self.telling.until_heartbeat())
                 yield from self._settle(rows)
         return [self._answer(rows) for rows in begun]
 
     def _settle(self, rows: _Begun) -> Generator[Told, None, None]:
         """Tells how far rows have come; where enough are done, the others never run."""
         if rows.end.reached(rows.stream.logits) or rows.answered:
-            self.tally.expected -= rows.stream.end()
-        yield from self._due_progress(rows.voices[0], rows.answered)
+            self.telling.tally.expected -= rows.stream.end()
+        yield from self.telling.progress(rows.voices[0], rows.answered)
         if not rows.answered and rows.stream.done:
-            yield from self._due_previews(rows.voices, rows.probes, rows.stream.logits)
+            yield from self.telling.previews(rows.voices, rows.probes, rows.stream.logits)
 
     def _answer(self, rows: _Begun) -> RowAnswers:
         """The logits of the rows that were wanted; what was found out is kept."""
@@ -226,7 +202,7 @@ class Driver:
         batch_size, lanes = graph.batch_size(call.masks.shape[1:]), self.scheduler.lanes
         if alike is None or not alike.repeated:
             return RowStream(call.masks, batch_size, queue, lanes)
-        self._spare(alike.repeated)
+        self.telling.tally.spare(alike.repeated)
         masks = call.masks[0 : call.masks.shape[0]]
 
         def of(fresh: NDArray[np.intp]) -> RowStream:
@@ -259,25 +235,19 @@ class Driver:
             return (yield from self._called(voice, calls.of_map(probe, side), role))
         asked = probe, voice.target, self.gradient_side
         if known := self.known.gradient(*asked):
-            self._spare(1)
-            yield from self._due_progress(voice, self.tally.done == self.tally.expected)
+            self.telling.tally.spare(1)
+            yield from self.telling.progress(voice, self.telling.tally.complete)
             return known
         answer = yield from self._called(voice, calls.of_image(probe, side), role)
         self.known.keep_gradient(*asked, answer)
         return answer
-
-    def _spare(self, rows: int) -> None:
-        """Counts rows that need not run."""
-        self.tally.expected -= rows
-        self.tally.spared += rows
 
     def _resume(self, voice: Voice, answer: Answer) -> Generator[Told, None, None]:
         """Lets a voice go on until it asks something or ends, with its partial maps told."""
         try:
             probe = next(voice.run) if answer is None else voice.run.send(answer)
             while isinstance(probe, Partial):
-                if self.wants_partial_maps:
-                    yield _partial_map(voice, probe)
+                yield from self.telling.partial(voice, probe)
                 probe = next(voice.run)
             voice.probe = probe
         except StopIteration as end:
@@ -288,10 +258,10 @@ class Driver:
     ) -> Generator[Progress, None, T]:
         """One call that has the device to itself, told as a row."""
         ticket = self.scheduler.call(call, self.control, self.account, role.value)
-        while not ticket.wait(0, self._until_heartbeat()):
-            yield from self._due_progress(voice, last=False)
-        self.tally.done += 1
-        yield from self._due_progress(voice, self.tally.done == self.tally.expected)
+        while not ticket.wait(0, self.telling.until_heartbeat()):
+            yield from self.telling.progress(voice)
+        self.telling.tally.done += 1
+        yield from self.telling.progress(voice, self.telling.tally.complete)
         assert ticket.result is not None
         return ticket.result
 
@@ -299,29 +269,5 @@ class Driver:
         """Waits for what may take some seconds to open when it is first asked for."""
         while not wait([opening], self.control.remaining(HEARTBEAT_SECONDS)).done:
             self.control.check()
-            yield from self._due_progress(voice, last=False)
+            yield from self.telling.progress(voice)
         return opening.result()
-
-    def _until_heartbeat(self) -> float:
-        return max(self._progress_at + HEARTBEAT_SECONDS - time.monotonic(), 0)
-
-    def _due_progress(self, voice: Voice, last: bool) -> Generator[Progress, None, None]:
-        now = time.monotonic()
-        if last or now - self._progress_at >= self.pace.progress_seconds:
-            self._progress_at = now
-            self.tally.expected = max(self.tally.expected, self.tally.done)
-            yield Progress(voice.map_id, self.method, self.tally.done, self.tally.expected)
-
-    def _due_previews(
-        self, voices: Sequence[Voice], probes: Sequence[RowProbe], logits: NDArray[np.float32]
-    ) -> Generator[PartialMap, None, None]:
-        now = time.monotonic()
-        if self.wants_partial_maps and now - self._partial_at >= self.pace.partial_seconds:
-            self._partial_at = now
-            for voice, probe in zip(voices, probes, strict=True):
-                if probe.preview:
-                    yield _partial_map(voice, probe.preview(logits))
-
-
-def _partial_map(voice: Voice, partial: Partial) -> PartialMap:
-    return PartialMap(voice.map_id, partial.map, partial.tap, partial.fraction, partial.correlation)

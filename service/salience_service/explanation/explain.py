@@ -10,7 +10,7 @@ from salience_service.control import Control
 from salience_service.events import Event, Finished
 from salience_service.explanation.answer_key import AnswerKey, is_repeatable, key_of
 from salience_service.explanation.cache import Answer
-from salience_service.explanation.driver import HEARTBEAT_SECONDS, Driver, Pace, Tally
+from salience_service.explanation.driver import Driver
 from salience_service.explanation.early_end import NEVER
 from salience_service.explanation.findings import SOFTWARE_VERSION, Findings
 from salience_service.explanation.footprint import Footprint
@@ -18,6 +18,7 @@ from salience_service.explanation.known import Known
 from salience_service.explanation.making import Made, Making
 from salience_service.explanation.plan import PlannedMethod, plan
 from salience_service.explanation.subject import Subject
+from salience_service.explanation.telling import HEARTBEAT_SECONDS, Pace, Tally, Telling
 from salience_service.field_path import read
 from salience_service.image.fill import fill_tensor
 from salience_service.image.pixels import ImageLimits
@@ -151,7 +152,6 @@ class Explanation:
         self, planned: PlannedMethod, subject: Subject, tally: Tally, known: Known
     ) -> Driver:
         return Driver(
-            method=planned.method.name,
             gradient_side=planned.gradient_side,
             model=self.model,
             scheduler=self._scheduler,
@@ -159,10 +159,8 @@ class Explanation:
             account=self._account,
             image=subject.image,
             clean=subject.clean,
-            tally=tally,
             known=known,
-            pace=self._pace,
-            wants_partial_maps=self._order.partial_maps,
+            telling=Telling(planned.method.name, tally, self._pace, self._order.partial_maps),
             stop_when=self._order.stop_when or NEVER,
         )
 

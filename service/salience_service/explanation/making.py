@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from salience_service.events import Event, ScoreCurve
-from salience_service.explanation.driver import Driver, Told
+from salience_service.explanation.driver import Driver
 from salience_service.explanation.findings import Findings
 from salience_service.explanation.plan import PlannedMethod
 from salience_service.explanation.subject import Subject
+from salience_service.explanation.telling import Told
 from salience_service.explanation.voices import Voice
 from salience_service.scores.curves import curve, curve_rows
 from salience_service.scores.faithfulness import masked_rows
@@ -59,7 +60,7 @@ class Making:
             first_map: number of the first target's map.
             rows_after: rows expected of the methods that come after.
         """
-        waiting, tally = self._voices(first_map), self.driver.tally
+        waiting, tally = self._voices(first_map), self.driver.telling.tally
         with ExitStack() as stack:
             for voice in waiting:
                 stack.enter_context(closing(voice.run))

@@ -1,0 +1,88 @@
+"""What a running explanation says of how far it has come, and how often."""
+
+import time
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from salience_service.events import PartialMap, Progress
+from salience_service.explanation.voices import Voice
+from salience_service.methods.probe import Partial, RowProbe
+
+Told = Progress | PartialMap
+HEARTBEAT_SECONDS = 0.4
+"""Progress is told at least this often, even where no row was completed since, at any pace."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How often a running explanation speaks: least seconds between partial maps and progress."""
+
+    partial_seconds: float = 0.25
+    progress_seconds: float = 0.1
+
+
+@dataclass
+class Tally:
+    """Rows done and expected over a whole explanation; spared: answered without running."""
+
+    expected: int
+    done: int = 0
+    spared: int = 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether all that is expected is done."""
+        return self.done == self.expected
+
+    def spare(self, rows: int) -> None:
+        """Counts rows that need not run."""
+        self.expected -= rows
+        self.spared += rows
+
+
+@dataclass
+class Telling:
+    """Tells progress and partial maps when they are due. Owns when it last did.
+
+    Attributes:
+        method: whose maps are made. tally: how far they have come; shared by all of the answer.
+        pace: how often it speaks. wants_partial_maps: whether the caller asked for them.
+    """
+
+    method: str
+    tally: Tally
+    pace: Pace
+    wants_partial_maps: bool
+    _progress_at: float = 0.0
+    _partial_at: float = 0.0
+
+    def until_heartbeat(self) -> float:
+        """Seconds until progress is due whatever was done; 0 where it is."""
+        return max(self._progress_at + HEARTBEAT_SECONDS - time.monotonic(), 0)
+
+    def progress(self, voice: Voice, last: bool = False) -> Generator[Progress, None, None]:
+        """Progress, where it is due; `last`: it is due now."""
+        now = time.monotonic()
+        if last or now - self._progress_at >= self.pace.progress_seconds:
+            self._progress_at = now
+            self.tally.expected = max(self.tally.expected, self.tally.done)
+            yield Progress(voice.map_id, self.method, self.tally.done, self.tally.expected)
+
+    def previews(
+        self, voices: Sequence[Voice], probes: Sequence[RowProbe], logits: NDArray[np.float32]
+    ) -> Generator[PartialMap, None, None]:
+        """Maps of the rows done so far, one a voice, where they are due."""
+        now = time.monotonic()
+        if self.wants_partial_maps and now - self._partial_at >= self.pace.partial_seconds:
+            self._partial_at = now
+            for voice, probe in zip(voices, probes, strict=True):
+                if probe.preview:
+                    yield from self.partial(voice, probe.preview(logits))
+
+    def partial(self, voice: Voice, found: Partial) -> Generator[PartialMap, None, None]:
+        """A map that a method gives on its way."""
+        if self.wants_partial_maps:
+            yield PartialMap(voice.map_id, found.map, found.tap, found.fraction, found.correlation)
