@@ -1,7 +1,7 @@
 """Peak memory of servers: VmHWM of /proc/PID/status, at rest, after a Score-CAM, after a RISE.
 
-Each a fresh `salience serve` over EfficientNet-Lite0 with its own configuration (batches of 8,
-the batch used for speed), in a process that has not loaded torch, which is checked. One answers a
+Each a fresh `salience serve` over EfficientNet-Lite0 with its own configuration (batches of 4 on
+each core, as used for speed), in a process that has not loaded torch, which is checked. One answers a
 Score-CAM of 1,280 rows, one a RISE of 6,000 masks, over gRPC, for a PNG of 451×300, with partial
 maps and scores. VmHWM is the most memory that the process ever held, in megabytes of 10⁶ bytes,
 the interpreter and every library included.
@@ -31,8 +31,8 @@ def measure(place: Workplace) -> Part:
         __doc__ or "",
         (
             Figure("VmHWM at rest, warm", at_rest, "MB"),
-            _figure("VmHWM after Score-CAM, 1,280 rows, batch 8", score_cam),
-            _figure(f"VmHWM after RISE, {masks} masks, batch 8", rise),
+            _figure("VmHWM after Score-CAM, 1,280 rows", score_cam),
+            _figure(f"VmHWM after RISE, {masks} masks", rise),
         ),
     )
 
