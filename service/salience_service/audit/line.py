@@ -40,7 +40,7 @@ class Kind(StrEnum):
     PREDICTED = "predicted"
     """A plain prediction ended."""
     TURNED_AWAY = "turned_away"
-    """A call of a known caller was turned away before it became an explanation."""
+    """A call of a known caller, or a request in it, was turned away and became nothing else."""
 
 
 @dataclass(frozen=True)

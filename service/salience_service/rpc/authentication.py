@@ -1,7 +1,6 @@
 """The authentication interceptor: no message of a caller is read before the caller is known."""
 
 import asyncio
-import logging
 import re
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -19,14 +18,13 @@ from salience_service.access.turnstile import Turnstile
 from salience_service.errors import (
     DeadlineExceeded,
     InvalidRequest,
-    Overloaded,
-    SalienceError,
     Unauthenticated,
+    Unsupported,
 )
 from salience_service.rpc.call import abort
-from salience_service.rpc.caller import current_client, enter, request_id
+from salience_service.rpc.caller import current_client, current_rpc, enter, request_id
+from salience_service.rpc.refusal import refusal
 from salience_service.rpc.rights import call_of, is_open
-from salience_service.telemetry.records import Refusal
 from salience_service.telemetry.witness import NOBODY as UNWITNESSED
 from salience_service.telemetry.witness import Witness
 
@@ -34,8 +32,6 @@ REQUEST_ID = "x-request-id"
 LONGEST_OPEN_MESSAGE = 4096
 """Bytes of a message that is decoded for strangers: a name and its head."""
 _GOOD_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-
-_log = logging.getLogger(__name__)
 
 
 class Authentication(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
@@ -46,6 +42,9 @@ class Authentication(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
     unary call before its handler runs, a stream's when the handler asks for it. So of a caller
     that is refused nothing is read, let alone decoded; and as all calls are, RPCs that
     do not exist cannot be told from those that do.
+
+    An error that comes here is told to the caller, and to the witness as a refusal. So whoever
+    keeps a record of its own (explanations, predictions, actions) ends its call itself.
 
     Args:
         gate: says who calls.
@@ -73,9 +72,10 @@ class Authentication(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         details: grpc.HandlerCallDetails,
     ) -> Any:
         """The handler of a call, behind the gate."""
-        # Before the others' interceptors, so that what they refuse has an id too.
-        enter(NOBODY, _id_of(details.invocation_metadata))
         handler = await continuation(details)
+        # The path is the caller's own text where there is no such RPC: not for metrics.
+        rpc = "" if handler is None else details.method
+        enter(NOBODY, _id_of(details.invocation_metadata), rpc=rpc)
 
         async def answer(_: AsyncIterator[bytes], context: Any) -> None:
             # On its way while the caller's message is read; nothing may be said before it.
@@ -87,6 +87,7 @@ class Authentication(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
             except grpc.aio.BaseError:  # The end was told already, or nobody is there.
                 raise
             except Exception as error:  # gRPC would tell the caller its text.
+                self._witness.refused(refusal(error))
                 await greeting
                 await abort(context, error)
             finally:
@@ -99,43 +100,18 @@ class Authentication(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         self, handler: Any, path: str, context: Any, greeting: Awaitable[None]
     ) -> None:
         if is_open(path):
-            enter(self._recognised(context), request_id())
+            enter(self._recognised(context), request_id(), rpc=current_rpc())
             # By address, whoever it is: a watch stays open, and strangers have no other name.
             with self._open_calls.entered(Client(ANONYMOUS.name, address_of(context.peer()))):
                 await _answered(handler, context, greeting, self._patience, LONGEST_OPEN_MESSAGE)
             return
-        # The path is the caller's own text where there is no such RPC: not for metrics.
-        rpc = path if handler is not None else ""
-        enter(self._let_in(rpc, context), request_id(), context.peer())
-        self._count(rpc)
-        try:
+        caller = self._gate.caller(_shown(context))
+        enter(caller, request_id(), context.peer(), current_rpc())
+        if handler is not None:
+            permit_call(caller, call_of(path))
+        # Whatever it comes to, and before its message is read.
+        with self._calls.entered(current_client()):
             await _answered(handler, context, greeting, self._patience)
-        finally:
-            self._calls.leave(current_client())
-
-    def _let_in(self, rpc: str, context: Any) -> Principal:
-        """Who calls, where they are known and may; `rpc`: empty where there is none such."""
-        caller = NOBODY
-        try:
-            caller = self._gate.caller(_shown(context))
-            if rpc:
-                permit_call(caller, call_of(rpc))
-        except SalienceError as error:
-            name, reason = "" if caller is NOBODY else caller.name, type(error).__name__
-            _log.info("refused %r, request %s: %s", name, request_id(), reason)
-            self._witness.refused(Refusal(reason, request_id(), name, rpc))
-            raise
-        return caller
-
-    def _count(self, rpc: str) -> None:
-        """Counts a call of a known caller, whatever it comes to, before its message is read."""
-        client = current_client()
-        try:
-            self._calls.enter(client)
-        except Overloaded as error:
-            told = Refusal(type(error).__name__, request_id(), client.name, rpc)
-            self._witness.refused(told)
-            raise
 
     def _recognised(self, context: Any) -> Principal:
         """Who makes a call that is open to all."""
@@ -154,8 +130,7 @@ async def _answered(
 ) -> None:
     """Runs a handler of any kind on a stream of bytes; `longest`: of a message, in bytes."""
     if handler is None:
-        await greeting
-        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "there is no such call here")
+        raise Unsupported("there is no such call here")
     requests = _Requests(context, handler.request_deserializer, longest)
     request = requests if handler.request_streaming else await requests.only(patience)
     await greeting
@@ -197,7 +172,10 @@ class _Requests:
         try:
             return data if self._read is None else self._read(data)
         except DecodeError as fault:
-            raise InvalidRequest(f"{len(data)} bytes are no message of this call") from fault
+            raise InvalidRequest(
+                f"{len(data)} bytes cannot be read as a message of this call: they are damaged, a "
+                "text in them is not UTF-8, or they follow another contract"
+            ) from fault
 
     async def only(self, patience: float | None) -> Any:
         """The message of a unary call.

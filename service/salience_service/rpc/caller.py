@@ -12,6 +12,7 @@ from salience_service.access.principal import NOBODY, Principal
 _caller: ContextVar[Principal] = ContextVar("salience_caller", default=NOBODY)
 _request_id: ContextVar[str] = ContextVar("salience_request_id", default="")
 _peer: ContextVar[str] = ContextVar("salience_peer", default="")
+_rpc: ContextVar[str] = ContextVar("salience_rpc", default="")
 
 
 def current_caller() -> Principal:
@@ -29,8 +30,17 @@ def request_id() -> str:
     return _request_id.get()
 
 
-def enter(caller: Principal, request: str, peer: str = "") -> None:
-    """Says for the rest of this task who calls, by which id and from where; the interceptor's."""
+def current_rpc() -> str:
+    """The full method that is called; empty where there is none such, and outside of a call."""
+    return _rpc.get()
+
+
+def enter(caller: Principal, request: str, peer: str = "", rpc: str = "") -> None:
+    """Says for the rest of this task who calls what, by which id and from where.
+
+    The interceptor's. `rpc`: the full method, where there is such a one.
+    """
     _peer.set(peer)
     _caller.set(caller)
     _request_id.set(request)
+    _rpc.set(rpc)

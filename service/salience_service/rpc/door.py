@@ -7,10 +7,6 @@ import grpc
 from grpc_health.v1 import health_pb2
 
 from salience_service.errors import SalienceError
-from salience_service.rpc.call import abort
-from salience_service.rpc.caller import current_caller, request_id
-from salience_service.telemetry.records import Refusal
-from salience_service.telemetry.witness import NOBODY, Witness
 
 _HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 
@@ -28,7 +24,13 @@ class Door:
     def check(self) -> None:
         """Raises what new work is refused with, where it is."""
         if self._because is not None:
-            raise self._because
+            # One error for all calls: else it would keep the frames of each.
+            raise self._because.with_traceback(None)
+
+    @property
+    def closed(self) -> bool:
+        """Whether new work is refused."""
+        return self._because is not None
 
 
 class RefuseAtDoor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
@@ -36,11 +38,10 @@ class RefuseAtDoor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
 
     Args:
         door: of the server.
-        witness: is told of every call refused.
     """
 
-    def __init__(self, door: Door, witness: Witness = NOBODY) -> None:
-        self._door, self._witness = door, witness
+    def __init__(self, door: Door) -> None:
+        self._door = door
 
     async def intercept_service(
         self,
@@ -51,19 +52,10 @@ class RefuseAtDoor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         handler = await continuation(details)
         if handler is None or details.method.startswith(f"/{_HEALTH}/"):
             return handler
-        try:
-            self._door.check()
-        except SalienceError as error:
-            return self._refusing(error, details.method)
+        if self._door.closed:
+            return grpc.stream_stream_rpc_method_handler(self._refuse)
         return handler
 
-    def _refusing(self, error: SalienceError, rpc: str) -> Any:
-        """A handler that ends a call of any kind at once: it waits for no message."""
-        reason = type(error).__name__
-
-        async def refuse(_: AsyncIterator[bytes], context: Any) -> None:
-            # Only where handlers run is it known who calls; strangers never come here.
-            self._witness.refused(Refusal(reason, request_id(), current_caller().name, rpc))
-            await abort(context, error)
-
-        return grpc.stream_stream_rpc_method_handler(refuse)
+    async def _refuse(self, _: AsyncIterator[bytes], __: Any) -> None:
+        """Ends a call of any kind at once: it waits for no message."""
+        self._door.check()

@@ -21,8 +21,9 @@ from salience_service.rpc.caller import current_caller, current_client, request_
 from salience_service.rpc.door import Door
 from salience_service.rpc.mailbox import Mailbox
 from salience_service.rpc.observation import Observation
+from salience_service.rpc.refusal import refusal
 from salience_service.rpc.requests import MOST_METHODS
-from salience_service.telemetry.records import Arrival, Refusal
+from salience_service.telemetry.records import Arrival
 from salience_service.telemetry.witness import NOBODY, Witness
 
 T = TypeVar("T")
@@ -78,10 +79,9 @@ class Explanations:
             NotFound: the model does not exist for the caller.
             PermissionDenied: the caller may not ask for a method.
         """
-        self._door.check()
         arrival = Arrival(request_id(), current_caller().name, time.monotonic())
         client = current_client()
-        self._let_in(request, client, arrival)
+        self._let_in(request, client)
         control, mailbox = Control(deadline, partial(self._quotas.charge_rows, client)), Mailbox()
         observation = Observation(arrival, self._witness.began(arrival))
         self._threads.submit(self._work, request, client, control, mailbox, observation)
@@ -119,9 +119,14 @@ class Explanations:
             control.cancel()
             self._leave(control)
 
-    def _let_in(self, request: pb.ExplainRequest, client: Client, arrival: Arrival) -> None:
+    def refused(self, error: SalienceError) -> None:
+        """Tells the witness of a request that did not become an explanation."""
+        self._witness.refused(refusal(error))
+
+    def _let_in(self, request: pb.ExplainRequest, client: Client) -> None:
         caller = current_caller()
         try:
+            self._door.check()
             self._quotas.charge_request(client)
             permit_model(caller, request.model)
             # More than may be are refused where the request is read: here millions would hold
@@ -129,8 +134,7 @@ class Explanations:
             permit_methods(caller, (method.name for method in request.methods[:MOST_METHODS]))
             self._running.enter(client)
         except SalienceError as error:
-            reason = type(error).__name__
-            self._witness.refused(Refusal(reason, arrival.request_id, arrival.principal))
+            self.refused(error)
             raise
 
     @contextmanager
@@ -141,9 +145,11 @@ class Explanations:
             Overloaded: as many of them are open as explanations may run.
         """
         if self._open_calls >= self._most:
-            raise Overloaded(
+            full = Overloaded(
                 f"{self._open_calls} ExplainMany calls are open, the limit; try again later"
             )
+            self.refused(full)
+            raise full
         self._open_calls += 1
         try:
             yield

@@ -5,6 +5,11 @@ are 1.3 GiB and hold up the event loop for seconds. What is large in a good mess
 an image, a tensor in raw or packed numbers.
 """
 
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import Descriptor
 
 from salience_service.errors import InvalidRequest
@@ -13,6 +18,32 @@ MOST_FIELDS = 65_536
 """Of a message and all within it. 64 methods of 64 options and 64 taps each come to 25,000."""
 _VARINT, _EIGHT_BYTES, _PREFIXED, _FOUR_BYTES = 0, 1, 2, 5
 """Wire types, https://protobuf.dev/programming-guides/encoding; groups have but their keys."""
+
+
+class CountFields(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
+    """Has the fields of every message counted before it is decoded."""
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        details: grpc.HandlerCallDetails,
+    ) -> Any:
+        """The call's handler, with a reader that counts first."""
+        handler = await continuation(details)
+        if handler is None or handler.request_deserializer is None:
+            return handler
+        return handler._replace(request_deserializer=_counting(handler, details.method))
+
+
+def _counting(handler: Any, rpc: str) -> Callable[[bytes], Any]:
+    name = rpc.strip("/").replace("/", ".")
+    kind = descriptor_pool.Default().FindMethodByName(name).input_type
+
+    def read(data: bytes) -> Any:
+        check_field_count(data, kind)
+        return handler.request_deserializer(data)
+
+    return read
 
 
 def check_field_count(data: bytes, kind: Descriptor, most: int = MOST_FIELDS) -> None:

@@ -8,7 +8,6 @@ from salience_service.errors import InvalidRequest
 from salience_service.field_path import read
 from salience_service.rpc.explanations import Explanations
 from salience_service.rpc.status import request_error_of
-from salience_service.rpc.unreadable import readable
 from salience_service.rpc.wording import MAX_NAME, stated
 
 Write = Callable[[pb.ExplainManyResponse], Awaitable[None]]
@@ -37,25 +36,37 @@ class ManyCall:
     async def answer(self, requests: AsyncIterator[pb.ExplainManyRequest]) -> None:
         """Answers every request; ending early (cancellation) ends all of them."""
         async with asyncio.TaskGroup() as group:
-            await self._window.acquire()
-            async for received in requests:
-                try:
-                    message = self._enter(received)
-                except InvalidRequest as error:
-                    await self._send_error(_tag_of(received), error)
-                    continue
-                group.create_task(self._answer_one(message))
+            while True:
                 await self._window.acquire()
+                message = await self._next(requests)
+                if message is None:
+                    break
+                group.create_task(self._answer_one(message))
 
-    def _enter(self, received: pb.ExplainManyRequest | InvalidRequest) -> pb.ExplainManyRequest:
-        message = readable(received)
+    async def _next(
+        self, requests: AsyncIterator[pb.ExplainManyRequest]
+    ) -> pb.ExplainManyRequest | None:
+        """The next request that can be answered; the others are told why not. None: the last was"""
+        while True:
+            tag = ""  # A message that cannot be read has none.
+            try:
+                message = await anext(requests)
+                tag = message.tag[:MAX_NAME]
+                self._enter(message)
+                return message
+            except StopAsyncIteration:
+                return None
+            except InvalidRequest as error:
+                self._explanations.refused(error)
+                await self._send_error(tag, error)
+
+    def _enter(self, message: pb.ExplainManyRequest) -> None:
         tag = read("tag", stated, message.tag, "the tag")
         if tag in self._tags:
             raise InvalidRequest(f"tag {tag!r} is in flight already: use another", field="tag")
         if not message.HasField("request"):
             raise InvalidRequest("the message has a tag but no request", field="request")
         self._tags.add(tag)
-        return message
 
     async def _answer_one(self, message: pb.ExplainManyRequest) -> None:
         try:
@@ -82,8 +93,3 @@ class ManyCall:
     async def _send(self, message: pb.ExplainManyResponse) -> None:
         async with self._writing:
             await self._write(message)
-
-
-def _tag_of(received: pb.ExplainManyRequest | InvalidRequest) -> str:
-    """The tag as it may be told back; a message that could not be read has none."""
-    return "" if isinstance(received, InvalidRequest) else received.tag[:MAX_NAME]

@@ -20,6 +20,7 @@ from salience_service.rpc.common_services import add_common_services
 from salience_service.rpc.departure import Departure
 from salience_service.rpc.door import Door, RefuseAtDoor
 from salience_service.rpc.explanations import Explanations
+from salience_service.rpc.field_count import CountFields
 from salience_service.rpc.health import Health
 from salience_service.rpc.inference import servicer as inference
 from salience_service.rpc.model_health import ModelHealth
@@ -31,7 +32,6 @@ from salience_service.rpc.options import (
 )
 from salience_service.rpc.port import bind
 from salience_service.rpc.servicer import ExplanationServicer
-from salience_service.rpc.unreadable import KeepUnreadable
 from salience_service.telemetry.witness import NOBODY, Witness
 
 if TYPE_CHECKING:
@@ -79,9 +79,8 @@ class Server:
                     config.connections.slow_sender_seconds,
                     Turnstile("health calls", MOST_OPEN, MOST_OPEN_EACH),
                 ),
-                RefuseAtDoor(door, witness),
-                KeepUnreadable(SERVICE, witness),
-                KeepUnreadable(inference.SERVICE, witness),
+                RefuseAtDoor(door),
+                CountFields(),
             ],
             options=server_options(config),
             maximum_concurrent_rpcs=most_calls(config),

@@ -16,7 +16,6 @@ from salience_service.rpc.caller import current_caller
 from salience_service.rpc.explanations import Explanations
 from salience_service.rpc.many import ManyCall
 from salience_service.rpc.outlet import Outlet
-from salience_service.rpc.unreadable import readable
 
 
 class ExplanationServicer(pb_grpc.ExplanationServiceServicer):
@@ -46,8 +45,7 @@ class ExplanationServicer(pb_grpc.ExplanationServiceServicer):
         # Writes instead of yields: gRPC closes no generator of a cancelled call.
         outlet = Outlet(context, self._patience)
         try:
-            message = readable(request)
-            async with self._explanations.run(message, deadline_of(context)) as responses:
+            async with self._explanations.run(request, deadline_of(context)) as responses:
                 async for response in responses:
                     await outlet.send(response)
         except Exception as error:
@@ -81,5 +79,5 @@ class ExplanationServicer(pb_grpc.ExplanationServiceServicer):
         self, request: pb.DescribeModelRequest, _: Context
     ) -> pb.DescribeModelResponse:
         """Says all of one model; in a thread, for labels can be many."""
-        message, caller = readable(request), current_caller()
-        return await asyncio.to_thread(answer.describe_model, self._engine, message, caller)
+        caller = current_caller()
+        return await asyncio.to_thread(answer.describe_model, self._engine, request, caller)

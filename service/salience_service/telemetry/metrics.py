@@ -38,7 +38,7 @@ class Metrics(Witness):
         )
         self.refusals = Counter(
             "salience_refusals",
-            "Calls turned away: at the door, and explanations that ended with an error.",
+            "What ended with an error: calls, explanations, predictions.",
             ("reason", "principal"),
             registry=registry,
         )

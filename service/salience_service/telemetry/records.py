@@ -95,7 +95,7 @@ class InferenceRecord:
 
 @dataclass(frozen=True)
 class Refusal:
-    """A call turned away before it became an explanation: identity, quota, limit, draining.
+    """A call, or a request in it, that became nothing else: identity, quota, limit, draining.
 
     Attributes:
         reason: the name of the error in `errors.py`.

@@ -60,7 +60,7 @@ class Witness:
         return UNWATCHED
 
     def refused(self, refusal: Refusal) -> None:
-        """A call was turned away before it became an explanation."""
+        """A call, or a request in it, was turned away and became nothing else."""
 
     def inferred(self, record: InferenceRecord) -> None:
         """A plain prediction ended, whatever ended it."""

@@ -15,10 +15,10 @@ from salience_service.rpc.admin.administered import Administered
 from salience_service.rpc.admin.servicer import SERVICE, AdminServicer
 from salience_service.rpc.authentication import Authentication
 from salience_service.rpc.common_services import add_common_services
+from salience_service.rpc.field_count import CountFields
 from salience_service.rpc.health import Health
 from salience_service.rpc.options import server_options
 from salience_service.rpc.port import bind
-from salience_service.rpc.unreadable import KeepUnreadable
 from salience_service.telemetry.witness import NOBODY, Witness
 
 MOST_CALLS = 64
@@ -59,7 +59,7 @@ class AdminServer:
                     patience=config.connections.slow_sender_seconds,
                     open_calls=Turnstile("health calls", MOST_OPEN, MOST_OPEN_EACH),
                 ),
-                KeepUnreadable(SERVICE, witness),
+                CountFields(),
             ],
             options=server_options(config),
             maximum_concurrent_rpcs=MOST_CALLS,

@@ -13,7 +13,6 @@ from salience_service.rpc.admin.administered import Administered, Directory
 from salience_service.rpc.admin.answer import status_message, version_messages
 from salience_service.rpc.call import Context
 from salience_service.rpc.caller import current_caller, request_id
-from salience_service.rpc.unreadable import readable
 
 SERVICE = pb.DESCRIPTOR.services_by_name["AdminService"].full_name
 _log = logging.getLogger(__name__)
@@ -34,15 +33,14 @@ class AdminServicer(pb_grpc.AdminServiceServicer):
         self, request: pb.ListVersionsRequest, _: Context
     ) -> pb.ListVersionsResponse:
         """Lists every version with its state."""
-        model = readable(request).model
-        permit_model(current_caller(), model)
-        return pb.ListVersionsResponse(versions=await self._versions(model))
+        permit_model(current_caller(), request.model)
+        return pb.ListVersionsResponse(versions=await self._versions(request.model))
 
     async def LoadVersion(  # noqa: N802
         self, request: pb.LoadVersionRequest, _: Context
     ) -> pb.LoadVersionResponse:
         """Loads a version, or loads it anew; a caller who leaves does not end what has begun."""
-        model, version = _named(readable(request), "load")
+        model, version = _named(request, "load")
         await _done(self._directory.load(model, version))
         return pb.LoadVersionResponse(versions=await self._versions(model))
 
@@ -50,7 +48,7 @@ class AdminServicer(pb_grpc.AdminServiceServicer):
         self, request: pb.RetireVersionRequest, _: Context
     ) -> pb.RetireVersionResponse:
         """Retires a version."""
-        model, version = _named(readable(request), "retire")
+        model, version = _named(request, "retire")
         self._directory.retire(model, version)
         return pb.RetireVersionResponse(versions=await self._versions(model))
 
@@ -58,7 +56,7 @@ class AdminServicer(pb_grpc.AdminServiceServicer):
         self, request: pb.RollbackRequest, _: Context
     ) -> pb.RollbackResponse:
         """Says which version answers requests that name none."""
-        model, version = _named(readable(request), "roll back")
+        model, version = _named(request, "roll back")
         if version:
             await _done(self._directory.roll_back(model, version))
         elif request.newest:
@@ -68,10 +66,9 @@ class AdminServicer(pb_grpc.AdminServiceServicer):
         return pb.RollbackResponse(versions=await self._versions(model))
 
     async def GetStatus(  # noqa: N802
-        self, request: pb.GetStatusRequest, _: Context
+        self, _: pb.GetStatusRequest, __: Context
     ) -> pb.GetStatusResponse:
         """Says how the server fares."""
-        readable(request)
         return status_message(self._engine, time.monotonic() - self._began)
 
     @property

@@ -6,12 +6,11 @@ from typing import Any
 from salience.inference import grpc_service_pb2 as pb
 from salience.inference import grpc_service_pb2_grpc as pb_grpc
 from salience_service.rpc.answer import Explainer
-from salience_service.rpc.call import Context, deadline_of
+from salience_service.rpc.call import Context, abort, deadline_of
 from salience_service.rpc.caller import current_caller, request_id
 from salience_service.rpc.explanations import Explanations
 from salience_service.rpc.inference import answer
 from salience_service.rpc.inference.observation import InferenceObservation
-from salience_service.rpc.unreadable import readable
 from salience_service.telemetry.witness import NOBODY, Witness
 
 CONTRACT = pb.DESCRIPTOR
@@ -35,37 +34,34 @@ class InferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
         self._witness = witness
 
     async def ServerLive(  # noqa: N802
-        self, request: pb.ServerLiveRequest, _: Context
+        self, _: pb.ServerLiveRequest, __: Context
     ) -> pb.ServerLiveResponse:
         """Whether the server runs: it answers."""
-        readable(request)
         return pb.ServerLiveResponse(live=True)
 
     async def ServerReady(  # noqa: N802
-        self, request: pb.ServerReadyRequest, _: Context
+        self, _: pb.ServerReadyRequest, __: Context
     ) -> pb.ServerReadyResponse:
         """Whether any model answers."""
-        readable(request)
         return answer.server_ready(self._engine)
 
     async def ModelReady(  # noqa: N802
         self, request: pb.ModelReadyRequest, _: Context
     ) -> pb.ModelReadyResponse:
         """Whether one model answers."""
-        return answer.model_ready(self._engine, readable(request), current_caller())
+        return answer.model_ready(self._engine, request, current_caller())
 
     async def ServerMetadata(  # noqa: N802
-        self, request: pb.ServerMetadataRequest, _: Context
+        self, _: pb.ServerMetadataRequest, __: Context
     ) -> pb.ServerMetadataResponse:
         """What the server is."""
-        readable(request)
         return answer.server_metadata()
 
     async def ModelMetadata(  # noqa: N802
         self, request: pb.ModelMetadataRequest, _: Context
     ) -> pb.ModelMetadataResponse:
         """What a model takes and puts out."""
-        return answer.model_metadata(self._engine, readable(request), current_caller())
+        return answer.model_metadata(self._engine, request, current_caller())
 
     async def ModelInfer(  # noqa: N802
         self, request: pb.ModelInferRequest, context: Context
@@ -73,11 +69,13 @@ class InferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
         """Predicts for a batch; rows of callers who went away, or came too late, do not run."""
         caller = current_caller()
         observation = InferenceObservation(self._witness, caller.name, request_id())
-        with observation.until_the_end():
-            message = readable(request)
-            answer.permit(message, caller)
-            work = partial(answer.infer, self._engine, message, observation.answered)
-            return await self._explanations.once(work, deadline_of(context))
+        try:
+            with observation.until_the_end():
+                answer.permit(request, caller)
+                work = partial(answer.infer, self._engine, request, observation.answered)
+                return await self._explanations.once(work, deadline_of(context))
+        except Exception as error:  # Its record tells of it; the interceptor would once more.
+            await abort(context, error)
 
 
 def add_to_server(servicer: InferenceServicer, server: Any) -> None:
