@@ -34,9 +34,10 @@ def add_version(bundle: Bundle, models: Path, version: str, name: str = "") -> P
 
 
 def config_of(**repository: object) -> ServeConfig:
-    """One thread, batches of four, unsigned bundles; and these keys of `[repository]`."""
+    """One thread, one lane, batches of four, unsigned bundles; and these keys of `[repository]`."""
     return ServeConfig(
         threads=1,
+        calls_in_flight=1,
         batch_size=4,
         bundles=UNSIGNED_ALLOWED,
         repository=RepositoryConfig.model_validate(repository),
