@@ -1,5 +1,6 @@
 """The audit by command, as an operator has it: serve, explain, verify, find; and a kill between."""
 
+import json
 import shutil
 import signal
 import subprocess
@@ -14,10 +15,15 @@ from typer.testing import CliRunner
 
 from salience_client import Client
 from salience_client.commands import app
+from salience_service.audit.auditor import Auditor
+from salience_service.audit.keys import read_keys
 from salience_service.bundle.reader import Bundle
-from tests.support.audit import edit, fields, newest
+from salience_service.rpc.admin.servicer import SERVICE
+from salience_service.telemetry.records import Action, ActionRecord, Refusal
+from tests.support.audit import edit, fields, newest, trail_of
 
 SOON_SECONDS = 60
+ADMIN = f"/{SERVICE}"
 
 
 def said(*words: object, exit_code: int = 0) -> str:
@@ -90,6 +96,34 @@ def test_an_anchor_shows_what_was_cut(place: Path) -> None:
     said("audit", "verify", trail, "--key", key)
     told = said("audit", "verify", trail, "--key", key, "--anchor", anchor, exit_code=1)
     assert "it was cut" in told
+
+
+def test_what_administrators_did_is_found(tmp_path: Path) -> None:
+    key, trail = tmp_path / "audit.key", tmp_path / "audit"
+    said("audit", "keygen", "--out", key)
+    keys = read_keys(key)
+    auditor = Auditor(trail_of(trail, key=keys.chain), keys)
+    action = Action("change-42", "root", "load", "m", "3")
+    auditor.acting(action)(ActionRecord(action, "BundleRefused", 9, 1.5))
+    auditor.acting(action)
+    auditor.refused(Refusal("PermissionDenied", "r", "ward", f"{ADMIN}/LoadVersion"))
+    auditor.refused(Refusal("PermissionDenied", "r", "ward", "/salience.v1.ExplanationService/E"))
+    auditor.close()
+    found = said("audit", "find", trail, "--key", key, "--actions").splitlines()
+    lines = [json.loads(line) for line in found]
+    assert [line["kind"] for line in lines if line["kind"] != "turned_away"] == [
+        "action_began",
+        "action_ended",
+        "action_began",
+    ]
+    assert [line["rpc"] for line in lines if line["kind"] == "turned_away"] == [
+        f"{ADMIN}/LoadVersion"
+    ]
+    told = said("audit", "verify", trail, "--key", key)
+    assert "0 explanations, 1 actions; anchor" in told
+    assert "note: 1 actions began and have not ended" in told
+    for words in ((), ("--actions", "--image", key)):
+        assert "either" in said("audit", "find", trail, "--key", key, *words, exit_code=2)
 
 
 def test_a_server_whose_audit_cannot_begin_does_not_open_a_model(place: Path) -> None:

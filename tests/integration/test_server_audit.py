@@ -1,8 +1,5 @@
 """The audit behind a real loopback server: no record, no answer; and every end is recorded."""
 
-import errno
-import os
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,7 +14,7 @@ from salience_service.errors import ComputeFailed
 from salience_service.events import Event
 from salience_service.request import ExplainOrder
 from salience_service.telemetry.opening import Telemetry
-from tests.support.audit import KEYS, checked, fields, trail_of
+from tests.support.audit import KEYS, Disk, checked, fields, trail_of
 from tests.support.serving import (
     FINISHED,
     STARTED,
@@ -30,18 +27,6 @@ from tests.support.serving import (
 )
 
 DURABLE = Upkeep(rotate_bytes=2**20)
-
-
-class Disk:
-    """A disk that is full when that is said."""
-
-    def __init__(self) -> None:
-        self.full = threading.Event()
-
-    def sync(self, descriptor: int) -> None:
-        if self.full.is_set():
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        os.fsync(descriptor)
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from salience_service.explanation.telling import Pace
 from salience_service.image.pixels import ImageLimits
 from salience_service.models.repository import ModelRepository
 from salience_service.rpc.admin.server import AdminServer
+from salience_service.telemetry.witness import NOBODY, Witness
 from tests.support.model_versions import FakeLoad, config_of
 from tests.support.serving import serving_on_loop
 
@@ -49,7 +50,9 @@ class Administered:
 
 
 @contextmanager
-def administered(models: Path, access: object = None, **settings: object) -> Iterator[Administered]:
+def administered(
+    models: Path, access: object = None, witness: Witness = NOBODY, **settings: object
+) -> Iterator[Administered]:
     """Over a directory; keys of `[repository]` as given, and the admin port guarded by `access`."""
     load = FakeLoad()
     config = ServeConfig.model_validate({**dict(config_of(**settings)), "access": access})
@@ -61,7 +64,7 @@ def administered(models: Path, access: object = None, **settings: object) -> Ite
     try:
         with (
             serving_on_loop(engine) as (server, run),
-            admin_port(engine, run, config) as address,
+            admin_port(engine, run, config, witness) as address,
             grpc.insecure_channel(server.address) as channel,
             grpc.insecure_channel(address) as admin_channel,
         ):
@@ -78,11 +81,13 @@ def administered(models: Path, access: object = None, **settings: object) -> Ite
 
 
 @contextmanager
-def admin_port(engine: Engine, run: Callable[..., object], config: ServeConfig) -> Iterator[str]:
+def admin_port(
+    engine: Engine, run: Callable[..., object], config: ServeConfig, witness: Witness
+) -> Iterator[str]:
     """The admin service of an engine, on the loop of a server; its address."""
 
     async def started() -> AdminServer:
-        server = AdminServer(engine, config, AdminConfig(address="127.0.0.1:0"))
+        server = AdminServer(engine, config, AdminConfig(address="127.0.0.1:0"), witness)
         await server.start()
         return server
 

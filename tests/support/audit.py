@@ -1,6 +1,9 @@
 """A trail in a directory, and what an attacker without its key can do to one."""
 
+import errno
 import json
+import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,8 +17,22 @@ KEYS = AuditKeys.of(b"k" * 32)
 SMALL = Upkeep(rotate_bytes=4096, durable=False)
 
 
-def trail_of(directory: Path, upkeep: Upkeep = SMALL, **seams: object) -> Trail:
-    return Trail(directory, KEYS.chain, upkeep, **seams)
+class Disk:
+    """A disk that is full when that is said."""
+
+    def __init__(self) -> None:
+        self.full = threading.Event()
+
+    def sync(self, descriptor: int) -> None:
+        if self.full.is_set():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.fsync(descriptor)
+
+
+def trail_of(
+    directory: Path, upkeep: Upkeep = SMALL, key: bytes = KEYS.chain, **seams: object
+) -> Trail:
+    return Trail(directory, key, upkeep, **seams)
 
 
 def written(directory: Path, lines: int, upkeep: Upkeep = SMALL, start: int = 0) -> str:

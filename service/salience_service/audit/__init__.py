@@ -1,1 +1,1 @@
-"""The audit trail: a record of every explanation, in lines chained so that a change shows."""
+"""The audit trail: a record of what is done, in lines chained so that a change shows."""

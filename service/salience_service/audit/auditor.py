@@ -1,4 +1,4 @@
-"""The auditor: the witness that writes a record of every explanation, before it is answered."""
+"""The auditor: the witness that writes a record of what is done, before it is answered."""
 
 import logging
 import threading
@@ -14,12 +14,14 @@ from salience_service.errors import Unavailable
 from salience_service.events import Event, FinishedMap, Started
 from salience_service.request import ExplainOrder, ImageInput
 from salience_service.telemetry.records import (
+    Action,
+    ActionRecord,
     Arrival,
     ExplanationRecord,
     InferenceRecord,
     Refusal,
 )
-from salience_service.telemetry.witness import Watch, Witness
+from salience_service.telemetry.witness import Ended, Watch, Witness
 
 MOST_WAITING = 1000
 """Lines that wait to be written, of predictions and calls turned away; more are counted alone, and
@@ -34,12 +36,13 @@ class Auditor(Witness):
 
     Two lines an explanation: one before anything of it goes out, one before its last event does.
     A server that is killed between them leaves the first; nothing is ever answered of which no
-    record speaks, where `refuses` is set.
+    record speaks, where `refuses` is set. Likewise of an administrator's action: one line before
+    it is done, one of its outcome. What is done cannot be taken back, so the first alone decides.
 
     Args:
         trail: where lines go.
         keys: of the digests.
-        refuses: whether what cannot be recorded is not answered.
+        refuses: whether what cannot be recorded is not answered, or not done.
     """
 
     def __init__(self, trail: Trail, keys: AuditKeys, refuses: bool = True) -> None:
@@ -66,11 +69,24 @@ class Auditor(Witness):
         """Records a plain prediction, in a thread of its own: its answer does not wait for that."""
         self._note_later(Kind.PREDICTED, record.predicted(record_))
 
+    def acting(self, action: Action) -> Ended:
+        """Records an action before it is done; what is returned, its outcome.
+
+        Raises:
+            Unavailable: as of `write`.
+        """
+        began = self.write(Kind.ACTION_BEGAN, record.action_began(action))
+
+        def ended(record_: ActionRecord) -> None:
+            self.note(Kind.ACTION_ENDED, record.action_ended(record_, began))
+
+        return ended
+
     def write(self, kind: Kind, fields: Mapping[str, object]) -> int | None:
         """Writes a line that an answer waits for; its number, None where it was not written.
 
         Raises:
-            Unavailable: it cannot be written, and what is not recorded is not answered.
+            Unavailable: it cannot be written, and what is not recorded is not done.
         """
         try:
             return self._trail.append(kind, fields)
@@ -78,8 +94,8 @@ class Auditor(Witness):
             self._tell(kind, fault)
             if self._refuses:
                 raise Unavailable(
-                    "this server cannot record explanations now, and answers none unrecorded: "
-                    "try again later, or ask another",
+                    "this server cannot record requests now, and answers none unrecorded: try "
+                    "again later, or ask another",
                     retry_after=RETRY_SECONDS,
                 ) from fault
             return None

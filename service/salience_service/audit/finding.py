@@ -1,15 +1,17 @@
-"""Finds the records of an image in a trail, by the key alone: the trail holds no image."""
+"""Finds records in a trail: of an image, by the key alone, for it holds none; and of actions."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
-from salience_service.audit.files import Unreadable, file_numbers, file_path, lines_of
+from salience_service.audit.files import file_numbers, file_path, lines_of
 from salience_service.audit.keys import AuditKeys
 from salience_service.audit.line import Kind, Line
 from salience_service.audit.record import image_digest
 from salience_service.errors import ConfigRefused
 from salience_service.request import DicomImage, EncodedImage
+
+_ADMIN = "/salience.v1.AdminService/"
 
 
 def records_of(directory: Path, keys: AuditKeys, image: bytes) -> Iterator[Mapping[str, Any]]:
@@ -24,14 +26,39 @@ def records_of(directory: Path, keys: AuditKeys, image: bytes) -> Iterator[Mappi
         ConfigRefused: the directory cannot be read.
     """
     wanted = {image_digest(keys, kind(image)) for kind in (EncodedImage, DicomImage)}
+
+    def is_wanted(line: Line) -> bool:
+        return line.kind == Kind.ENDED and line.fields["image"] in wanted
+
+    return _found(directory, keys, is_wanted)
+
+
+def actions_of(directory: Path, keys: AuditKeys) -> Iterator[Mapping[str, Any]]:
+    """Every genuine record of the administration: each beginning, outcome and call turned away.
+
+    Args:
+        directory: of the trail.
+        keys: its keys.
+
+    Raises:
+        ConfigRefused: the directory cannot be read.
+    """
+    return _found(directory, keys, _is_administration)
+
+
+def _is_administration(line: Line) -> bool:
+    if line.kind == Kind.TURNED_AWAY:
+        return str(line.fields.get("rpc", "")).startswith(_ADMIN)
+    return line.kind in (Kind.ACTION_BEGAN, Kind.ACTION_ENDED)
+
+
+def _found(
+    directory: Path, keys: AuditKeys, is_wanted: Callable[[Line], bool]
+) -> Iterator[Mapping[str, Any]]:
     try:
         for number in file_numbers(directory):
             for line in lines_of(file_path(directory, number), keys.chain):
-                if _has_ended(line) and line.fields["image"] in wanted:
+                if isinstance(line, Line) and line.genuine and is_wanted(line):
                     yield line.fields
     except OSError as fault:
         raise ConfigRefused(f"the audit directory cannot be read: {fault.strerror}") from fault
-
-
-def _has_ended(line: Line | Unreadable) -> TypeGuard[Line]:
-    return isinstance(line, Line) and line.genuine and line.kind == Kind.ENDED

@@ -1,8 +1,9 @@
-"""What the lines of an explanation hold: who, when, of which model, by what, and how it ended.
+"""What lines hold: who, when, of which model, by what, and how it ended.
 
 Nothing of a patient: no pixel, no file name, no label, no score, no word of the caller's but the
-request id. An image and a map are there as keyed digests, which tell whoever has the key that
-this image was explained or this map answered, and tell nobody else anything.
+request id, and of an action the model and version that it names. An image and a map are there as
+keyed digests, which tell whoever has the key that this image was explained or this map answered,
+and tell nobody else anything.
 """
 
 import json
@@ -23,6 +24,8 @@ from salience_service.request import (
 )
 from salience_service.telemetry.records import (
     OK,
+    Action,
+    ActionRecord,
     Arrival,
     ExplanationRecord,
     InferenceRecord,
@@ -103,24 +106,50 @@ def predicted(record: InferenceRecord) -> Fields:
     }
 
 
+def action_began(action: Action) -> Fields:
+    """An administrator's action, before it is done."""
+    return {
+        **_who(action),
+        "action": action.name,
+        "model": action.model,
+        "version": action.version,
+    }
+
+
+def action_ended(record: ActionRecord, began: int | None) -> Fields:
+    """An administrator's action that was done, or failed; `began`: number of the line before it."""
+    return {
+        "began": began,
+        **action_began(record.action),
+        **_end(record),
+        "seconds": round(record.whole_seconds, 6),
+    }
+
+
 def turned_away(refusal: Refusal) -> Fields:
     """A call that was turned away."""
     return {**_who(refusal), "error": refusal.reason, "rpc": refusal.rpc}
 
 
-def _who(told: Arrival | ExplanationRecord | InferenceRecord | Refusal) -> Fields:
+def _who(told: Arrival | ExplanationRecord | InferenceRecord | Action | Refusal) -> Fields:
     return {"principal": told.principal, "request": told.request_id}
 
 
 def _outcome(record: ExplanationRecord | InferenceRecord) -> Fields:
+    return {
+        **_end(record),
+        "model": record.model,
+        "version": record.version,
+        "bundle": record.bundle_digest,
+    }
+
+
+def _end(record: ExplanationRecord | InferenceRecord | ActionRecord) -> Fields:
     code = CODES[record.code] if record.code < len(CODES) else "UNKNOWN"
     return {
         "outcome": _OUTCOMES.get(code, "refused"),
         "code": code,
         "error": "" if record.outcome == OK else record.outcome,
-        "model": record.model,
-        "version": record.version,
-        "bundle": record.bundle_digest,
     }
 
 

@@ -11,6 +11,7 @@ from salience_service.errors import ConfigRefused
 
 MOST_TOLD = 1000
 """Findings beyond are counted, not kept."""
+_BEGINNINGS = {Kind.BEGAN.value: "explanations", Kind.ACTION_BEGAN.value: "actions"}
 
 
 @dataclass
@@ -20,7 +21,8 @@ class Report:
     Attributes:
         faults: what an honest server never leaves behind. notes: what it may.
         untold: faults beyond the first thousand.
-        files: that were read. lines: that are genuine. explanations: that ended.
+        files: that were read. lines: that are genuine.
+        explanations: that ended. actions: of administrators, that ended.
         anchor: number and seal of the last genuine line; empty where there is none.
     """
 
@@ -30,6 +32,7 @@ class Report:
     files: int = 0
     lines: int = 0
     explanations: int = 0
+    actions: int = 0
     anchor: str = ""
 
     @property
@@ -85,7 +88,7 @@ class _Reading:
         self._key, self._anchors, self._archived = key, anchors, archived
         self._next, self._before = 1, ORIGIN
         self._missing: set[tuple[int, int]] = set()
-        self._open: dict[int, str] = {}
+        self._open: dict[int, str] = {}  # What began, by the number of that line.
         self._file, self._oldest = 0, 1
         self._first_file, self._first_line = 0, 1
         self._last: Line | None = None
@@ -124,11 +127,11 @@ class _Reading:
         self._look_at_the_end()
         for number in sorted(self._anchors):
             self._unmet(number)
-        if self._open:
-            self.report.notes.append(
-                f"{len(self._open)} explanations began and have not ended: they run, or the "
-                "server was killed"
-            )
+        for kind, what in _BEGINNINGS.items():
+            if begun := list(self._open.values()).count(kind):
+                self.report.notes.append(
+                    f"{begun} {what} began and have not ended: they run, or the server was killed"
+                )
 
     def _enter(self, line: Line, where: str, first: bool) -> None:
         """The first line of a file."""
@@ -198,10 +201,11 @@ class _Reading:
             self.report.notes.append(
                 f"{where}: the server ended without finishing, {torn} bytes of a line were lost"
             )
-        elif line.kind == Kind.BEGAN:
-            self._open[line.number] = where
-        elif line.kind == Kind.ENDED:
-            self.report.explanations += 1
+        elif line.kind in _BEGINNINGS:
+            self._open[line.number] = line.kind
+        elif line.kind in (Kind.ENDED, Kind.ACTION_ENDED):
+            self.report.explanations += line.kind == Kind.ENDED
+            self.report.actions += line.kind == Kind.ACTION_ENDED
             self._open.pop(line.fields.get("began") or 0, None)
         time = str(line.fields.get("time", ""))
         if time < self._time:
@@ -258,6 +262,6 @@ def told(report: Report) -> Iterator[str]:
     yield from (f"note: {finding}" for finding in report.notes)
     word = "whole" if report.whole else "NOT WHOLE"
     yield (
-        f"{word}: {report.files} files, {report.lines} lines, {report.explanations} explanations; "
-        f"anchor {report.anchor or 'none'}"
+        f"{word}: {report.files} files, {report.lines} lines, {report.explanations} explanations, "
+        f"{report.actions} actions; anchor {report.anchor or 'none'}"
     )

@@ -1,4 +1,4 @@
-"""`[audit]`: the record of every explanation, and what happens where none can be written."""
+"""`[audit]`: the record of what is done, and what happens where none can be written."""
 
 from pathlib import Path
 from typing import Literal
@@ -19,8 +19,8 @@ class AuditConfig(Section):
     and recognise an image in it: keep it from all but the server and who verifies."""
 
     on_failure: Literal["refuse", "continue"] = "refuse"
-    """Where a record cannot be written: "refuse" = nothing is answered (UNAVAILABLE); "continue" =
-    it is, and the log says so."""
+    """Where a record cannot be written: "refuse" = nothing is answered, nor done for
+    administrators (UNAVAILABLE); "continue" = it is, and the log says so."""
 
     durable: bool = True
     """Wait until a record is on the disk before the answer goes on. False = it is there within

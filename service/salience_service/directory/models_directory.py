@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TypeVar
 from weakref import ref
 
-from salience_service.bundle.manifest import NAME
 from salience_service.config import ServeConfig
 from salience_service.control import Control
 from salience_service.directory.following import Following
@@ -24,13 +23,12 @@ from salience_service.directory.scan import manifest_digest, place_of, scan
 from salience_service.errors import (
     BundleRefused,
     ConfigRefused,
-    InvalidRequest,
     NotFound,
     Overloaded,
 )
 from salience_service.models.model import ServedModel
 from salience_service.models.repository import ModelRepository
-from salience_service.models.versions import State, VersionName, VersionStatus
+from salience_service.models.versions import State, VersionName, VersionStatus, name_of
 from salience_service.signatures.trust import trust_in
 
 T = TypeVar("T")
@@ -271,10 +269,4 @@ class ModelsDirectory:
 
 
 def _named(model: str, version: str) -> VersionName:
-    for what, word in (("model", model), ("version", version)):
-        if not NAME.fullmatch(word):
-            raise InvalidRequest(
-                f"{what} {word[:80]!r}: use a-z, 0-9, '.', '_', '-', at most 64 characters",
-                field=what,
-            )
-    return VersionName(model, version)
+    return VersionName(name_of("model", model), name_of("version", version))

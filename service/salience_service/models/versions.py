@@ -4,6 +4,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
+from salience_service.bundle.manifest import NAME
+from salience_service.errors import InvalidRequest
+
 
 class VersionName(NamedTuple):
     """Which version of which model."""
@@ -13,6 +16,19 @@ class VersionName(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.model} {self.version}"
+
+
+def name_of(what: str, word: str) -> str:
+    """A caller's word for a "model" or "version", where it can be the name of one.
+
+    Raises:
+        InvalidRequest: it cannot.
+    """
+    if not NAME.fullmatch(word):
+        raise InvalidRequest(
+            f"{what} {word[:80]!r}: use a-z, 0-9, '.', '_', '-', at most 64 characters", field=what
+        )
+    return word
 
 
 class State(Enum):

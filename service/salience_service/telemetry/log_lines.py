@@ -1,16 +1,18 @@
-"""Writes a line for each explanation, prediction and refusal, as a witness."""
+"""Writes a line for each explanation, prediction, action and refusal, as a witness."""
 
 import logging
 from collections.abc import Mapping
 
 from salience_service.telemetry.log_format import TOLD
 from salience_service.telemetry.records import (
+    Action,
+    ActionRecord,
     Arrival,
     ExplanationRecord,
     InferenceRecord,
     Refusal,
 )
-from salience_service.telemetry.witness import Watch, Witness
+from salience_service.telemetry.witness import Ended, Watch, Witness
 
 _log = logging.getLogger("salience_service.requests")
 _OUR_FAULT = 13
@@ -34,6 +36,11 @@ class LogLines(Witness):
             **_seconds(record),
         }
         _write("inferred", record.code, fields)
+
+    def acting(self, action: Action) -> Ended:
+        """A line before it, for it may take long, and one at its end."""
+        _write("acting", 0, _what(action))
+        return _acted
 
     def refused(self, refusal: Refusal) -> None:
         """A line for it."""
@@ -73,6 +80,25 @@ def _who(record: ExplanationRecord | InferenceRecord) -> dict[str, object]:
         "model": record.model,
         "version": record.version,
     }
+
+
+def _what(action: Action) -> dict[str, object]:
+    return {
+        "request_id": action.request_id,
+        "principal": action.principal,
+        "action": action.name,
+        "model": action.model,
+        "version": action.version,
+    }
+
+
+def _acted(record: ActionRecord) -> None:
+    fields = {
+        **_what(record.action),
+        "outcome": record.outcome,
+        "seconds": round(record.whole_seconds, _DIGITS),
+    }
+    _write("acted", record.code, fields)
 
 
 def _seconds(record: ExplanationRecord | InferenceRecord) -> dict[str, object]:

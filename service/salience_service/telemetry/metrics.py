@@ -9,12 +9,14 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from salience_service.events import Event, Finished, FinishedMap
 from salience_service.telemetry.records import (
     OK,
+    Action,
+    ActionRecord,
     Arrival,
     ExplanationRecord,
     InferenceRecord,
     Refusal,
 )
-from salience_service.telemetry.witness import Watch, Witness
+from salience_service.telemetry.witness import Ended, Watch, Witness
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 """Upper ends of the buckets, from a cached answer to the longest optimised map on a CPU."""
@@ -38,7 +40,7 @@ class Metrics(Witness):
         )
         self.refusals = Counter(
             "salience_refusals",
-            "What ended with an error: calls, explanations, predictions.",
+            "What ended with an error: calls, explanations, predictions, actions.",
             ("reason", "principal"),
             registry=registry,
         )
@@ -95,6 +97,10 @@ class Metrics(Witness):
         else:
             self.refusals.labels(record.outcome, self.label_of(record.principal)).inc()
 
+    def acting(self, action: Action) -> Ended:  # noqa: ARG002
+        """Counts those that end with an error."""
+        return self._acted
+
     def explained(self, record: ExplanationRecord) -> None:
         """Counts one that ended."""
         principal = self.label_of(record.principal)
@@ -109,6 +115,10 @@ class Metrics(Witness):
             self.whole.labels(record.model).observe(record.whole_seconds)
             self.queue.labels(record.model).observe(record.queue_seconds)
             self.compute.labels(record.model).observe(record.compute_seconds)
+
+    def _acted(self, record: ActionRecord) -> None:
+        if record.outcome != OK:
+            self.refusals.labels(record.outcome, self.label_of(record.action.principal)).inc()
 
     def label_of(self, principal: str) -> str:
         """A principal's label."""

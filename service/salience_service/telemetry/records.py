@@ -1,7 +1,8 @@
 """What witnesses are told, as frozen values: a call, what it came to, and what was refused.
 
 Nothing in them is free text of a caller: a model's or a method's name is there only once the
-server has found it to be its own, and no file name, label, tag or pixel ever is.
+server has found it to be its own (in an action: an administrator's word, checked to be a name), and
+no file name, label, tag or pixel ever is.
 """
 
 from dataclasses import dataclass
@@ -91,6 +92,37 @@ class InferenceRecord:
     images: int = 0
     queue_seconds: float = 0.0
     compute_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Action:
+    """What an administrator has the server do.
+
+    Attributes:
+        name: "load", "retire", "roll_back" or "roll_forward".
+        model: whose version. version: which; empty where it is the newest.
+    """
+
+    request_id: str
+    principal: str
+    name: str
+    model: str
+    version: str = ""
+
+
+@dataclass(frozen=True)
+class ActionRecord:
+    """What an action came to.
+
+    Attributes:
+        outcome: as of an explanation. code: likewise.
+        whole_seconds: from its beginning until its end, whether its caller waited or not.
+    """
+
+    action: Action
+    outcome: str
+    code: int
+    whole_seconds: float
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,21 @@ nothing.
             return AuditWatch(self._file, arrival)     # `asked` digests the image, `said` the maps
 """
 
+from collections.abc import Callable
+
 from salience_service.events import Event
 from salience_service.request import ExplainOrder
-from salience_service.telemetry.records import Arrival, ExplanationRecord, InferenceRecord, Refusal
+from salience_service.telemetry.records import (
+    Action,
+    ActionRecord,
+    Arrival,
+    ExplanationRecord,
+    InferenceRecord,
+    Refusal,
+)
+
+Ended = Callable[[ActionRecord], None]
+"""Hears what an action came to. From any thread, once; must not raise."""
 
 
 class Watch:
@@ -65,6 +77,14 @@ class Witness:
     def inferred(self, record: InferenceRecord) -> None:
         """A plain prediction ended, whatever ended it."""
 
+    def acting(self, action: Action) -> Ended:  # noqa: ARG002
+        """An administrator's action is about to be done; in a thread that may wait for a disk.
+
+        Raises:
+            SalienceError: it may not be done; by the audit alone, as for `Watch.finishing`.
+        """
+        return _unheard
+
 
 class Witnesses(Witness):
     """All of a server's witnesses as one, told in their order.
@@ -92,6 +112,16 @@ class Witnesses(Witness):
         for witness in self._all:
             witness.inferred(record)
 
+    def acting(self, action: Action) -> Ended:
+        """Tells all; and of the end, those that heard of the beginning."""
+        hear = [witness.acting(action) for witness in self._all]
+
+        def ended(record: ActionRecord) -> None:
+            for each in hear:
+                each(record)
+
+        return ended
+
 
 class _Watches(Watch):
     def __init__(self, all_: tuple[Watch, ...]) -> None:
@@ -112,6 +142,10 @@ class _Watches(Watch):
     def ended(self, record: ExplanationRecord) -> None:
         for watch in self._all:
             watch.ended(record)
+
+
+def _unheard(_: ActionRecord) -> None:
+    """Nobody wants to know."""
 
 
 NOBODY = Witnesses()

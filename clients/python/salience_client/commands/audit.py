@@ -62,13 +62,27 @@ def find(
     trail: TrailArgument,
     key: KeyOption,
     image: Annotated[
-        Path, typer.Option(exists=True, dir_okay=False, metavar="FILE", help="As it was sent.")
-    ],
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, metavar="FILE", help="As it was sent."),
+    ] = None,
+    actions: Annotated[
+        bool, typer.Option("--actions", help="What administrators did, and were refused.")
+    ] = False,
 ) -> None:
-    """Print the records of an image file, a line each: who had it explained, when, and how."""
+    """Print the records of an image file, a line each: who had it explained, when, and how.
+
+    With --actions, those of the administration instead.
+    """
+    if actions is (image is not None):
+        raise typer.BadParameter("give either --image FILE or --actions")
     keys = require("salience_service.audit.keys", "service", _FOR)
     finding = require("salience_service.audit.finding", "service", _FOR)
     with translated():
-        found = finding.records_of(trail, keys.read_keys(key), image.read_bytes())
+        known = keys.read_keys(key)
+        found = (
+            finding.actions_of(trail, known)
+            if image is None
+            else finding.records_of(trail, known, image.read_bytes())
+        )
         for fields in found:
             typer.echo(json.dumps(fields))

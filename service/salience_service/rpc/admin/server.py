@@ -37,7 +37,7 @@ class AdminServer:
         engine: whose models.
         config: of the server; its `[tls]` and `[access]` guard this port too.
         admin: the address.
-        witness: is told what is refused.
+        witness: is told what is done, and what is refused.
 
     Raises:
         ConfigRefused: the address cannot be bound, or a file of `[tls]` or `[access]` be used.
@@ -64,7 +64,7 @@ class AdminServer:
             options=server_options(config),
             maximum_concurrent_rpcs=MOST_CALLS,
         )
-        pb_grpc.add_AdminServiceServicer_to_server(AdminServicer(engine), self._server)  # type: ignore[no-untyped-call]
+        pb_grpc.add_AdminServiceServicer_to_server(AdminServicer(engine, witness), self._server)  # type: ignore[no-untyped-call]
         add_common_services(self._server, self._health, (SERVICE,), config.reflection)
         self.address = bind(self._server, admin.address, config.tls)
 

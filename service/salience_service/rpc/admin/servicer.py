@@ -1,21 +1,22 @@
 """The admin service: each call is for whom may administer, and shows only models they may know."""
 
 import asyncio
-import logging
 import time
-from concurrent.futures import Future
 
 from salience.v1 import admin_service_pb2 as pb
 from salience.v1 import admin_service_pb2_grpc as pb_grpc
 from salience_service.access.permits import permit_model
 from salience_service.errors import InvalidRequest, NotPossible
+from salience_service.models.versions import VersionName, name_of
+from salience_service.rpc.admin.action import Act, begun
 from salience_service.rpc.admin.administered import Administered, Directory
 from salience_service.rpc.admin.answer import status_message, version_messages
-from salience_service.rpc.call import Context
+from salience_service.rpc.call import Context, abort
 from salience_service.rpc.caller import current_caller, request_id
+from salience_service.telemetry.records import Action
+from salience_service.telemetry.witness import NOBODY, Witness
 
 SERVICE = pb.DESCRIPTOR.services_by_name["AdminService"].full_name
-_log = logging.getLogger(__name__)
 
 
 class AdminServicer(pb_grpc.AdminServiceServicer):
@@ -23,10 +24,11 @@ class AdminServicer(pb_grpc.AdminServiceServicer):
 
     Args:
         engine: whose models.
+        witness: is told of every action, before it is done and when it has ended.
     """
 
-    def __init__(self, engine: Administered) -> None:
-        self._engine = engine
+    def __init__(self, engine: Administered, witness: Witness = NOBODY) -> None:
+        self._engine, self._witness = engine, witness
         self._began = time.monotonic()
 
     async def ListVersions(  # noqa: N802
@@ -37,33 +39,39 @@ class AdminServicer(pb_grpc.AdminServiceServicer):
         return pb.ListVersionsResponse(versions=await self._versions(request.model))
 
     async def LoadVersion(  # noqa: N802
-        self, request: pb.LoadVersionRequest, _: Context
+        self, request: pb.LoadVersionRequest, context: Context
     ) -> pb.LoadVersionResponse:
         """Loads a version, or loads it anew; a caller who leaves does not end what has begun."""
-        model, version = _named(request, "load")
-        await _done(self._directory.load(model, version))
-        return pb.LoadVersionResponse(versions=await self._versions(model))
+        name, directory = _named(request), self._directory
+        await self._do("load", name, lambda: directory.load(*name), context)
+        return pb.LoadVersionResponse(versions=await self._versions(name.model))
 
     async def RetireVersion(  # noqa: N802
-        self, request: pb.RetireVersionRequest, _: Context
+        self, request: pb.RetireVersionRequest, context: Context
     ) -> pb.RetireVersionResponse:
         """Retires a version."""
-        model, version = _named(request, "retire")
-        self._directory.retire(model, version)
-        return pb.RetireVersionResponse(versions=await self._versions(model))
+        name, directory = _named(request), self._directory
+        await self._do("retire", name, lambda: directory.retire(*name), context)
+        return pb.RetireVersionResponse(versions=await self._versions(name.model))
 
     async def Rollback(  # noqa: N802
-        self, request: pb.RollbackRequest, _: Context
+        self, request: pb.RollbackRequest, context: Context
     ) -> pb.RollbackResponse:
         """Says which version answers requests that name none."""
-        model, version = _named(request, "roll back")
-        if version:
-            await _done(self._directory.roll_back(model, version))
-        elif request.newest:
-            self._directory.roll_forward(model)
+        if request.newest:
+            model, directory = _model(request), self._directory
+            newest = VersionName(model, "")
+            await self._do("roll_forward", newest, lambda: directory.roll_forward(model), context)
         else:
+            await self._roll_back(request, context)
+        return pb.RollbackResponse(versions=await self._versions(request.model))
+
+    async def _roll_back(self, request: pb.RollbackRequest, context: Context) -> None:
+        if not request.version:
+            _model(request)
             raise InvalidRequest("say which version answers, or newest = true", field="to")
-        return pb.RollbackResponse(versions=await self._versions(model))
+        name, directory = _named(request), self._directory
+        await self._do("roll_back", name, lambda: directory.roll_back(*name), context)
 
     async def GetStatus(  # noqa: N802
         self, _: pb.GetStatusRequest, __: Context
@@ -77,6 +85,15 @@ class AdminServicer(pb_grpc.AdminServiceServicer):
             raise NotPossible("the models of this server come from no directory")
         return self._engine.directory
 
+    async def _do(self, what: str, name: VersionName, act: Act, context: Context) -> None:
+        """Does it between two words to the witness; the second tells of an error, and so do we."""
+        action = Action(request_id(), current_caller().name, what, *name)
+        running = await asyncio.to_thread(begun, action, act, self._witness)
+        try:
+            await asyncio.wrap_future(running)
+        except Exception as error:
+            await abort(context, error)
+
     async def _versions(self, model: str) -> list[pb.VersionStatus]:
         versions = await asyncio.to_thread(self._directory.versions)
         sees = current_caller().may.sees
@@ -84,18 +101,14 @@ class AdminServicer(pb_grpc.AdminServiceServicer):
 
 
 def _named(
-    request: pb.LoadVersionRequest | pb.RetireVersionRequest | pb.RollbackRequest, what: str
-) -> tuple[str, str]:
-    """The model and version of a request, where the caller may know of the model."""
-    caller = current_caller()
-    permit_model(caller, request.model)
-    # Quoted, for both are the caller's own words.
-    _log.info(
-        "%s asks to %s %r %r, request %s",
-        caller.name, what, request.model[:64], request.version[:64], request_id(),
-    )  # fmt: skip
-    return request.model, request.version
+    request: pb.LoadVersionRequest | pb.RetireVersionRequest | pb.RollbackRequest,
+) -> VersionName:
+    return VersionName(_model(request), name_of("version", request.version))
 
 
-async def _done(job: Future[None]) -> None:
-    await asyncio.wrap_future(job)
+def _model(
+    request: pb.LoadVersionRequest | pb.RetireVersionRequest | pb.RollbackRequest,
+) -> str:
+    """The model of a request, where the caller may know of it."""
+    permit_model(current_caller(), request.model)
+    return name_of("model", request.model)
