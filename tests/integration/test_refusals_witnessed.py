@@ -39,6 +39,7 @@ ADMIN = "/salience.v1.AdminService"
 MANY = f"{EXPLAIN}/ExplainMany"
 HEALTH = "/grpc.health.v1.Health/Check"
 GOOD = pb.ExplainManyRequest(tag="good", request=request()).SerializeToString()
+MOST_BYTES = 2**19
 NOTHING_TO_REFUSE = {f"{INFERENCE}/ModelReady"}
 """It says whether a model answers, also of one that is not there."""
 
@@ -151,7 +152,11 @@ def place(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Iterator[Place]:
     books = Books(tmp_path / "audit", caplog)
     engine = Breakable({"tiny": plain, "ward-1": plain})
     with ExitStack() as stack:
-        settings = {"access": access, "connections": {"max_calls": 2}}
+        settings = {
+            "access": access,
+            "connections": {"max_calls": 2},
+            "max_message_bytes": MOST_BYTES,
+        }
         watching = Telemetry(books.witnesses)
         server, run = stack.enter_context(serving_on_loop(engine, watching, **settings))
         admin = run(_administering(engine, access, Witnesses(books.witnesses)))
@@ -269,6 +274,12 @@ def test_each_request_of_many_that_is_refused_is_told_once_and_the_rest_go_on(
     shown = [*place.shows("all"), ("x-request-id", number)]
     call(place.channels[0], MANY, shown, many)
     assert place.books.logged(number) == ["InvalidRequest"] * len(many)
+
+
+def test_a_message_over_the_limit_is_told_once(place: Place) -> None:
+    """gRPC drops it and tells the caller; to us the call ends without a message."""
+    for path in (f"{EXPLAIN}/Explain", f"{EXPLAIN}/DescribeModel", f"{INFERENCE}/ModelInfer"):
+        place.refuses("InvalidRequest", "all", path, bytes(MOST_BYTES + 1))
 
 
 def test_what_a_service_does_not_have_is_told_once_and_by_no_name(place: Place) -> None:
