@@ -15,7 +15,7 @@ from pathlib import Path
 from salience_service.config import ServeConfig
 from salience_service.config.bundles import UNSIGNED_ALLOWED
 from salience_service.engine import Engine
-from salience_service.rpc.process import run_until_told
+from salience_service.rpc.server.process import run_until_told
 from salience_service.scheduling.workload import Workload
 
 

@@ -1,4 +1,4 @@
-"""The errors a caller can meet: one flat family; `rpc/status.py` gives each its gRPC status.
+"""The errors a caller can meet: one flat family; `rpc/wire/status.py` gives each its gRPC status.
 
 A message holds the value refused, the limit and the remedy, and never a path of
 the server, a stack or anything else from inside.

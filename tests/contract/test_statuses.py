@@ -9,8 +9,8 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2
 
 from salience_service import errors
-from salience_service.rpc.details import LATER_SECONDS
-from salience_service.rpc.status import (
+from salience_service.rpc.wire.details import LATER_SECONDS
+from salience_service.rpc.wire.status import (
     CODES,
     MESSAGE_BYTES,
     code_of,

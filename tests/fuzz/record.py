@@ -10,7 +10,7 @@ from pathlib import Path
 import grpc
 
 from salience_service.errors import SalienceError
-from salience_service.rpc.status import status_of
+from salience_service.rpc.wire.status import status_of
 from tests.fuzz.subjects import SECONDS, Subject
 
 _BLAMES_US = {grpc.StatusCode.UNKNOWN.value[0], grpc.StatusCode.INTERNAL.value[0]}

@@ -9,8 +9,8 @@ import pytest
 from salience_service.access.gate import OpenGate, Shown
 from salience_service.access.principal import Call, Permissions, Principal
 from salience_service.errors import NotFound
-from salience_service.rpc.authentication import Authentication
-from salience_service.rpc.caller import current_caller
+from salience_service.rpc.calls.authentication import Authentication
+from salience_service.rpc.calls.caller import current_caller
 
 ALL = Principal("all", Permissions(("*",), ("*",), frozenset(Call)))
 Context = grpc.aio.ServicerContext

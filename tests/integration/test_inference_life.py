@@ -10,7 +10,7 @@ import pytest
 
 from salience.inference import grpc_service_pb2_grpc as pb_grpc
 from salience_service.control import Control
-from salience_service.rpc.server import Server
+from salience_service.rpc.server.server import Server
 from salience_service.telemetry.opening import Telemetry
 from salience_service.telemetry.records import InferenceRecord
 from salience_service.telemetry.witness import Witness

@@ -26,7 +26,7 @@ from salience_service.errors import BundleRefused, ConfigRefused, SalienceError
 from salience_service.methods import METHODS
 from salience_service.methods.options import OptionDescription, OptionKind, describe
 from salience_service.rpc.in_process import InProcessTransport
-from salience_service.rpc.status import code_of, status_of
+from salience_service.rpc.wire.status import code_of, status_of
 from tests.conftest import BundleOf
 from tests.support.bundles import tiny_bundle as write_tiny_bundle
 from tests.support.bundles import tiny_manifest, write_manifest

@@ -13,8 +13,8 @@ from salience_service import errors
 from salience_service.control import Control
 from salience_service.events import Event
 from salience_service.request import ExplainOrder
-from salience_service.rpc.field_count import MOST_FIELDS
-from salience_service.rpc.server import SERVICE
+from salience_service.rpc.server.server import SERVICE
+from salience_service.rpc.wire.field_count import MOST_FIELDS
 from tests.support.serving import STARTED, FakeEngine, Script, calling, request, serving
 
 INSIDE = ("/", "Traceback", "0x", ".py", "secret")

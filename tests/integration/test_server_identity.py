@@ -18,13 +18,13 @@ from salience_service.control import Control
 from salience_service.events import Event
 from salience_service.life.farewell import draining
 from salience_service.request import ExplainOrder
-from salience_service.rpc import options
 from salience_service.rpc.admin import server as admin_port
 from salience_service.rpc.admin.server import AdminServer
-from salience_service.rpc.authentication import LONGEST_OPEN_MESSAGE
-from salience_service.rpc.caller import current_caller, request_id
-from salience_service.rpc.requests import MOST_METHODS
-from salience_service.rpc.rights import RIGHTS, call_of, is_open
+from salience_service.rpc.calls.authentication import LONGEST_OPEN_MESSAGE
+from salience_service.rpc.calls.caller import current_caller, request_id
+from salience_service.rpc.calls.rights import RIGHTS, call_of, is_open
+from salience_service.rpc.server import options
+from salience_service.rpc.wire.requests import MOST_METHODS
 from salience_service.telemetry.opening import Telemetry
 from salience_service.telemetry.records import Refusal
 from salience_service.telemetry.witness import Witness

@@ -263,7 +263,7 @@ def test_a_signal_stops_a_serving_process_cleanly(number: signal.Signals) -> Non
     program = (
         "import asyncio\n"
         "from salience_service.config import ServeConfig\n"
-        "from salience_service.rpc.process import run_until_told\n"
+        "from salience_service.rpc.server.process import run_until_told\n"
         "from tests.support.serving import FakeEngine\n"
         "config = ServeConfig(address='127.0.0.1:0', drain_seconds=1)\n"
         "announce = lambda address, models: print(address, models[0].name, flush=True)\n"

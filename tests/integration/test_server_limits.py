@@ -16,8 +16,8 @@ from salience.v1 import explanation_service_pb2_grpc as pb_grpc
 from salience_service.control import Control
 from salience_service.events import Event
 from salience_service.request import ExplainOrder
-from salience_service.rpc.mailbox import CAPACITY
-from salience_service.rpc.server import SERVICE
+from salience_service.rpc.calls.mailbox import CAPACITY
+from salience_service.rpc.server.server import SERVICE
 from tests.support.serving import (
     FINISHED,
     STARTED,

@@ -15,9 +15,9 @@ from salience_service.access.principal import ANONYMOUS
 from salience_service.control import Control
 from salience_service.events import Event
 from salience_service.request import ExplainOrder
-from salience_service.rpc.caller import enter
-from salience_service.rpc.explanations import Explanations
-from salience_service.rpc.server import SERVICE
+from salience_service.rpc.calls.caller import enter
+from salience_service.rpc.calls.explanations import Explanations
+from salience_service.rpc.server.server import SERVICE
 from salience_service.rpc.servicer import ExplanationServicer
 from tests.support.serving import (
     FINISHED,

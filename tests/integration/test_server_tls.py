@@ -16,7 +16,7 @@ from salience_service.control import Control
 from salience_service.errors import ConfigRefused
 from salience_service.events import Event
 from salience_service.request import ExplainOrder
-from salience_service.rpc.server import Server
+from salience_service.rpc.server.server import Server
 from tests.support.identity import HOST, Authority, token_file
 from tests.support.serving import FINISHED, STARTED, FakeEngine, calling_over, request, serving
 

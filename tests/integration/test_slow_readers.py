@@ -10,7 +10,7 @@ from salience.v1 import map_pb2
 from salience_service.admission import Load
 from salience_service.bundle.reader import Bundle
 from salience_service.request import EncodedImage
-from salience_service.rpc.mailbox import CAPACITY
+from salience_service.rpc.calls.mailbox import CAPACITY
 from tests.integration.test_engine_admission import CLEAR, photograph, resident
 from tests.integration.test_server_limits import IN_FLIGHT
 from tests.support.engines import engine_over

@@ -264,7 +264,7 @@ def test_a_collector_that_is_not_there_costs_a_server_little_at_its_end() -> Non
 OFF = """
 import sys
 import salience_client
-import salience_service.rpc.process
+import salience_service.rpc.server.process
 from salience_service.config import ServeConfig
 from salience_service.telemetry.opening import telemetry
 with telemetry(ServeConfig(), None) as watching:

@@ -74,7 +74,9 @@ def client(models: Path, python: Path) -> Iterator[Client]:
 
 @pytest.mark.parametrize("package", ["torch", "salience_export", "onnxscript", "pytest", "pip"])
 def test_the_environment_has_what_a_server_needs_and_no_more(python: Path, package: str) -> None:
-    served = subprocess.run([python, "-c", "import salience_service.rpc.process"], check=False)
+    served = subprocess.run(
+        [python, "-c", "import salience_service.rpc.server.process"], check=False
+    )
     assert served.returncode == 0
     found = subprocess.run(
         [python, "-c", f"import {package}"], capture_output=True, text=True, check=False
@@ -186,6 +188,6 @@ with Client(open_in_process(sys.argv[1], threads=1)) as client:
 
 
 def test_the_server_module_loads_neither_torch_nor_the_exporter_nor_what_few_methods_need() -> None:
-    loaded = modules_after("import salience_service.rpc.process")
+    loaded = modules_after("import salience_service.rpc.server.process")
     assert {"onnxruntime", "grpc"} <= loaded
     assert not loaded & {"torch", "salience_export", "skimage", "sklearn", "scipy"}

@@ -50,7 +50,7 @@ from salience_service.methods import METHODS
 from salience_service.models.model import MethodListing
 from salience_service.request import Encoding, ExplainOrder, Geometry, MeanFill, Scale, ScoreKind
 from salience_service.rpc.answer import Explainer
-from salience_service.rpc.server import Server
+from salience_service.rpc.server.server import Server
 from salience_service.targets.target import Target, TargetKind
 from salience_service.telemetry.opening import UNOBSERVED, Telemetry
 from salience_service.telemetry.witness import Witnesses

@@ -23,7 +23,7 @@ from salience_service.request import (
     PixelImage,
     PreparedImage,
 )
-from salience_service.rpc.status import CODES as STATUSES
+from salience_service.rpc.wire.status import CODES as STATUSES
 from salience_service.telemetry.records import (
     Arrival,
     ExplanationRecord,

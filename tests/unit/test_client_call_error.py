@@ -14,7 +14,7 @@ from salience_client import (
 )
 from salience_client.call_error import DETAILS_KEY, error_of_call
 from salience_service import errors
-from salience_service.rpc.status import status_of
+from salience_service.rpc.wire.status import status_of
 
 
 class Fault(grpc.RpcError):

@@ -28,7 +28,7 @@ from salience_client.errors import (
 )
 from salience_client.extras import require
 from salience_service import errors
-from salience_service.rpc import status
+from salience_service.rpc.wire import status
 
 FAILURES = [code for code in grpc.StatusCode if code is not grpc.StatusCode.OK]
 

@@ -7,8 +7,8 @@ import pytest
 from salience.inference import grpc_service_pb2 as inference
 from salience.v1 import explanation_service_pb2 as pb
 from salience_service.errors import InvalidRequest
-from salience_service.rpc.field_count import MOST_FIELDS, check_field_count
-from salience_service.rpc.requests import MOST_METHODS, MOST_OPTIONS, MOST_TAPS
+from salience_service.rpc.wire.field_count import MOST_FIELDS, check_field_count
+from salience_service.rpc.wire.requests import MOST_METHODS, MOST_OPTIONS, MOST_TAPS
 
 EXPLAIN: Any = pb.ExplainRequest.DESCRIPTOR
 INFER: Any = inference.ModelInferRequest.DESCRIPTOR

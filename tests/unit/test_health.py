@@ -6,7 +6,7 @@ from typing import Any
 
 from grpc_health.v1 import health_pb2
 
-from salience_service.rpc.health import Health
+from salience_service.rpc.server.health import Health
 
 SOON_SECONDS = 5.0
 SERVER = health_pb2.HealthCheckRequest(service="")

@@ -9,7 +9,7 @@ import pytest
 from salience.v1 import explanation_service_pb2 as pb
 from salience.v1 import map_pb2
 from salience_service.errors import Cancelled, ComputeFailed
-from salience_service.rpc.mailbox import Mailbox
+from salience_service.rpc.calls.mailbox import Mailbox
 
 SOON_SECONDS = 5.0
 

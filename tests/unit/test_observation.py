@@ -11,7 +11,7 @@ from salience_service.errors import ComputeFailed, InvalidRequest, Unavailable
 from salience_service.events import Event, Finished, Progress
 from salience_service.request import ExplainOrder
 from salience_service.rpc import answer
-from salience_service.rpc.observation import Observation
+from salience_service.rpc.calls.observation import Observation
 from salience_service.telemetry.opening import Telemetry
 from salience_service.telemetry.records import Arrival, ExplanationRecord
 from salience_service.telemetry.witness import UNWATCHED, Watch, Witness, Witnesses

@@ -8,7 +8,7 @@ import grpc
 import pytest
 
 from salience_service.errors import Cancelled, DeadlineExceeded
-from salience_service.rpc.outlet import Outlet
+from salience_service.rpc.calls.outlet import Outlet
 
 
 class Context:

@@ -7,7 +7,7 @@ import pytest
 
 from salience_service.config.watchdog import WatchdogConfig
 from salience_service.life.watchdog import CallAges, Watchdog
-from salience_service.rpc.stuck import limit_seconds
+from salience_service.rpc.server.stuck import limit_seconds
 
 SOON_SECONDS = 10.0
 

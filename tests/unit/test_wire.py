@@ -19,12 +19,12 @@ from salience_service.bundle.manifest import GraphRole, OutputKind
 from salience_service.errors import InvalidRequest, SalienceError, Unsupported
 from salience_service.image.placement import Rectangle
 from salience_service.methods.options import OptionKind
-from salience_service.rpc import numbers
-from salience_service.rpc.request_image import fill_of, image_of
-from salience_service.rpc.request_target import target_of
-from salience_service.rpc.requests import order_of
-from salience_service.rpc.response_map import fill_message, packed_validity
-from salience_service.rpc.responses import responses_of
+from salience_service.rpc.wire import numbers
+from salience_service.rpc.wire.request_image import fill_of, image_of
+from salience_service.rpc.wire.request_target import target_of
+from salience_service.rpc.wire.requests import order_of
+from salience_service.rpc.wire.response_map import fill_message, packed_validity
+from salience_service.rpc.wire.responses import responses_of
 from salience_service.targets.target import Target, TargetKind
 from tests.support.serving import (
     FINISHED,

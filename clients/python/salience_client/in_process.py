@@ -94,7 +94,7 @@ class InProcess:
 def translated() -> Iterator[None]:
     """The service's errors become the client's; for code that calls the service itself."""
     from salience_service.errors import SalienceError as ServiceError
-    from salience_service.rpc.status import request_error_of
+    from salience_service.rpc.wire.status import request_error_of
 
     try:
         yield

@@ -1,1 +1,1 @@
-"""The wire: messages to values and back, statuses, and the grpc.aio server."""
+"""The service over gRPC: its messages (wire), its calls, and the server that takes them."""

@@ -13,11 +13,11 @@ from salience_service.events import Event
 from salience_service.field_path import read
 from salience_service.inference.order import InferOrder, Inferred
 from salience_service.request import ExplainOrder
-from salience_service.rpc.descriptions import DescribedModel, model_description, model_summary
-from salience_service.rpc.observation import Observation
-from salience_service.rpc.requests import order_of
-from salience_service.rpc.responses import responses_of
-from salience_service.rpc.wording import at_most_long, stated
+from salience_service.rpc.calls.observation import Observation
+from salience_service.rpc.wire.descriptions import DescribedModel, model_description, model_summary
+from salience_service.rpc.wire.requests import order_of
+from salience_service.rpc.wire.responses import responses_of
+from salience_service.rpc.wire.wording import at_most_long, stated
 
 
 class Explainer(Protocol):

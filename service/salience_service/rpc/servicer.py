@@ -11,11 +11,11 @@ from salience.v1 import explanation_service_pb2_grpc as pb_grpc
 from salience_service.errors import Cancelled, DeadlineExceeded
 from salience_service.rpc import answer
 from salience_service.rpc.answer import Explainer
-from salience_service.rpc.call import Context, deadline_of
-from salience_service.rpc.caller import current_caller
-from salience_service.rpc.explanations import Explanations
-from salience_service.rpc.many import ManyCall
-from salience_service.rpc.outlet import Outlet
+from salience_service.rpc.calls.call import Context, deadline_of
+from salience_service.rpc.calls.caller import current_caller
+from salience_service.rpc.calls.explanations import Explanations
+from salience_service.rpc.calls.many import ManyCall
+from salience_service.rpc.calls.outlet import Outlet
 
 
 class ExplanationServicer(pb_grpc.ExplanationServiceServicer):

@@ -61,7 +61,7 @@ def serve(
             raise typer.Exit(_checked(settings, models))
         if supervised or (supervised is None and settings.supervisor):
             _supervise(settings)
-        process = require("salience_service.rpc.process", "service", "serving models")
+        process = require("salience_service.rpc.server.process", "service", "serving models")
         process.serve(settings, models, _announce)
 
 

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 
 from salience_service.errors import Cancelled
-from salience_service.rpc.observation import outcome_of
-from salience_service.rpc.status import code_of
+from salience_service.rpc.calls.observation import outcome_of
+from salience_service.rpc.wire.status import code_of
 from salience_service.telemetry.records import OK, Action, ActionRecord
 from salience_service.telemetry.witness import Witness
 

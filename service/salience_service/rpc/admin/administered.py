@@ -7,7 +7,7 @@ from typing import Protocol
 from salience_service.admission import Load
 from salience_service.explanation.cache import ExplanationCache
 from salience_service.models.versions import VersionStatus
-from salience_service.rpc.descriptions import DescribedModel
+from salience_service.rpc.wire.descriptions import DescribedModel
 from salience_service.scheduling.workload import Occupancy, Workload
 
 

@@ -13,12 +13,12 @@ from salience_service.config import ServeConfig
 from salience_service.config.admin import AdminConfig
 from salience_service.rpc.admin.administered import Administered
 from salience_service.rpc.admin.servicer import SERVICE, AdminServicer
-from salience_service.rpc.authentication import Authentication
-from salience_service.rpc.common_services import add_common_services
-from salience_service.rpc.field_count import CountFields
-from salience_service.rpc.health import Health
-from salience_service.rpc.options import server_options
-from salience_service.rpc.port import bind
+from salience_service.rpc.calls.authentication import Authentication
+from salience_service.rpc.server.common_services import add_common_services
+from salience_service.rpc.server.health import Health
+from salience_service.rpc.server.options import server_options
+from salience_service.rpc.server.port import bind
+from salience_service.rpc.wire.field_count import CountFields
 from salience_service.telemetry.witness import NOBODY, Witness
 
 MOST_CALLS = 64

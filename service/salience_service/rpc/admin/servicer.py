@@ -11,8 +11,8 @@ from salience_service.models.versions import VersionName, name_of
 from salience_service.rpc.admin.action import Act, begun
 from salience_service.rpc.admin.administered import Administered, Directory
 from salience_service.rpc.admin.answer import status_message, version_messages
-from salience_service.rpc.call import Context, abort
-from salience_service.rpc.caller import current_caller, request_id
+from salience_service.rpc.calls.call import Context, abort
+from salience_service.rpc.calls.caller import current_caller, request_id
 from salience_service.telemetry.records import Action
 from salience_service.telemetry.witness import NOBODY, Witness
 

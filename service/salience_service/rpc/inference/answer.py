@@ -15,7 +15,7 @@ from salience_service.rpc.answer import Explainer
 from salience_service.rpc.inference.metadata import metadata_of
 from salience_service.rpc.inference.requests import order_of, sent_raw
 from salience_service.rpc.inference.responses import response_of
-from salience_service.rpc.wording import at_most_long, stated
+from salience_service.rpc.wire.wording import at_most_long, stated
 
 SERVER_NAME = "salience"
 

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from salience.inference import grpc_service_pb2 as pb
 from salience_service.inference.order import outputs_of
-from salience_service.rpc.descriptions import DescribedModel
 from salience_service.rpc.inference.responses import DATATYPE
 from salience_service.rpc.inference.tensors import ANY, INPUTS
+from salience_service.rpc.wire.descriptions import DescribedModel
 
 PLATFORM = "onnxruntime_onnx"
 """As Triton calls ONNX models that ONNX Runtime runs."""

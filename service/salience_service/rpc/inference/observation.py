@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from salience_service.errors import Cancelled
 from salience_service.inference.order import Inferred
-from salience_service.rpc.observation import outcome_of
-from salience_service.rpc.status import code_of
+from salience_service.rpc.calls.observation import outcome_of
+from salience_service.rpc.wire.status import code_of
 from salience_service.telemetry.records import OK, InferenceRecord
 from salience_service.telemetry.witness import Witness
 

@@ -16,7 +16,7 @@ from salience_service.rpc.inference.tensors import (
     input_of,
     shape_of,
 )
-from salience_service.rpc.wording import MAX_LABEL, MAX_NAME, at_most_long, stated
+from salience_service.rpc.wire.wording import MAX_LABEL, MAX_NAME, at_most_long, stated
 
 _OUTPUTS = {output.value: output for output in Output}
 _SHARED_MEMORY = ("shared_memory_region", "shared_memory_byte_size", "shared_memory_offset")

@@ -6,9 +6,9 @@ from typing import Any
 from salience.inference import grpc_service_pb2 as pb
 from salience.inference import grpc_service_pb2_grpc as pb_grpc
 from salience_service.rpc.answer import Explainer
-from salience_service.rpc.call import Context, abort, deadline_of
-from salience_service.rpc.caller import current_caller, request_id
-from salience_service.rpc.explanations import Explanations
+from salience_service.rpc.calls.call import Context, abort, deadline_of
+from salience_service.rpc.calls.caller import current_caller, request_id
+from salience_service.rpc.calls.explanations import Explanations
 from salience_service.rpc.inference import answer
 from salience_service.rpc.inference.observation import InferenceObservation
 from salience_service.telemetry.witness import NOBODY, Witness

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from salience.inference import grpc_service_pb2 as pb
 from salience_service.bundle.manifest import InputContract
 from salience_service.errors import InvalidRequest
-from salience_service.rpc.wording import MAX_NAME
+from salience_service.rpc.wire.wording import MAX_NAME
 
 ANY = -1
 """A size that a model does not fix, as the protocol writes it."""

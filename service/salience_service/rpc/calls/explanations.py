@@ -17,12 +17,12 @@ from salience_service.control import Control
 from salience_service.errors import Overloaded, SalienceError
 from salience_service.rpc import answer
 from salience_service.rpc.answer import Explainer
-from salience_service.rpc.caller import current_caller, current_client, request_id
-from salience_service.rpc.door import Door
-from salience_service.rpc.mailbox import Mailbox
-from salience_service.rpc.observation import Observation
-from salience_service.rpc.refusal import refusal
-from salience_service.rpc.requests import MOST_METHODS
+from salience_service.rpc.calls.caller import current_caller, current_client, request_id
+from salience_service.rpc.calls.door import Door
+from salience_service.rpc.calls.mailbox import Mailbox
+from salience_service.rpc.calls.observation import Observation
+from salience_service.rpc.calls.refusal import refusal
+from salience_service.rpc.wire.requests import MOST_METHODS
 from salience_service.telemetry.records import Arrival
 from salience_service.telemetry.witness import NOBODY, Witness
 

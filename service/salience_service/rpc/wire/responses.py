@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from salience.v1 import explanation_service_pb2 as pb
 from salience.v1 import map_pb2
 from salience_service import events
-from salience_service.rpc.numbers import PROTOCOL_NUMBERS, SCORE_NUMBERS
-from salience_service.rpc.response_map import fill_message, map_messages, target_message
+from salience_service.rpc.wire.numbers import PROTOCOL_NUMBERS, SCORE_NUMBERS
+from salience_service.rpc.wire.response_map import fill_message, map_messages, target_message
 
 
 def responses_of(event: events.Event) -> Iterator[pb.ExplainResponse]:

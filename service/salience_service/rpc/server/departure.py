@@ -6,8 +6,8 @@ from typing import Any, Protocol
 
 from salience_service.errors import SalienceError
 from salience_service.life.farewell import draining, stopped
-from salience_service.rpc.door import Door
-from salience_service.rpc.explanations import Explanations
+from salience_service.rpc.calls.door import Door
+from salience_service.rpc.calls.explanations import Explanations
 
 LAST_WORDS_SECONDS = 1.0
 """For final statuses on their way when the last explanation ends."""

@@ -21,10 +21,10 @@ from salience_service.errors import (
     Unauthenticated,
     Unsupported,
 )
-from salience_service.rpc.call import abort
-from salience_service.rpc.caller import current_client, current_rpc, enter, request_id
-from salience_service.rpc.refusal import refusal
-from salience_service.rpc.rights import call_of, is_open
+from salience_service.rpc.calls.call import abort
+from salience_service.rpc.calls.caller import current_client, current_rpc, enter, request_id
+from salience_service.rpc.calls.refusal import refusal
+from salience_service.rpc.calls.rights import call_of, is_open
 from salience_service.telemetry.witness import NOBODY as UNWITNESSED
 from salience_service.telemetry.witness import Witness
 

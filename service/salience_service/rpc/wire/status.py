@@ -10,7 +10,7 @@ from grpc_status import rpc_status
 
 from salience.v1 import explanation_service_pb2 as pb
 from salience_service import errors
-from salience_service.rpc.details import (
+from salience_service.rpc.wire.details import (
     FIELD_BYTES,
     NAME_BYTES,
     cut,
@@ -49,7 +49,7 @@ def code_of(error: BaseException) -> int:
 
 
 def status_of(error: BaseException) -> status_pb2.Status:
-    """What a caller is told: code, message, and details (`rpc/details.py`)."""
+    """What a caller is told: code, message, and details (`rpc/wire/details.py`)."""
     told = _told(error)
     message = cut(str(told), MESSAGE_BYTES)
     return status_pb2.Status(code=code_of(told), message=message, details=details_of(told, message))

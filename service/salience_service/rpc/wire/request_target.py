@@ -13,7 +13,7 @@ from salience_service.request import (
     TextTarget,
     TopKTargets,
 )
-from salience_service.rpc.wording import MAX_LABEL, stated
+from salience_service.rpc.wire.wording import MAX_LABEL, stated
 
 _MOST_CLASSES = 32
 

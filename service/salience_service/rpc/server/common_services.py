@@ -6,7 +6,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from salience_service.rpc.health import Health
+from salience_service.rpc.server.health import Health
 
 _HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 

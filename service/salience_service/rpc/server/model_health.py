@@ -6,7 +6,7 @@ from typing import Protocol
 
 from grpc_health.v1 import health_pb2
 
-from salience_service.rpc.health import Health
+from salience_service.rpc.server.health import Health
 
 _Status = health_pb2.HealthCheckResponse
 

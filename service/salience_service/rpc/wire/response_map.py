@@ -11,7 +11,7 @@ from salience.v1 import image_pb2, map_pb2, method_pb2, target_pb2
 from salience_service import events
 from salience_service.image.placement import Rectangle
 from salience_service.request import BlackFill, BlurFill, ColourFill, Fill, MeanFill, OptionScalar
-from salience_service.rpc.numbers import (
+from salience_service.rpc.wire.numbers import (
     ENCODING_NUMBERS,
     FLAG_NUMBERS,
     GEOMETRY_NUMBERS,

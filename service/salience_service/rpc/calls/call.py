@@ -5,7 +5,7 @@ from typing import Any, NoReturn
 
 import grpc
 
-from salience_service.rpc.status import grpc_status
+from salience_service.rpc.wire.status import grpc_status
 
 Context = grpc.aio.ServicerContext[Any, Any]
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from grpc_health.v1 import health, health_pb2
 
-from salience_service.rpc.caller import current_caller
+from salience_service.rpc.calls.caller import current_caller
 
 _NEVER_SET = "\0"
 """A name that has no status: what hidden names are asked as."""

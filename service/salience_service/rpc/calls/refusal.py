@@ -1,8 +1,8 @@
 """A refusal as witnesses hear of it, made here alone of the call at hand."""
 
 from salience_service.access.principal import NOBODY
-from salience_service.rpc.caller import current_caller, current_rpc, request_id
-from salience_service.rpc.observation import outcome_of
+from salience_service.rpc.calls.caller import current_caller, current_rpc, request_id
+from salience_service.rpc.calls.observation import outcome_of
 from salience_service.telemetry.records import Refusal
 
 

@@ -15,23 +15,23 @@ from salience_service.access.turnstile import Turnstile
 from salience_service.config import ServeConfig
 from salience_service.errors import SalienceError
 from salience_service.rpc.answer import Explainer
-from salience_service.rpc.authentication import Authentication
-from salience_service.rpc.common_services import add_common_services
-from salience_service.rpc.departure import Departure
-from salience_service.rpc.door import Door, RefuseAtDoor
-from salience_service.rpc.explanations import Explanations
-from salience_service.rpc.field_count import CountFields
-from salience_service.rpc.health import Health
+from salience_service.rpc.calls.authentication import Authentication
+from salience_service.rpc.calls.door import Door, RefuseAtDoor
+from salience_service.rpc.calls.explanations import Explanations
 from salience_service.rpc.inference import servicer as inference
-from salience_service.rpc.model_health import ModelHealth
-from salience_service.rpc.options import (
+from salience_service.rpc.server.common_services import add_common_services
+from salience_service.rpc.server.departure import Departure
+from salience_service.rpc.server.health import Health
+from salience_service.rpc.server.model_health import ModelHealth
+from salience_service.rpc.server.options import (
     MOST_OPEN,
     MOST_OPEN_EACH,
     most_calls,
     server_options,
 )
-from salience_service.rpc.port import bind
+from salience_service.rpc.server.port import bind
 from salience_service.rpc.servicer import ExplanationServicer
+from salience_service.rpc.wire.field_count import CountFields
 from salience_service.telemetry.witness import NOBODY, Witness
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ class Server:
 def _tracing(tracer: "Tracer | None") -> list[grpc.aio.ServerInterceptor]:  # type: ignore[type-arg]
     if tracer is None:
         return []
-    from salience_service.rpc.tracing import TraceCalls  # OpenTelemetry may not be installed.
+    from salience_service.rpc.calls.tracing import TraceCalls  # OpenTelemetry may not be installed.
 
     return [TraceCalls(tracer, [*_full_names(pb.DESCRIPTOR), *_full_names(inference.CONTRACT)])]
 

@@ -9,7 +9,7 @@ from salience_service.control import Control
 from salience_service.errors import Cancelled, DeadlineExceeded, SalienceError
 from salience_service.events import Event, Finished, FinishedMap, Prediction, Progress, Started
 from salience_service.request import ExplainOrder
-from salience_service.rpc.status import code_of
+from salience_service.rpc.wire.status import code_of
 from salience_service.telemetry.records import OK, Arrival, ExplanationRecord
 from salience_service.telemetry.witness import UNWATCHED, Watch
 

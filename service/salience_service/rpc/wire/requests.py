@@ -19,7 +19,7 @@ from salience_service.request import (
     ScoreKind,
     StopWhen,
 )
-from salience_service.rpc.numbers import (
+from salience_service.rpc.wire.numbers import (
     CURVE_PROTOCOLS,
     ENCODINGS,
     GEOMETRIES,
@@ -28,9 +28,9 @@ from salience_service.rpc.numbers import (
     SCALES,
     SCORES,
 )
-from salience_service.rpc.request_image import fill_of, image_of
-from salience_service.rpc.request_target import target_of
-from salience_service.rpc.wording import MAX_LABEL, at_most_long, stated
+from salience_service.rpc.wire.request_image import fill_of, image_of
+from salience_service.rpc.wire.request_target import target_of
+from salience_service.rpc.wire.wording import MAX_LABEL, at_most_long, stated
 
 _Item = TypeVar("_Item")
 _Number = TypeVar("_Number", bound=int)

@@ -11,8 +11,8 @@ from salience_service.events import GradientSide
 from salience_service.methods.options import OptionDescription, describe
 from salience_service.models.model import MethodListing
 from salience_service.request import ScoreKind
-from salience_service.rpc.numbers import OPTION_NUMBERS, SCORE_NUMBERS, SIDE_NUMBERS
-from salience_service.rpc.response_map import option_message
+from salience_service.rpc.wire.numbers import OPTION_NUMBERS, SCORE_NUMBERS, SIDE_NUMBERS
+from salience_service.rpc.wire.response_map import option_message
 
 
 class DescribedModel(Protocol):

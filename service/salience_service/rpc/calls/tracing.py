@@ -15,7 +15,7 @@ from opentelemetry.context import Context as TraceContext
 from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from salience_service.rpc.caller import request_id
+from salience_service.rpc.calls.caller import request_id
 
 _KINDS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
 _FAULTS = {

@@ -15,9 +15,9 @@ from salience_service.life.stop_word import StopWord, leave_when_told
 from salience_service.rpc.admin.administered import Administered
 from salience_service.rpc.admin.server import AdminServer
 from salience_service.rpc.answer import Explainer
-from salience_service.rpc.descriptions import DescribedModel
-from salience_service.rpc.server import Server
-from salience_service.rpc.stuck import Watched, watchdog_of
+from salience_service.rpc.server.server import Server
+from salience_service.rpc.server.stuck import Watched, watchdog_of
+from salience_service.rpc.wire.descriptions import DescribedModel
 from salience_service.telemetry.log_format import write_logs
 from salience_service.telemetry.opening import UNOBSERVED, Telemetry, telemetry
 from salience_service.telemetry.witness import Witnesses

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from salience.v1 import explanation_service_pb2 as pb
 from salience_service.errors import InvalidRequest
 from salience_service.field_path import read
-from salience_service.rpc.explanations import Explanations
-from salience_service.rpc.status import request_error_of
-from salience_service.rpc.wording import MAX_NAME, stated
+from salience_service.rpc.calls.explanations import Explanations
+from salience_service.rpc.wire.status import request_error_of
+from salience_service.rpc.wire.wording import MAX_NAME, stated
 
 Write = Callable[[pb.ExplainManyResponse], Awaitable[None]]
 

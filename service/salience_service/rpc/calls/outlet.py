@@ -6,7 +6,7 @@ from typing import Any
 import grpc
 
 from salience_service.errors import Cancelled, DeadlineExceeded
-from salience_service.rpc.call import abort
+from salience_service.rpc.calls.call import abort
 
 
 class Outlet:

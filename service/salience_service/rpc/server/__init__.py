@@ -1,0 +1,1 @@
+"""The server: its port and process, its health, and how it leaves."""

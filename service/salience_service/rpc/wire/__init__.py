@@ -1,0 +1,1 @@
+"""The wire: messages of the contract become values of ours, and values messages."""
