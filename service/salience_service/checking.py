@@ -3,13 +3,16 @@
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from salience_service.access.certificates import read_certificates
+from salience_service.access.expiry import end_in_words, is_near
 from salience_service.access.gate import gate_of
 from salience_service.audit.keys import read_keys
 from salience_service.config import ServeConfig
 from salience_service.config.audit import AuditConfig
+from salience_service.config.tls import TlsConfig
 from salience_service.directory.models_directory import ModelsDirectory
 from salience_service.errors import ConfigRefused, SalienceError
 from salience_service.models.repository import ModelRepository
@@ -38,8 +41,8 @@ def check(config: ServeConfig, models: Path) -> Iterator[Finding]:
     """
     if config.supervisor:
         yield _tried("[supervisor]", lambda: config.restart_policy)
-    if tls := config.tls:
-        yield _tried("[tls]", lambda: read_certificates(tls))
+    if config.tls:
+        yield _certificate(config.tls)
     if config.access:
         yield _tried("[access]", lambda: gate_of(config.access))
     if audit := config.audit:
@@ -53,6 +56,16 @@ def _tried(what: str, read: Callable[[], object]) -> Finding:
     except SalienceError as refused:
         return Finding(what, False, str(refused))
     return Finding(what, True, "good")
+
+
+def _certificate(config: TlsConfig) -> Finding:
+    """Good until it ends, near as that may be."""
+    try:
+        ends, now = read_certificates(config).expires, datetime.now(UTC)
+    except SalienceError as refused:
+        return Finding("[tls]", False, str(refused))
+    remedy = ": renew it soon" if is_near(ends, now, config.warn_days) else ""
+    return Finding("[tls]", True, f"good; the certificate {end_in_words(ends, now)}{remedy}")
 
 
 def _look_at_audit(config: AuditConfig) -> None:

@@ -10,13 +10,17 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
+from salience_service.access.expiry import Expiry
 from salience_service.admission import Load
+from salience_service.config.tls import TlsConfig
 from salience_service.explanation.cache import ExplanationCache
 from salience_service.scheduling.workload import Occupancy, Workload
 from salience_service.telemetry.gauges import Gauges
 from salience_service.telemetry.metrics import Metrics
 from salience_service.telemetry.records import Arrival, ExplanationRecord, InferenceRecord, Refusal
+from salience_service.telemetry.supplies import Supplies
 from salience_service.telemetry.witness import Witness
+from tests.support.identity import HOST, Authority
 from tests.support.serving import FINISHED, PROVENANCE, finished_map
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -51,10 +55,14 @@ class Engine:
 
 
 @pytest.fixture(scope="module")
-def told() -> dict[str, set[str]]:
+def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
     """The labels of every figure that a server tells, by its name."""
     registry = CollectorRegistry()
     registry.register(Gauges(Engine(), Witness()))
+    directory = tmp_path_factory.mktemp("told")
+    certificate, key = Authority(directory).issue(HOST, name="server")
+    expiry = Expiry(TlsConfig(certificate=str(certificate), key=str(key)))
+    registry.register(Supplies(expiry, directory))
     metrics = Metrics(registry)
     watch = metrics.began(Arrival("", "", 0.0))
     for event in (finished_map(), FINISHED):

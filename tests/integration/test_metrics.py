@@ -1,8 +1,11 @@
 """Prometheus's view of a real engine behind a real server."""
 
+import shutil
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import grpc
 import pytest
@@ -20,6 +23,7 @@ from salience_service.models.warm_up import warm_up
 from salience_service.runtime.session import Device
 from salience_service.telemetry.opening import telemetry
 from salience_service.telemetry.witness import Witness
+from tests.support.identity import Authority
 from tests.support.image_files import blank_png
 from tests.support.prometheus import Scrape, scrape
 from tests.support.serving import calling, serving
@@ -207,6 +211,25 @@ def test_what_the_audit_could_not_write_is_counted(engine: Engine) -> None:
 
     with metered(engine, Failing()) as server:
         assert server.scrape().value("salience_audit_failures_total") == 3
+
+
+def test_what_runs_out_is_told_of_the_certificate_and_the_audit_that_are_configured(
+    engine: Engine, tmp_path: Path
+) -> None:
+    stated = {
+        "metrics": {"address": FREE},
+        "tls": Authority(tmp_path).tls_section(),
+        "audit": {"directory": str(tmp_path), "key_file": "none"},
+    }
+    with telemetry(ServeConfig.model_validate(stated), engine) as watching:
+        told = scrape(watching.metrics_address)
+    ends = told.value("salience_tls_certificate_expiry_timestamp_seconds")
+    assert ends == pytest.approx(time.time() + 24 * 3600, abs=600)
+    free = told.value("salience_audit_free_bytes")
+    assert free == pytest.approx(shutil.disk_usage(tmp_path).free, abs=2**30)
+    with telemetry(ServeConfig.model_validate({"metrics": {"address": FREE}}), engine) as watching:
+        told = scrape(watching.metrics_address)
+    assert not {name for name in told.names if "expiry" in name or "free_bytes" in name}
 
 
 def test_a_port_that_is_taken_is_refused(engine: Engine) -> None:

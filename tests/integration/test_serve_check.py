@@ -13,6 +13,7 @@ from salience_service.audit.keys import write_new_key
 from salience_service.bundle.reader import Bundle
 from salience_service.checking import Finding, check
 from salience_service.config import ServeConfig, read_config
+from tests.support.identity import HOST, Authority
 from tests.support.model_versions import add_version, drifting_version
 from tests.support.processes import COMMAND, config_file
 
@@ -103,6 +104,18 @@ def test_files_that_cannot_be_used_are_told_by_their_table(good: Path, tmp_path:
     findings = found(config, good)
     assert [findings[table].good for table in ("[tls]", "[access]", "[audit]")] == [False] * 3
     assert findings["softmax 1"].good
+
+
+def test_when_the_certificate_ends_is_told_and_that_it_is_soon(good: Path, tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    for days, said in ((90, "89 days from now"), (5, "4 days from now: renew it soon")):
+        section = authority.tls_section()
+        authority.issue(HOST, name="server", days=(-1, days))
+        config = read_config(**{"bundles.unsigned": "allow", "tls": section})
+        finding = found(config, good)["[tls]"]
+        assert finding.good
+        assert finding.words.startswith("good; the certificate ends at ")
+        assert finding.words.endswith(f"UTC, {said}")
 
 
 def test_an_audit_directory_that_cannot_be_written_is_told(good: Path, tmp_path: Path) -> None:

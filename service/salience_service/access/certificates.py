@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from salience_service.access.files import read_named
+from salience_service.access.watched import Watched
 from salience_service.config.tls import TlsConfig
 from salience_service.errors import ConfigRefused
 
@@ -59,6 +60,15 @@ def read_certificates(config: TlsConfig) -> Certificates:
     if client_ca is not None:
         _refuse_all_expired(_certificates(client_ca, "tls.client_ca"))
     return Certificates(chain, key, client_ca, leaf.not_valid_after_utc)
+
+
+def watched_certificates(config: TlsConfig) -> Watched[Certificates]:
+    """The same, read again when the files change.
+
+    Raises:
+        ConfigRefused: as `read_certificates`, at the start.
+    """
+    return Watched("the TLS certificate", paths_of(config), lambda: read_certificates(config))
 
 
 def _certificates(data: bytes, key: str) -> list[x509.Certificate]:

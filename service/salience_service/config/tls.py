@@ -18,3 +18,7 @@ class TlsConfig(Section):
     client_ca: str = ""
     """PEM file of the CAs whose certificates callers must show (mutual TLS); who shows none that
     holds gets no connection. Empty = callers need no certificate."""
+
+    warn_days: int = Field(14, ge=0, le=3650)
+    """Days before the certificate's end from which on the log warns, once a day. Fewer than a new
+    certificate lasts; 0 = only once it has ended."""

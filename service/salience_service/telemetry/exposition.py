@@ -14,12 +14,16 @@ from salience_service.config.metrics import MetricsConfig
 from salience_service.errors import ConfigRefused
 from salience_service.telemetry.gauges import Gauges, Observed
 from salience_service.telemetry.metrics import Metrics
+from salience_service.telemetry.supplies import Supplies
 from salience_service.telemetry.witness import Witness
 
 
 @contextmanager
 def exposed(
-    config: MetricsConfig, engine: Observed, audit: Witness | None = None
+    config: MetricsConfig,
+    engine: Observed,
+    audit: Witness | None = None,
+    supplies: Supplies | None = None,
 ) -> Iterator[tuple[Metrics, str]]:
     """Counts, and answers at the address, while the block lasts; gives where it answers.
 
@@ -27,6 +31,7 @@ def exposed(
         config: where.
         engine: whose figures are read.
         audit: whose failures are counted.
+        supplies: what may run out.
 
     Raises:
         ConfigRefused: the address cannot be bound.
@@ -36,6 +41,7 @@ def exposed(
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     registry.register(Gauges(engine, audit))
+    registry.register(supplies or Supplies())
     metrics = Metrics(registry, config.principals)
     host, _, port = config.address.rpartition(":")
     try:

@@ -14,6 +14,7 @@ from salience_service.telemetry.witness import Witness
 if TYPE_CHECKING:
     from opentelemetry.trace import Tracer
 
+    from salience_service.access.expiry import Expiry
     from salience_service.telemetry.gauges import Observed
 
 
@@ -46,22 +47,35 @@ def telemetry(
         audit: the audit, which its owner closes; told first, for it may refuse an answer.
 
     Raises:
-        ConfigRefused: an address cannot be bound, or a library is missing.
+        ConfigRefused: an address cannot be bound, a library is missing, or the certificate cannot
+            be used.
     """
     from salience_service.telemetry.log_lines import LogLines
 
     witnesses: list[Witness] = [LogLines()] if audit is None else [audit, LogLines()]
     tracer, address = None, ""
     with ExitStack() as stack:
+        expiry = _expiring(config, stack)
         if config.metrics.address:
             from salience_service.telemetry.exposition import exposed
+            from salience_service.telemetry.supplies import Supplies
 
-            metrics, address = stack.enter_context(exposed(config.metrics, engine, audit))
+            supplies = Supplies(expiry, config.audit.place if config.audit else None)
+            exposition = exposed(config.metrics, engine, audit, supplies)
+            metrics, address = stack.enter_context(exposition)
             witnesses.append(metrics)
         if config.tracing.endpoint:
             tracer, traces = _traced(config, stack)
             witnesses.append(traces)
         yield Telemetry(tuple(witnesses), tracer, address)
+
+
+def _expiring(config: ServeConfig, stack: ExitStack) -> Expiry | None:
+    if config.tls is None:
+        return None
+    from salience_service.access.expiry import expiry_watched
+
+    return stack.enter_context(expiry_watched(config.tls))
 
 
 def _traced(config: ServeConfig, stack: ExitStack) -> tuple[Tracer, Witness]:

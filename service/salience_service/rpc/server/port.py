@@ -2,7 +2,7 @@
 
 import grpc
 
-from salience_service.access.certificates import Certificates, paths_of, read_certificates
+from salience_service.access.certificates import Certificates, watched_certificates
 from salience_service.access.watched import Watched
 from salience_service.config.tls import TlsConfig
 from salience_service.errors import ConfigRefused
@@ -32,7 +32,7 @@ def bind(server: grpc.aio.Server, address: str, tls: TlsConfig | None) -> str:
 
 
 def _credentials(tls: TlsConfig) -> grpc.ServerCredentials:
-    files = Watched("the TLS certificate", paths_of(tls), lambda: read_certificates(tls))
+    files = watched_certificates(tls)
     first = files.value
     return grpc.dynamic_ssl_server_credentials(
         _configuration(first),
