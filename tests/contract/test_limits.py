@@ -47,6 +47,8 @@ TESTED: Mapping[str, str] = {
     "::test_no_more_versions_serve_than_may_and_one_loaded_anew_needs_no_room",
     "supervisor.most_restarts": "unit/test_restarts.py"
     "::test_waits_double_up_to_the_longest_and_then_it_gives_up",
+    "connections.max_connections": f"{CONNECTIONS}"
+    "::test_connections_beyond_the_most_are_closed_at_once_and_those_before_stay",
     "connections.max_streams": f"{CONNECTIONS}"
     "::test_calls_beyond_the_streams_of_a_connection_wait_for_their_turn",
     "connections.max_calls": f"{LIMITS}"

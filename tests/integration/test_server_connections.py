@@ -1,9 +1,12 @@
 """What a connection may cost, and when it is closed: seen from the socket, and through a proxy."""
 
 import itertools
+import socket
+import ssl
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 
 import grpc
 import pytest
@@ -14,12 +17,15 @@ from salience_service.config import ServeConfig
 from salience_service.control import Control
 from salience_service.events import Event
 from salience_service.request import ExplainOrder
+from salience_service.rpc.server import Server
+from tests.support.identity import Authority
 from tests.support.raw_connection import (
     ACKNOWLEDGED,
     GOAWAY,
     MAX_CONCURRENT_STREAMS,
     MAX_HEADER_LIST_SIZE,
     SETTINGS,
+    RawConnection,
     Swallower,
     raw_connection,
     swallower,
@@ -29,12 +35,15 @@ from tests.support.serving import (
     STARTED,
     FakeEngine,
     calling,
+    calling_over,
     patient,
     request,
     serving,
 )
 
 SOON_SECONDS = 10.0
+FEW = 8
+"""Connections, where a test holds all that there may be."""
 
 
 def _settings(address: str) -> dict[int, int]:
@@ -81,6 +90,90 @@ def test_more_metadata_than_the_limit_is_refused_and_the_server_goes_on() -> Non
                 list(stub.Explain(request(), metadata=[("x-token", "t" * 9500)]))
             assert told.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert len(list(stub.Explain(request(), metadata=[("x-token", "t" * 8192)]))) == 4
+
+
+def _is_held(connection: RawConnection) -> bool:
+    """Whether the server speaks to it, and does not close it at once."""
+    with suppress(ConnectionError):
+        connection.begin()
+        return any(frame.kind == SETTINGS for frame in connection.frames())
+    return False
+
+
+def _held(address: str, number: int) -> int:
+    """Of so many connections opened one after the other, how many are held at a time."""
+    with ExitStack() as stack:
+        opened = [stack.enter_context(raw_connection(address)) for _ in range(number)]
+        return sum(map(_is_held, opened))
+
+
+def test_connections_beyond_the_most_are_closed_at_once_and_those_before_stay() -> None:
+    engine = FakeEngine({"slow": patient})
+    with serving(engine, connections={"max_connections": FEW}) as server, calling(server) as stub:
+        running = stub.Explain(request("slow"))
+        next(running)
+        assert _held(server.address, 3 * FEW) == FEW - 1
+        assert next(running).HasField("progress")
+        running.cancel()
+
+
+def test_a_known_caller_is_answered_again_once_strangers_are_cut_off() -> None:
+    stated = {"max_connections": FEW, "handshake_seconds": 0.5}
+    with serving(FakeEngine(), connections=stated) as server, ExitStack() as stack:
+        silent = [stack.enter_context(raw_connection(server.address)) for _ in range(FEW)]
+        with calling(server) as stub, pytest.raises(grpc.RpcError) as told:
+            list(stub.Explain(request()))
+        assert told.value.code() is grpc.StatusCode.UNAVAILABLE
+        for each in silent:
+            list(each.frames())  # Ends when the server closes.
+        with calling(server) as stub:
+            assert len(list(stub.Explain(request(), wait_for_ready=True))) == 4
+
+
+def _leaves(address: tuple[str, int], trusted: ssl.SSLContext) -> None:
+    socket.create_connection(address).close()
+
+
+def _speaks_nonsense(address: tuple[str, int], trusted: ssl.SSLContext) -> None:
+    with socket.create_connection(address) as connection:
+        connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        connection.recv(1)
+
+
+def _trusts_nobody(address: tuple[str, int], trusted: ssl.SSLContext) -> None:
+    with socket.create_connection(address) as connection, suppress(ssl.SSLError):
+        ssl.create_default_context().wrap_socket(connection, server_hostname=address[0])
+
+
+def _leaves_after_the_handshake(address: tuple[str, int], trusted: ssl.SSLContext) -> None:
+    with socket.create_connection(address) as connection:
+        trusted.wrap_socket(connection, server_hostname=address[0]).close()
+
+
+@pytest.mark.parametrize(
+    "end", [_leaves, _speaks_nonsense, _trusts_nobody, _leaves_after_the_handshake]
+)
+def test_a_place_is_given_back_however_its_connection_ends(
+    end: Callable[[tuple[str, int], ssl.SSLContext], None], tmp_path: Path
+) -> None:
+    authority = Authority(tmp_path)
+    trusted = ssl.create_default_context(cafile=str(authority.file))
+    trusted.set_alpn_protocols(["h2"])
+    stated = {"tls": authority.tls_section(), "connections": {"max_connections": FEW}}
+    with serving(FakeEngine(), **stated) as server:
+        host, _, port = server.address.rpartition(":")
+        for _ in range(5 * FEW):
+            with suppress(OSError):  # The one before may not be seen to have gone yet.
+                end((host, int(port)), trusted)
+        _answered_often(server, authority)
+
+
+def _answered_often(server: Server, authority: Authority) -> None:
+    """More often than there are places, each time on a connection of its own."""
+    for _ in range(2 * FEW):
+        with calling_over(server, authority.client()) as stub:
+            answers = stub.Explain(request(), wait_for_ready=True, timeout=SOON_SECONDS)
+            assert len(list(answers)) == 4
 
 
 def test_who_connects_and_says_nothing_is_cut_off() -> None:

@@ -6,7 +6,12 @@ from salience_service.config.section import Section
 
 
 class ConnectionsConfig(Section):
-    """Of the main port; whoever connects has not shown yet who they are."""
+    """Of each port; whoever connects has not shown yet who they are."""
+
+    max_connections: int = Field(512, ge=1, le=100_000)
+    """Connections at a time, of callers known and unknown, on each address of each port; one more
+    is closed before anything is read of it. By default half of the 1,024 files that many systems
+    let a process have open: the audit, models and certificates need theirs."""
 
     max_streams: int = Field(256, ge=1, le=2**31 - 1)
     """Calls of one connection at a time; its client holds further ones back until one ends."""

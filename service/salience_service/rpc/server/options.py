@@ -23,6 +23,7 @@ def server_options(config: ServeConfig) -> list[tuple[str, int]]:
         ("grpc.max_send_message_length", -1),
         # Linux would let a second server share the port without a word.
         ("grpc.so_reuseport", 0),
+        ("grpc.max_allowed_incoming_connections", stated.max_connections),
         ("grpc.max_concurrent_streams", stated.max_streams),
         # Between two limits gRPC refuses at random; we want one.
         ("grpc.max_metadata_size", stated.max_metadata_bytes),
@@ -34,9 +35,7 @@ def server_options(config: ServeConfig) -> list[tuple[str, int]]:
         # Finds callers that vanished, so that their explanations end.
         ("grpc.keepalive_time_ms", _milliseconds(stated.keepalive_seconds)),
         ("grpc.keepalive_timeout_ms", _milliseconds(stated.keepalive_timeout_seconds)),
-        # In gRPC 1.66 to 1.85 at least, this one ends the wait, and is a minute unless stated.
-        ("grpc.http2.ping_timeout_ms", _milliseconds(stated.keepalive_timeout_seconds)),
-        # This is what gRPC 1.85 really waits for an answered ping, by itself a minute.
+        # This is what gRPC 1.66 to 1.85 really waits for an answered ping, by itself a minute.
         ("grpc.http2.ping_timeout_ms", _milliseconds(stated.keepalive_timeout_seconds)),
         # Callers may ping as often as every 10 s, also while nothing runs.
         ("grpc.keepalive_permit_without_calls", 1),
