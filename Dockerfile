@@ -18,7 +18,8 @@ RUN pip install --no-cache-dir build==1.6.1 && python -m build --wheel --outdir 
 FROM ${BASE} AS base
 RUN useradd --system --uid 10001 --no-create-home salience && mkdir /models \
     && install --directory --owner=10001 --group=10001 --mode=700 /var/lib/salience
-ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+# gRPC writes a line of its own for each TLS handshake that a stranger breaks off, however many.
+ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 GRPC_VERBOSITY=ERROR
 COPY constraints.txt /constraints.txt
 COPY --from=build /wheels /wheels
 EXPOSE 50051

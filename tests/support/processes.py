@@ -20,7 +20,8 @@ def running(
     *words: object, environment: Mapping[str, str] = MappingProxyType({})
 ) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A process that says where it serves, and the address; killed at the end of the block."""
-    own = {"PYTHONPATH": os.getcwd(), "PYTHONUNBUFFERED": "1"}  # noqa: PTH109
+    path = os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")])  # noqa: PTH109
+    own = {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(
         [str(word) for word in words],
         stdout=subprocess.PIPE,

@@ -3,6 +3,8 @@
 import io
 import json
 import logging
+import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import redirect_stderr
 
@@ -10,7 +12,7 @@ import pytest
 
 from salience_service.config.logs import LoggingConfig
 from salience_service.telemetry.log_format import ANCHORS, write_logs
-from salience_service.telemetry.log_lines import LogLines
+from salience_service.telemetry.log_lines import MOST_REFUSALS, LogLines
 from salience_service.telemetry.records import ExplanationRecord, InferenceRecord, Refusal
 from salience_service.telemetry.witness import Watch
 
@@ -111,6 +113,23 @@ def test_only_what_failed_by_the_servers_fault_is_an_error(
     assert explained["level"] == inferred["level"] == level
     assert explained["seconds"] == 1.234568
     assert inferred["images"] == 3
+
+
+@pytest.mark.usefixtures("restored")
+def test_of_many_refusals_for_one_reason_few_lines_are_written_and_then_their_number() -> None:
+    log = _log(format="json")
+    lines = LogLines(seconds=0.5)
+    for _ in range(1000):
+        lines.refused(Refusal("Unauthenticated"))
+    lines.refused(Refusal("PermissionDenied", principal="ward-7"))
+    until = time.monotonic() + 10
+    while "left out" not in _written(log) and time.monotonic() < until:
+        time.sleep(0.01)
+    *written, summary = map(json.loads, _written(log).splitlines())
+    reasons = Counter(line["outcome"] for line in written)
+    assert reasons == {"Unauthenticated": MOST_REFUSALS, "PermissionDenied": 1}
+    assert summary["message"] == "refusals left out"
+    assert (summary["outcome"], summary["refusals"]) == ("Unauthenticated", 1000 - MOST_REFUSALS)
 
 
 @pytest.mark.usefixtures("restored")

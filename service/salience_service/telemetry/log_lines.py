@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping
 
+from salience_service.telemetry.bursts import Bursts
 from salience_service.telemetry.log_format import TOLD
 from salience_service.telemetry.records import (
     Action,
@@ -17,12 +18,21 @@ from salience_service.telemetry.witness import Ended, Watch, Witness
 _log = logging.getLogger("salience_service.requests")
 _OUR_FAULT = 13
 """gRPC's INTERNAL: the device or the server failed, not the caller."""
+MOST_REFUSALS, WINDOW_SECONDS = 20, 60.0
+"""Lines of refusals for one reason, and in which time: being refused costs a stranger nothing."""
 _DIGITS = 6
 """Of seconds: microseconds."""
 
 
 class LogLines(Witness):
-    """Logs what ended at "info", and at "error" what failed by the server's fault."""
+    """Logs what ended at "info", and at "error" what failed by the server's fault.
+
+    Args:
+        seconds: of a window, in which `MOST_REFUSALS` lines are written of a reason.
+    """
+
+    def __init__(self, seconds: float = WINDOW_SECONDS) -> None:
+        self._refusals = Bursts(MOST_REFUSALS, seconds, _tell_left_out)
 
     def began(self, arrival: Arrival) -> Watch:  # noqa: ARG002
         """Watches every explanation."""
@@ -43,7 +53,9 @@ class LogLines(Witness):
         return _acted
 
     def refused(self, refusal: Refusal) -> None:
-        """A line for it."""
+        """A line for it, or after many of the same reason one for them all."""
+        if not self._refusals.passes(refusal.reason):
+            return
         fields = {
             "request_id": refusal.request_id,
             "principal": refusal.principal,
@@ -107,6 +119,10 @@ def _seconds(record: ExplanationRecord | InferenceRecord) -> dict[str, object]:
         "queue_seconds": round(record.queue_seconds, _DIGITS),
         "compute_seconds": round(record.compute_seconds, _DIGITS),
     }
+
+
+def _tell_left_out(reason: str, number: int) -> None:
+    _write("refusals left out", 0, {"outcome": reason, "refusals": number})
 
 
 def _write(what: str, code: int, fields: Mapping[str, object]) -> None:
