@@ -19,16 +19,19 @@ PRINCIPALS = [{"name": "pacs"}, {"name": "research", "models": ["public-*"]}]
 
 def test_nothing_said_is_no_identity(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SALIENCE_TOKEN", raising=False)
-    assert identity_of(False, None, None, None, None) == Identity(None, None)
+    assert identity_of(False, None, None, None, "", None) == Identity(None, None)
 
 
 def test_any_word_of_tls_encrypts() -> None:
     ca, certificate, key = Path("ca"), Path("certificate"), Path("key")
-    assert identity_of(True, None, None, None, None).tls == Tls()
-    assert identity_of(False, ca, None, None, None).tls == Tls(ca)
-    assert identity_of(False, None, certificate, key, None).tls == Tls(None, certificate, key)
+    assert identity_of(True, None, None, None, "", None).tls == Tls()
+    assert identity_of(False, ca, None, None, "", None).tls == Tls(ca)
+    assert identity_of(False, None, certificate, key, "", None).tls == Tls(None, certificate, key)
+    assert identity_of(False, None, None, None, "a.example", None).tls == Tls(
+        server_name="a.example"
+    )
     with pytest.raises(InvalidRequest, match="give both"):
-        identity_of(False, None, certificate, None, None)
+        identity_of(False, None, certificate, None, "", None)
 
 
 def test_a_token_comes_from_its_file_or_else_from_the_environment(
@@ -37,8 +40,8 @@ def test_a_token_comes_from_its_file_or_else_from_the_environment(
     file = tmp_path / "token"
     file.write_text("of-the-file\n", "utf-8")
     monkeypatch.setenv("SALIENCE_TOKEN", "of-the-environment")
-    assert identity_of(False, None, None, None, file).token == "of-the-file"
-    assert identity_of(False, None, None, None, None).token == "of-the-environment"
+    assert identity_of(False, None, None, None, "", file).token == "of-the-file"
+    assert identity_of(False, None, None, None, "", None).token == "of-the-environment"
 
 
 def test_a_new_token_is_told_once_on_stdout_and_its_line_beside_it(tmp_path: Path) -> None:
@@ -81,3 +84,35 @@ def test_commands_show_certificate_and_token(
         other = ["--token-file", str(tmp_path / "research")]
         assert "tiny" not in CliRunner().invoke(app, ["models", *at, *other]).stdout
         assert CliRunner().invoke(app, ["health", "tiny", *at, *other]).exit_code == 1
+
+
+@pytest.mark.parametrize("said", ["word", "environment"])
+def test_commands_know_a_server_by_a_name_that_is_not_its_address(
+    said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = Authority(tmp_path)
+    certificate, key = authority.issue("salience.hospital.example", name="server")
+    section = {"certificate": str(certificate), "key": str(key)}
+    monkeypatch.setenv("SALIENCE_TLS_CA", str(authority.file))
+    named = ["--tls-server-name", "salience.hospital.example"]
+    with serving(FakeEngine(), tls=section) as server:
+        at = ["--address", server.address]
+        assert CliRunner().invoke(app, ["health", *at]).exit_code == 1
+        wrong = ["--tls-server-name", "pacs.hospital.example"]
+        assert CliRunner().invoke(app, ["health", *at, *wrong]).exit_code == 1
+        if said == "environment":
+            monkeypatch.setenv("SALIENCE_TLS_SERVER_NAME", named.pop())
+            named.clear()
+        assert CliRunner().invoke(app, ["health", *at, *named]).stdout == "SERVING\n"
+        assert "tiny" in CliRunner().invoke(app, ["models", *at, *named]).stdout
+
+
+def test_every_command_that_takes_a_ca_takes_a_servers_name() -> None:
+    commands = typer.main.get_command(app).commands
+    taken = {
+        name: {word for parameter in command.params for word in parameter.opts}
+        for name, command in commands.items()
+    }
+    by_ca = {name for name, words in taken.items() if "--tls-ca" in words}
+    assert by_ca == {"explain", "models", "health", "admin"}
+    assert by_ca == {name for name, words in taken.items() if "--tls-server-name" in words}

@@ -35,7 +35,12 @@ class Tls:
             gRPC brings along. Hospitals mostly have their own.
         certificate: this client's, with what leads to its CA, where the server wants one.
         key: its private key.
-        server_name: the name that the server's certificate must bear; empty = the address's.
+        server_name: the name that the server's certificate must bear, such as
+            "salience.hospital.example"; empty = the address's host. For an address that is none
+            of its names: a probe at 127.0.0.1, a tunnel, a forwarded port. Where the connection
+            goes stays as it is, the certificate must lead to `ca` all the same, and the server is
+            told this name in place of the address (SNI, :authority). It is gRPC's
+            `grpc.ssl_target_name_override`, safe as long as nobody but you chooses the name.
 
     Raises:
         InvalidRequest: a certificate without its key, or a key without its certificate.

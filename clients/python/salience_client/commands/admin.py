@@ -16,6 +16,7 @@ from salience_client.commands.identity import (
     TlsCertOption,
     TlsKeyOption,
     TlsOption,
+    TlsServerNameOption,
     TokenFileOption,
     identity_of,
 )
@@ -41,10 +42,11 @@ def connection(
     tls_ca: TlsCaOption = None,
     tls_cert: TlsCertOption = None,
     tls_key: TlsKeyOption = None,
+    tls_server_name: TlsServerNameOption = "",
     token_file: TokenFileOption = None,
 ) -> None:
     """Care for the models of a running server, whose configuration has a table [admin]."""
-    identity = identity_of(tls, tls_ca, tls_cert, tls_key, token_file)
+    identity = identity_of(tls, tls_ca, tls_cert, tls_key, tls_server_name, token_file)
     context.obj = context.with_resource(
         AdminClient(address, tls=identity.tls, token=identity.token, timeout=timeout)
     )

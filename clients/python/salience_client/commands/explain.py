@@ -34,6 +34,7 @@ from salience_client.commands.identity import (
     TlsCertOption,
     TlsKeyOption,
     TlsOption,
+    TlsServerNameOption,
     TokenFileOption,
     identity_of,
 )
@@ -162,6 +163,7 @@ def explain(
     tls_ca: TlsCaOption = None,
     tls_cert: TlsCertOption = None,
     tls_key: TlsKeyOption = None,
+    tls_server_name: TlsServerNameOption = "",
     token_file: TokenFileOption = None,
 ) -> None:
     """Explain why a model gives an image its class."""
@@ -190,7 +192,7 @@ def explain(
         options["methods"] = methods_of(names, option or [], tap or [])
     data = image.read_bytes()
     is_dicom = data[_DICOM_PREAMBLE:].startswith(_DICOM_MARK)
-    identity = identity_of(tls, tls_ca, tls_cert, tls_key, token_file)
+    identity = identity_of(tls, tls_ca, tls_cert, tls_key, tls_server_name, token_file)
     with connect(address, models, timeout, identity) as client:
         if names == [ALL]:
             names = _answerable(client, model, model_version)

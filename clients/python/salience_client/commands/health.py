@@ -11,6 +11,7 @@ from salience_client.commands.identity import (
     TlsCertOption,
     TlsKeyOption,
     TlsOption,
+    TlsServerNameOption,
     TokenFileOption,
     identity_of,
 )
@@ -31,12 +32,13 @@ def health(
     tls_ca: TlsCaOption = None,
     tls_cert: TlsCertOption = None,
     tls_key: TlsKeyOption = None,
+    tls_server_name: TlsServerNameOption = "",
     token_file: TokenFileOption = None,
 ) -> None:
     """Ask a server's health; exit code 0 = serving, 1 = not."""
     messages = require("grpc_health.v1.health_pb2", "service", "asking a server's health")
     stubs = require("grpc_health.v1.health_pb2_grpc", "service", "asking a server's health")
-    identity = identity_of(tls, tls_ca, tls_cert, tls_key, token_file)
+    identity = identity_of(tls, tls_ca, tls_cert, tls_key, tls_server_name, token_file)
     with open_channel(address, identity.tls, identity.token) as channel:
         request = messages.HealthCheckRequest(service=name)
         try:

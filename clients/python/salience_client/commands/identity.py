@@ -35,6 +35,16 @@ TlsKeyOption = Annotated[
     Path | None,
     typer.Option("--tls-key", metavar="FILE.pem", envvar="SALIENCE_TLS_KEY", help="Its key."),
 ]
+TlsServerNameOption = Annotated[
+    str,
+    typer.Option(
+        "--tls-server-name",
+        metavar="NAME",
+        envvar="SALIENCE_TLS_SERVER_NAME",
+        help="The name that the server's certificate must bear.",
+        show_default="the host of --address",
+    ),
+]
 TokenFileOption = Annotated[
     Path | None,
     typer.Option(
@@ -60,7 +70,12 @@ class Identity:
 
 
 def identity_of(
-    tls: bool, ca: Path | None, certificate: Path | None, key: Path | None, token_file: Path | None
+    tls: bool,
+    ca: Path | None,
+    certificate: Path | None,
+    key: Path | None,
+    server_name: str,
+    token_file: Path | None,
 ) -> Identity:
     """The identity that words and environment state.
 
@@ -68,8 +83,9 @@ def identity_of(
         InvalidRequest: a certificate without its key, or the reverse.
         OSError: the token's file cannot be read.
     """
-    encrypted = tls or any((ca, certificate, key))
-    return Identity(Tls(ca, certificate, key) if encrypted else None, _token(token_file))
+    encrypted = tls or any((ca, certificate, key, server_name))
+    found = Tls(ca, certificate, key, server_name) if encrypted else None
+    return Identity(found, _token(token_file))
 
 
 def _token(file: Path | None) -> str | None:

@@ -21,6 +21,7 @@ from salience_client.commands.identity import (
     TlsCertOption,
     TlsKeyOption,
     TlsOption,
+    TlsServerNameOption,
     TokenFileOption,
     identity_of,
 )
@@ -39,10 +40,11 @@ def models(
     tls_ca: TlsCaOption = None,
     tls_cert: TlsCertOption = None,
     tls_key: TlsKeyOption = None,
+    tls_server_name: TlsServerNameOption = "",
     token_file: TokenFileOption = None,
 ) -> None:
     """List the models served, or describe one."""
-    identity = identity_of(tls, tls_ca, tls_cert, tls_key, token_file)
+    identity = identity_of(tls, tls_ca, tls_cert, tls_key, tls_server_name, token_file)
     with connect(address, models, timeout, identity) as client:
         summaries = client.models()
         description = client.describe(name) if name is not None else None
