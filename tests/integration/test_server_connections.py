@@ -17,7 +17,7 @@ from salience_service.config import ServeConfig
 from salience_service.control import Control
 from salience_service.events import Event
 from salience_service.request import ExplainOrder
-from salience_service.rpc.server import Server
+from salience_service.rpc.server.server import Server
 from tests.support.identity import Authority
 from tests.support.raw_connection import (
     ACKNOWLEDGED,
