@@ -2,8 +2,7 @@
 
 import logging
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from tests.support.audit import KEYS, Disk, checked, fields, trail_of
 from tests.support.every_rpc import call
 from tests.support.identity import token_file
 from tests.support.model_versions import fake_version
+from tests.support.waiting import until
 
 SOON = 10.0
 DURABLE = Upkeep(rotate_bytes=2**20)
@@ -80,13 +80,6 @@ def placed(
 def place(tmp_path: Path) -> Iterator[Place]:
     with placed(tmp_path) as made:
         yield made
-
-
-def until(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + SOON
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def test_each_action_leaves_a_line_before_it_and_one_of_its_outcome(place: Place) -> None:

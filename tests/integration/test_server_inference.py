@@ -1,8 +1,7 @@
 """Plain prediction over a real loopback server: the engine's own logits, refusals, early ends."""
 
 import io
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
@@ -27,6 +26,7 @@ from salience_service.targets.target import Target, TargetKind
 from tests.conftest import BundleOf
 from tests.support.predicting import answered, infer_request
 from tests.support.serving import serving
+from tests.support.waiting import until
 
 CLASSES, SIDE = 10, 32
 SOON_SECONDS = 20.0
@@ -73,14 +73,6 @@ def logits_of(engine: Engine, batch: np.ndarray, model: str = "softmax") -> np.n
     """Of each image by itself, as the clean run of its explanation has them."""
     served = engine.model(model)
     return np.stack([served.forward(image, (), Execution()).logits for image in batch])
-
-
-def until(met: Callable[[], bool]) -> None:
-    """Waits for something that a thread of the server does."""
-    began = time.monotonic()
-    while not met():
-        assert time.monotonic() - began < SOON_SECONDS
-        time.sleep(0.01)
 
 
 def test_a_server_says_that_it_lives_is_ready_and_what_it_is(

@@ -11,7 +11,7 @@ from salience_service.errors import ComputeFailed, InvalidRequest, Unavailable
 from salience_service.events import Event, Finished, Progress
 from salience_service.request import ExplainOrder
 from salience_service.rpc import answer
-from salience_service.rpc.calls.observation import Observation
+from salience_service.rpc.calls.observation import AHEAD_SECONDS, Observation
 from salience_service.telemetry.opening import Telemetry
 from salience_service.telemetry.records import Arrival, ExplanationRecord
 from salience_service.telemetry.witness import UNWATCHED, Watch, Witness, Witnesses
@@ -94,13 +94,19 @@ def test_a_reader_who_leaves_is_recorded_as_cancelled_and_once() -> None:
     assert [(record.outcome, record.code) for record in watch.records] == [("Cancelled", 1)]
 
 
-def test_a_reader_who_leaves_at_the_deadline_is_recorded_as_late() -> None:
+@pytest.mark.parametrize(
+    ("left", "outcome"),
+    [(0.0, "DeadlineExceeded"), (0.5 * AHEAD_SECONDS, "DeadlineExceeded"), (30.0, "Cancelled")],
+)
+def test_a_reader_who_leaves_at_the_deadline_or_just_before_is_recorded_as_late(
+    left: float, outcome: str
+) -> None:
     watch, control = RecordingWatch(), Control(time.monotonic() + 60)
     answers = answer.explain(FakeEngine(), request(), control, Observation(ARRIVAL, watch))
     next(answers)
-    control.deadline = time.monotonic()
+    control.deadline = time.monotonic() + left
     answers.close()
-    assert [record.outcome for record in watch.records] == ["DeadlineExceeded"]
+    assert [record.outcome for record in watch.records] == [outcome]
 
 
 def test_a_reader_who_leaves_at_the_last_message_was_answered() -> None:

@@ -22,6 +22,7 @@ from salience_service.directory.poller import Poller
 from salience_service.directory.scan import manifest_digest, place_of, scan
 from salience_service.errors import (
     BundleRefused,
+    Cancelled,
     ConfigRefused,
     NotFound,
     Overloaded,
@@ -237,9 +238,9 @@ class ModelsDirectory:
             )
         try:
             future = self._jobs.submit(job, name)
-        except BaseException:
+        except RuntimeError as closed:  # Said of a pool that takes nothing more.
             self._room.release()
-            raise
+            raise Cancelled("the server ended first") from closed
         future.add_done_callback(lambda _: self._room.release())
         return future
 

@@ -15,6 +15,9 @@ from salience_service.telemetry.witness import UNWATCHED, Watch
 
 UNEXPECTED = "Unexpected"
 """The outcome where an error is none of our family: a fault of the server's own."""
+AHEAD_SECONDS = 0.25
+"""So much earlier than ours a caller's deadline may pass: gRPC sends how long the caller will wait,
+and on its way, and on a busy server, a call takes time. Who leaves then left for want of time."""
 _NOTHING = Arrival("", "", 0.0)
 
 
@@ -102,9 +105,11 @@ def outcome_of(error: BaseException) -> str:
 
 
 def _cause(failure: BaseException, control: Control) -> BaseException:
-    """What ended an explanation; its reader's leaving comes as the close of a generator."""
-    if not isinstance(failure, GeneratorExit):
+    """What ended an explanation; its reader's leaving comes as the close of a generator, or as
+    rows that nobody waits for.
+    """
+    if not isinstance(failure, GeneratorExit | Cancelled):
         return failure
-    if control.late:
+    if control.remaining(2 * AHEAD_SECONDS) < AHEAD_SECONDS:
         return DeadlineExceeded("the deadline passed before the explanation was complete")
-    return Cancelled("the caller went away")
+    return failure if isinstance(failure, Cancelled) else Cancelled("the caller went away")
