@@ -64,7 +64,7 @@ class Books:
         self._auditor = Auditor(trail_of(directory), KEYS)
         self.witnesses: tuple[Witness, ...] = (
             self._auditor,
-            LogLines(),
+            LogLines(most=1000),
             Metrics(self._registry, principals=True),
         )
 

@@ -28,11 +28,11 @@ class LogLines(Witness):
     """Logs what ended at "info", and at "error" what failed by the server's fault.
 
     Args:
-        seconds: of a window, in which `MOST_REFUSALS` lines are written of a reason.
+        seconds: of a window. most: lines of refusals written in it for one reason.
     """
 
-    def __init__(self, seconds: float = WINDOW_SECONDS) -> None:
-        self._refusals = Bursts(MOST_REFUSALS, seconds, _tell_left_out)
+    def __init__(self, seconds: float = WINDOW_SECONDS, most: int = MOST_REFUSALS) -> None:
+        self._refusals = Bursts(most, seconds, _tell_left_out)
 
     def began(self, arrival: Arrival) -> Watch:  # noqa: ARG002
         """Watches every explanation."""
