@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from salience_service.errors import InvalidRequest, SalienceError, Unsupported
-from salience_service.image.pixels import ImageLimits, Pixels
+from salience_service.image.pixels import LARGEST_LIMIT, ImageLimits, Pixels
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
 GREY_MODES = ("1", "L", "LA")
@@ -104,7 +104,8 @@ def _clear_errors(limits: ImageLimits) -> Iterator[None]:
         raise InvalidRequest(f"this is not an image, or its header is damaged: {names}") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise InvalidRequest(
-            f"the image has more pixels than the {limits.max_pixels} this server takes"
+            f"the image has more than {LARGEST_LIMIT} pixels; "
+            f"this server takes at most {limits.max_pixels}: send it smaller"
         ) from error
     except Exception as error:  # Decoders answer damaged bytes with any exception there is.
         raise InvalidRequest("the image file is truncated or damaged: send it again") from error
