@@ -6,6 +6,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from salience_client import (
     Cancelled,
+    DeadlineExceeded,
     InvalidRequest,
     NotFound,
     QuotaExceeded,
@@ -85,3 +86,17 @@ def test_a_server_that_stops_in_the_middle_is_unavailable_and_a_call_cancelled_h
 
     assert type(dropped) is Unavailable
     assert {type(here), type(there)} == {Cancelled}
+
+
+@pytest.mark.parametrize("words", ["Deadline Exceeded", "Stream removed (Deadline Exceeded)"])
+def test_a_deadline_that_grpc_keeps_itself_is_told_in_our_words(words):
+    error = error_of_call(Fault(grpc.StatusCode.DEADLINE_EXCEEDED, words))
+
+    assert type(error) is DeadlineExceeded
+    assert error.message == "the deadline passed before the answer was complete"
+
+
+def test_who_else_ends_a_call_for_its_deadline_is_heard():
+    error = error_of_call(Fault(grpc.StatusCode.DEADLINE_EXCEEDED, "the proxy waits 15 s"))
+
+    assert (type(error), error.message) == (DeadlineExceeded, "the proxy waits 15 s")

@@ -15,6 +15,8 @@ DETAILS_KEY = "grpc-status-details-bin"
 """Where gRPC carries a google.rpc.Status."""
 _WORDLESS = (None, "", "CANCELLED")
 """What gRPC says of a call that was cancelled from afar by nobody in particular."""
+_LATE = "Deadline Exceeded"
+"""What gRPC says of a deadline, alone or in brackets."""
 
 
 def error_of_call(error: grpc.RpcError) -> SalienceError:
@@ -26,10 +28,18 @@ def error_of_call(error: grpc.RpcError) -> SalienceError:
     with suppress(DecodeError):
         for packed in _status(error).details:
             _add(told, packed)
+    if _was_late(told):
+        told.message = "the deadline passed before the answer was complete"
     if _was_dropped(error, told):
         told.code = grpc.StatusCode.UNAVAILABLE.value[0]
         told.message = "the server ended the call: it stops"
     return error_of_message(told)
+
+
+def _was_late(told: RequestError) -> bool:
+    """Whether gRPC itself ended the call at its deadline: its words tell of its own streams."""
+    late = told.code == grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
+    return late and not told.reason and _LATE in told.message
 
 
 def _was_dropped(error: grpc.RpcError, told: RequestError) -> bool:
