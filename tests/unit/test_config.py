@@ -1,5 +1,7 @@
 """The server's configuration: defaults, one TOML file, clear refusals."""
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -181,6 +183,18 @@ def test_faults_in_tables_and_lists_are_told_by_their_place(
     with pytest.raises(ConfigRefused) as refused:
         read_config(_file(tmp_path, text))
     assert told in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("devices", "said"),
+    [([], "devices = []: give at least 1"), (range(17), "give at most 16, not 17")],
+)
+def test_a_list_of_too_few_or_too_many_is_refused_in_toml_s_words(
+    tmp_path: Path, devices: Sequence[int], said: str
+) -> None:
+    with pytest.raises(ConfigRefused, match=re.escape(said)) as refused:
+        read_config(_file(tmp_path, f"devices = {list(devices)}\n"))
+    assert "uple" not in str(refused.value)
 
 
 def test_a_list_with_a_faulty_item_is_not_called_too_short(tmp_path: Path) -> None:

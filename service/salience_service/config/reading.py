@@ -64,6 +64,11 @@ def _in_words(fault: ErrorDetails, stated: object) -> str:
             return f"{name} is required"
         case "model_type":
             return f"{name} = {_short(value)}: it must be a table"
+        case "too_short":
+            return f"{name} = {_short(list(value))}: give at least {fault['ctx']['min_length']}"
+        case "too_long":
+            most = fault["ctx"]["max_length"]
+            return f"{name} = {_short(list(value))}: give at most {most}, not {len(value)}"
         case "value_error":
             said = str(fault["ctx"]["error"])
             if isinstance(value, dict):
