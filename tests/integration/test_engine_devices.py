@@ -5,6 +5,7 @@ The CPU stands in for GPUs: each device number is a session of its own.
 
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -13,8 +14,8 @@ import pytest
 from salience_service.bundle.reader import Bundle
 from salience_service.control import Control
 from salience_service.engine import Engine
-from salience_service.errors import ConfigRefused
-from salience_service.events import FinishedMap
+from salience_service.errors import Cancelled, ConfigRefused
+from salience_service.events import FinishedMap, Progress
 from salience_service.explanation.telling import Pace
 from salience_service.image.pixels import ImageLimits
 from salience_service.models.model import ServedModel
@@ -33,8 +34,16 @@ from salience_service.scheduling.ticket import Account, RowGraph, RowSpan
 
 ONE = Device(threads=1)
 TWO = replace(ONE, numbers=(0, 1), calls=2)
+FOUR_LANES = replace(ONE, calls=4)
 RAW = MapFormat(geometry=Geometry.FEATURE, scale=Scale.RAW)
 METHODS = tuple(MethodCall(name) for name in ("score-cam", "rise", "grad-cam", "ablation-cam"))
+SHORT = (
+    MethodCall("poly-cam"),
+    MethodCall("opti-cam", {"iterations": 5}),
+    MethodCall("integrated-gradients", {"steps": 5}),
+    MethodCall("ablation-cam"),
+    MethodCall("rise", {"masks": 50}),
+)
 
 
 def engine_on(bundle: Bundle, *devices: Device) -> Engine:
@@ -42,11 +51,23 @@ def engine_on(bundle: Bundle, *devices: Device) -> Engine:
     return Engine(models, ImageLimits(), Pace(0, 0), 64)
 
 
-def maps_of(engine: Engine, seed: int) -> list[bytes]:
+def order(seed: int, methods: Sequence[MethodCall] = METHODS) -> ExplainOrder:
     pixels = np.random.default_rng(seed).normal(size=(3, 32, 32)).astype(np.float32)
-    order = ExplainOrder("softmax", PreparedImage(pixels), METHODS, format=RAW)
-    events = engine.explain(order, Control())
+    return ExplainOrder("softmax", PreparedImage(pixels), tuple(methods), format=RAW)
+
+
+def maps_of(engine: Engine, seed: int, methods: Sequence[MethodCall] = METHODS) -> list[bytes]:
+    events = engine.explain(order(seed, methods), Control())
     return [event.encoded.data for event in events if isinstance(event, FinishedMap)]
+
+
+def leave_in_the_middle(engine: Engine, seed: int) -> None:
+    """Asks for what others ask for too, and cancels when the first rows are done."""
+    control = Control()
+    with suppress(Cancelled):
+        for event in engine.explain(order(seed, SHORT), control):
+            if isinstance(event, Progress):
+                control.cancel()
 
 
 def test_four_lanes_on_two_devices_give_the_bits_of_one(tiny_bundle: Bundle) -> None:
@@ -65,6 +86,27 @@ def test_four_lanes_on_two_devices_give_the_bits_of_one(tiny_bundle: Bundle) -> 
     engine.close()
     assert [found[seed] for seed in range(3)] == expected
     assert len(expected[0]) == len(METHODS)
+
+
+def test_lanes_of_one_cpu_give_the_bits_of_one_beside_others_and_those_who_leave(
+    tiny_bundle: Bundle,
+) -> None:
+    alone = engine_on(tiny_bundle, ONE)
+    expected = {seed: maps_of(alone, seed, SHORT) for seed in range(4)}
+    alone.close()
+    engine, found = engine_on(tiny_bundle, FOUR_LANES), dict[int, list[bytes]]()
+    stay = [
+        threading.Thread(target=lambda s=seed: found.update({s: maps_of(engine, s, SHORT)}))
+        for seed in range(4)
+    ]
+    leave = [threading.Thread(target=leave_in_the_middle, args=(engine, seed)) for seed in range(4)]
+    for thread in (*leave, *stay):
+        thread.start()
+    for thread in (*leave, *stay):
+        thread.join()
+    engine.close()
+    assert found == expected
+    assert len(expected[0]) == len(SHORT)
 
 
 def test_every_lane_of_every_device_runs_beside_the_others(tiny_bundle: Bundle) -> None:

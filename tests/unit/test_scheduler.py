@@ -333,6 +333,22 @@ def test_lanes_run_side_by_side_and_rows_still_come_back_in_order() -> None:
         scheduler.close()
 
 
+def test_a_cancelled_request_ends_on_every_lane_and_its_neighbour_goes_on() -> None:
+    scheduler, graph, control = Scheduler(Device(calls=3).lanes()), CountingGraph(), Control()
+    try:
+        scheduler.rows(graph, span("a", 400), control, Account())
+        assert all(graph.began.acquire(timeout=10) for _ in range(3))
+        control.cancel()
+        assert [execution.ended for execution in graph.executions] == [True] * 3
+        neighbour = scheduler.rows(graph, span("b", 2 * BATCH), Control(), Account())
+        graph.let.release(3)
+        np.testing.assert_array_equal(finish(neighbour, graph)[:, 0], np.arange(2 * BATCH))
+        assert graph.rows_run() == (3 + 2) * BATCH
+    finally:
+        graph.let.release(9)
+        scheduler.close()
+
+
 def test_the_workload_counts_rows_and_the_places_that_padding_took(scheduler: Scheduler) -> None:
     graph = CountingGraph()
     assert scheduler.workload.fill == 1
