@@ -16,7 +16,10 @@ COPY clients/python clients/python
 RUN pip install --no-cache-dir build==1.6.1 && python -m build --wheel --outdir /wheels
 
 FROM ${BASE} AS base
-RUN useradd --system --uid 10001 --no-create-home salience && mkdir /models \
+# A new volume at /var/lib/salience takes after this directory: it is the server's to write.
+RUN groupadd --gid 10001 salience \
+    && useradd --uid 10001 --gid 10001 --no-create-home --shell /usr/sbin/nologin salience \
+    && mkdir /models \
     && install --directory --owner=10001 --group=10001 --mode=700 /var/lib/salience
 # gRPC writes a line of its own for each TLS handshake that a stranger breaks off, however many.
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 GRPC_VERBOSITY=ERROR

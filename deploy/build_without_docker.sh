@@ -4,8 +4,10 @@
 # As root, with mmdebstrap and buildah (Debian: apt-get install buildah mmdebstrap).
 set -euo pipefail
 cd "$(dirname "$0")/.."
-# Neither needs anything of the kernel that a container or a small machine withholds.
-export STORAGE_DRIVER=vfs BUILDAH_ISOLATION=chroot
+# Neither needs anything of the kernel that a container or a small machine withholds. The driver is
+# an option, for STORAGE_DRIVER says nothing to buildah 1.28.
+export BUILDAH_ISOLATION=chroot
+buildah() { command buildah --storage-driver vfs "$@"; }
 target=$1
 shift
 base=localhost/debian-python:3.11
@@ -24,4 +26,5 @@ if ! buildah inspect --type image "$base" >/dev/null 2>&1; then
     buildah commit --quiet --rm "$container" "$base"
 fi
 
-buildah build --build-arg BASE="$base" --target "$target" --tag "localhost/salience:$target" "$@" .
+# Images as OCI has them hold no health check: it would be dropped.
+buildah build --format docker --build-arg BASE="$base" --target "$target" --tag "localhost/salience:$target" "$@" .

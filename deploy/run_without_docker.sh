@@ -1,21 +1,34 @@
 #!/usr/bin/env bash
 # Runs an image of build_without_docker.sh as `docker run --read-only --network host` would: its
 # root cannot be written, its user is the image's own and gains no rights.
-#   deploy/run_without_docker.sh cpu MODELS [WORD OF salience]...
+#   deploy/run_without_docker.sh [--volume DIR:PLACE[:ro]]... cpu MODELS [WORD OF salience]...
 # As root, with buildah and bubblewrap (Debian: apt-get install buildah bubblewrap).
 set -euo pipefail
-export STORAGE_DRIVER=vfs
+volumes=()
+while [ "${1-}" = --volume ]; do
+    volumes+=("$2")
+    shift 2
+done
 target=$1
-models=$(realpath "$2")
+volumes+=("$2:/models:ro")
 shift 2
 [ $# -gt 0 ] || set -- serve /models --config /etc/salience.toml
+
+buildah() { command buildah --storage-driver vfs "$@"; }
 
 container=$(buildah from --pull-never "localhost/salience:$target")
 trap 'buildah rm "$container" >/dev/null' EXIT
 root=$(buildah mount "$container")
 user=$(buildah inspect --format '{{.OCIv1.Config.User}}' "$container")
 
-bwrap --ro-bind "$root" / --proc /proc --dev /dev --ro-bind "$models" /models \
+mounts=()
+for volume in "${volumes[@]}"; do
+    IFS=: read -r directory place how <<<"$volume"
+    mkdir --parents "$root$place"
+    mounts+=("--${how:+ro-}bind" "$(realpath "$directory")" "$place")
+done
+
+bwrap --ro-bind "$root" / --proc /proc --dev /dev "${mounts[@]}" \
     --unshare-ipc --unshare-uts --die-with-parent --new-session --clearenv \
     --setenv PATH /usr/local/bin:/usr/bin:/bin --setenv PYTHONUNBUFFERED 1 \
     setpriv --reuid "${user%:*}" --regid "${user#*:}" --clear-groups --no-new-privs \
