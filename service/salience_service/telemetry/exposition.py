@@ -1,5 +1,6 @@
 """Figures over HTTP for Prometheus, on a port of their own."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -7,13 +8,14 @@ from prometheus_client import (
     CollectorRegistry,
     ProcessCollector,
     disable_created_metrics,
-    start_http_server,
+    make_wsgi_app,
 )
 
 from salience_service.config.metrics import MetricsConfig
 from salience_service.errors import ConfigRefused
 from salience_service.telemetry.gauges import Gauges, Observed
 from salience_service.telemetry.metrics import Metrics
+from salience_service.telemetry.scrapes import ScrapeServer
 from salience_service.telemetry.supplies import Supplies
 from salience_service.telemetry.witness import Witness
 
@@ -45,12 +47,14 @@ def exposed(
     metrics = Metrics(registry, config.principals)
     host, _, port = config.address.rpartition(":")
     try:
-        server, thread = start_http_server(int(port), host.strip("[]"), registry)
+        server = ScrapeServer(host.strip("[]"), int(port), make_wsgi_app(registry))
     except OSError as error:
         raise ConfigRefused(
             f"metrics cannot listen on {config.address}: the port is taken or the host is not "
             "this machine's"
         ) from error
+    thread = threading.Thread(target=server.serve_forever, name="salience-metrics", daemon=True)
+    thread.start()
     try:
         yield metrics, f"{host}:{server.server_port}"
     finally:
