@@ -42,6 +42,19 @@ def test_a_refused_bundle_hides_no_other(tmp_path):
     }
 
 
+def test_a_link_that_cannot_be_followed_hides_no_bundle(tmp_path):
+    tiny_bundle(tmp_path / "good" / "1", "good", "1")
+    for place in (tmp_path / "far", tmp_path / "good" / "2"):
+        place.symlink_to("x" * 300)  # As a link to where this user may not look, and for root too.
+    found = find_bundles(tmp_path)
+    assert places(found) == ["good/1"]
+    refused = {each.name: each.reason for each in found.refused}
+    assert refused == {
+        "far": "the model's directory cannot be read: File name too long",
+        "good/2": "'manifest.json' is missing from the bundle",
+    }
+
+
 def test_names_that_are_not_names_are_refused(tmp_path):
     tiny_bundle(tmp_path / "Upper" / "1")
     tiny_bundle(tmp_path / "tiny" / "v 1")

@@ -109,11 +109,18 @@ def open_place(directory: Path, trust: Trust = ANYONE) -> Bundle:
 
 def _directories(parent: Path, what: str) -> list[Path]:
     try:
-        return sorted(
-            entry for entry in parent.iterdir() if entry.is_dir() and not entry.name.startswith(".")
-        )
+        entries = sorted(parent.iterdir())
     except OSError as fault:
         raise BundleRefused(f"{what} cannot be read: {fault.strerror}") from fault
+    return [entry for entry in entries if not entry.name.startswith(".") and _may_be_one(entry)]
+
+
+def _may_be_one(entry: Path) -> bool:
+    """Whether it is a directory; or cannot be looked at, and is refused by name and hides none."""
+    try:
+        return entry.is_dir()
+    except OSError:  # A link to where this user may not look, or that leads nowhere it could.
+        return True
 
 
 def _check_name(directory: Path) -> None:
