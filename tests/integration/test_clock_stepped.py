@@ -21,7 +21,9 @@ ROOT = Path(__file__).parents[2]
 SOON_SECONDS = 30.0
 MAY_ASK_THE_DATE = {
     "access/certificates.py",  # Certificates bear dates.
+    "access/expiry.py",  # How near the end of one is.
     "access/gate.py",  # So do tokens.
+    "checking.py",  # Certificates once more.
     "audit/trail.py",  # Lines bear the time; nothing rests on it.
     "telemetry/tracing.py",  # Spans bear the time.
 }
