@@ -10,11 +10,13 @@ from salience_service.access.certificates import read_certificates
 from salience_service.access.expiry import end_in_words, is_near
 from salience_service.access.gate import gate_of
 from salience_service.audit.keys import read_keys
+from salience_service.bundle.program import check_program
 from salience_service.config import ServeConfig
 from salience_service.config.audit import AuditConfig
 from salience_service.config.tls import TlsConfig
 from salience_service.directory.models_directory import ModelsDirectory
 from salience_service.errors import ConfigRefused, SalienceError
+from salience_service.models.model import ServedModel
 from salience_service.models.repository import ModelRepository
 from salience_service.models.versions import State, VersionStatus
 
@@ -85,9 +87,18 @@ def _models(config: ServeConfig, models: Path) -> Iterator[Finding]:
     try:
         yield _tried("models", directory.open)
         yield from map(_version, directory.versions())
+        for model in repository.models():
+            if model.manifest.torch_program:
+                yield _program(model)
     finally:
         directory.close()
         repository.close()
+
+
+def _program(model: ServedModel) -> Finding:
+    """What a server looks at when torch is first asked for; torch itself is not needed."""
+    path = model.bundle.path(model.manifest.torch_program)
+    return _tried(f"{model.name} {model.version}, torch program", lambda: check_program(path))
 
 
 def _version(status: VersionStatus) -> Finding:

@@ -1,9 +1,12 @@
 """`salience serve --check`: what would be served and what not, and why; it binds no port."""
 
+import io
 import os
+import pickle
 import shutil
 import socket
 import subprocess
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -14,7 +17,7 @@ from salience_service.bundle.reader import Bundle
 from salience_service.checking import Finding, check
 from salience_service.config import ServeConfig, read_config
 from tests.support.identity import HOST, Authority
-from tests.support.model_versions import add_version, drifting_version
+from tests.support.model_versions import add_version, drifting_version, version_with
 from tests.support.processes import COMMAND, config_file
 
 SOON_SECONDS = 60.0
@@ -92,6 +95,24 @@ def test_a_version_that_the_policy_leaves_out_is_no_fault(models: Path) -> None:
     findings = found(config, models)
     assert findings["softmax 2"] == Finding("softmax 2", True, "not served: by policy")
     assert findings["softmax 1"].good
+
+
+def test_a_torch_program_that_would_run_something_is_told_though_torch_is_not_asked_for_yet(
+    tiny_bundle: Bundle, tmp_path: Path
+) -> None:
+    name = tiny_bundle.manifest.torch_program
+    crafted = io.BytesIO((tiny_bundle.directory / name).read_bytes())
+    with zipfile.ZipFile(crafted, "a") as archive:
+        archive.writestr("program/data/constants/planted.pkl", pickle.dumps({}))
+    version_with(tiny_bundle, tmp_path, "1", name, crafted.getvalue())
+    add_version(tiny_bundle, tmp_path, "2")
+    findings = found(read_config(**{"bundles.unsigned": "allow"}), tmp_path)
+    assert findings["softmax 1"].good, "it serves all that needs no torch"
+    assert findings["softmax 2, torch program"] == Finding(
+        "softmax 2, torch program", True, "good"
+    )
+    assert not findings["softmax 1, torch program"].good
+    assert "is refused before it is loaded" in findings["softmax 1, torch program"].words
 
 
 def test_files_that_cannot_be_used_are_told_by_their_table(good: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Explain over a real loopback server: events in order, cancellation, deadlines, slow readers."""
 
+import gc
 import threading
 import time
 from collections.abc import Iterator
@@ -187,3 +188,14 @@ def test_a_failure_after_some_events_ends_the_call_with_its_status() -> None:
             next(answers)
     assert told.value.code() is grpc.StatusCode.INTERNAL
     assert told.value.details() == "the model failed on the device"
+
+
+def test_callers_who_leave_at_once_leave_no_word_of_it_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with serving(FakeEngine()) as server, calling(server) as stub:
+        for _ in range(50):
+            stub.Explain(request()).cancel()
+        assert [*stub.Explain(request())][-1].HasField("finished")
+        gc.collect()  # What nobody has heard is told when it is collected.
+    assert not [record.getMessage() for record in caplog.records if record.name == "asyncio"]

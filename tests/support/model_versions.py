@@ -1,6 +1,7 @@
 """Models directories whose versions come and go, and models that load at a test's word."""
 
 import hashlib
+import io
 import shutil
 import threading
 from dataclasses import dataclass, field, replace
@@ -101,19 +102,24 @@ def remove_version(models: Path, name: str, version: str) -> None:
 
 def drifting_version(bundle: Bundle, models: Path, version: str) -> Path:
     """A version that is whole by its digests, and whose graphs do not meet its golden example."""
-    place = add_version(bundle, models, version)
-    manifest = replace(bundle.manifest, version=version)
-    golden = place / manifest.golden.path
-    with np.load(golden) as arrays:
+    golden = bundle.manifest.golden.path
+    with np.load(bundle.directory / golden) as arrays:
         changed = {name: arrays[name] for name in arrays.files}
     changed["logits"] = changed["logits"] + 1
-    golden.unlink()  # It is linked to the good one.
-    np.savez(golden, **changed)
-    data = golden.read_bytes()
+    written = io.BytesIO()
+    np.savez(written, **changed)
+    return version_with(bundle, models, version, golden, written.getvalue())
+
+
+def version_with(bundle: Bundle, models: Path, version: str, name: str, data: bytes) -> Path:
+    """A version with another file in the place of one of its own, whole by its digests."""
+    place = add_version(bundle, models, version)
+    (place / name).unlink()  # It is linked to the good one.
+    (place / name).write_bytes(data)
     digest = hashlib.sha256(data).hexdigest()
     files = tuple(
-        BundleFile(golden.name, digest, len(data)) if file.path == golden.name else file
-        for file in manifest.files
+        BundleFile(name, digest, len(data)) if file.path == name else file
+        for file in bundle.manifest.files
     )
-    write_manifest(place, replace(manifest, files=files))
+    write_manifest(place, replace(bundle.manifest, version=version, files=files))
     return place

@@ -307,6 +307,57 @@ def test_two_rows_beside_six_thousand_wait_for_two_batches_at_most(scheduler: Sc
     graph.let.release(2000)
 
 
+def test_calls_that_cannot_run_side_by_side_leave_the_other_lanes_to_others() -> None:
+    scheduler, graph = Scheduler(Device(calls=2).lanes()), CountingGraph()
+    begun, let = threading.Semaphore(0), threading.Semaphore(0)
+
+    def call(execution: Execution) -> Execution:
+        begun.release()
+        assert let.acquire(timeout=10)
+        return execution
+
+    try:
+        calls = [
+            scheduler.call(call, Control(), Account(), alone="torch") for _ in range(3)
+        ]
+        assert begun.acquire(timeout=10)
+        rows = scheduler.rows(graph, span("a", 2 * BATCH), Control(), Account())
+        finish(rows, graph)  # While one call runs and two wait.
+        assert not begun.acquire(timeout=0.1)
+        for ticket in calls:
+            let.release()
+            assert ticket.wait(0, 10)
+        assert begun.acquire(timeout=10)
+        assert begun.acquire(timeout=10)
+    finally:
+        let.release(3)
+        scheduler.close()
+
+
+def test_a_call_that_fails_or_is_cancelled_lets_the_next_of_its_kind_run() -> None:
+    scheduler, control = Scheduler(Device(calls=2).lanes()), Control()
+    let = threading.Semaphore(0)
+
+    def fails(_: Execution) -> None:
+        assert let.acquire(timeout=10)
+        raise ComputeFailed("no memory")
+
+    try:
+        first = scheduler.call(fails, Control(), Account(), alone="torch")
+        left = scheduler.call(fails, control, Account(), alone="torch")
+        last = scheduler.call(lambda _: "done", Control(), Account(), alone="torch")
+        control.cancel()
+        let.release()
+        with pytest.raises(ComputeFailed):
+            first.wait(0, 10)
+        assert last.wait(0, 10)
+        with pytest.raises(Cancelled):
+            left.wait(0, 10)
+    finally:
+        let.release(3)
+        scheduler.close()
+
+
 def test_lanes_run_side_by_side_and_rows_still_come_back_in_order() -> None:
     class FirstIsSlow(CountingGraph):
         """Its first batch ends after all others."""

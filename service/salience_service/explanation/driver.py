@@ -232,13 +232,13 @@ class Driver:
         side = yield from self._opened(voice, self.model.gradients.open(self.gradient_side))
         calls = GradientCalls(self.model.manifest, self.image, voice.target)
         if isinstance(probe, MapGradient):
-            return (yield from self._called(voice, calls.of_map(probe, side), role))
+            return (yield from self._called(voice, calls.of_map(probe, side), role, side.alone))
         asked = probe, voice.target, self.gradient_side
         if known := self.known.gradient(*asked):
             self.telling.tally.spare(1)
             yield from self.telling.progress(voice, self.telling.tally.complete)
             return known
-        answer = yield from self._called(voice, calls.of_image(probe, side), role)
+        answer = yield from self._called(voice, calls.of_image(probe, side), role, side.alone)
         self.known.keep_gradient(*asked, answer)
         return answer
 
@@ -254,10 +254,10 @@ class Driver:
             voice.probe, voice.outcome = None, end.value
 
     def _called(
-        self, voice: Voice, call: Callable[[Execution], T], role: GraphRole
+        self, voice: Voice, call: Callable[[Execution], T], role: GraphRole, alone: str | None
     ) -> Generator[Progress, None, T]:
         """One call that has the device to itself, told as a row."""
-        ticket = self.scheduler.call(call, self.control, self.account, role.value)
+        ticket = self.scheduler.call(call, self.control, self.account, role.value, alone)
         while not ticket.wait(0, self.telling.until_heartbeat()):
             yield from self.telling.progress(voice)
         self.telling.tally.done += 1

@@ -15,7 +15,13 @@ IMAGES = "images"
 
 
 class Differentiator(Protocol):
-    """Answers one image a call; the same call gives the same bits, whoever else is there."""
+    """Answers one image a call; the same call gives the same bits, whoever else is there.
+
+    Attributes:
+        alone: what its calls share with none that runs; None where they run side by side.
+    """
+
+    alone: str | None
 
     def gradient(
         self,

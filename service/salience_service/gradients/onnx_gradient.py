@@ -24,6 +24,8 @@ class OnnxGradient:
         parts: sessions of the gradient graph that put out logits and d_ of these tensors only.
     """
 
+    alone = None
+
     def __init__(
         self,
         gradient: Session,

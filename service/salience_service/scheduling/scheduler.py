@@ -12,7 +12,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -60,6 +60,7 @@ class Scheduler:
         self._state = threading.Condition()
         self._waiting: list[Ticket] = []
         self._running: dict[Lane, tuple[Sequence[_Share], Execution]] = {}
+        self._alone: set[Hashable] = set()
         self._turn = 0.0
         self._workload = Workload()
         self._closed = False
@@ -90,9 +91,15 @@ class Scheduler:
         control: Control,
         account: Account,
         work: str = "call",
+        alone: Hashable | None = None,
     ) -> CallTicket[T]:
-        """Queues one call that has its lane to itself; `work` as for rows."""
-        return self._queue(CallTicket(call, control, account, work))
+        """Queues one call that has its lane to itself; `work` as for rows.
+
+        Args:
+            alone: what it may not share with another call that runs: that one would take a lane
+                to wait there. None: nothing.
+        """
+        return self._queue(CallTicket(call, control, account, work, alone))
 
     @property
     def workload(self) -> Workload:
@@ -151,8 +158,8 @@ class Scheduler:
         with self._state:
             while not self._closed:
                 self._bury()
-                if self._waiting:
-                    return self._form_batch()
+                if ready := [ticket for ticket in self._waiting if self._may_run(ticket)]:
+                    return self._form_batch(ready)
                 self._state.wait()
         return []
 
@@ -163,11 +170,15 @@ class Scheduler:
         for ticket in dead:
             ticket.fail(Cancelled("nobody waits for these rows"))
 
-    def _form_batch(self) -> list[_Share]:
+    def _may_run(self, ticket: Ticket) -> bool:
+        return not isinstance(ticket, CallTicket) or ticket.alone not in self._alone
+
+    def _form_batch(self, ready: Sequence[Ticket]) -> list[_Share]:
         """Whose turn it is, with everyone who can share its batch; finished tickets leave."""
-        first = min(self._waiting, key=_turn)
+        first = min(ready, key=_turn)
         self._turn = max(self._turn, first.account.turn)
-        shares = _share_out(first, self._waiting)
+        self._alone |= _alone(first)
+        shares = _share_out(first, ready)
         for share in shares:
             share.ticket.taken = share.stop
         self._waiting = [ticket for ticket in self._waiting if ticket.taken < ticket.size]
@@ -192,6 +203,9 @@ class Scheduler:
         finally:
             with self._state:
                 del self._running[lane]
+                if held := _alone(batch[0].ticket):
+                    self._alone -= held
+                    self._state.notify()
 
     def _fail(self, batch: Sequence[_Share], error: Exception) -> None:
         """Fails the tickets of a batch; the lane and everyone else go on."""
@@ -209,6 +223,12 @@ def _turn(ticket: Ticket) -> tuple[float, float]:
     """Who goes first: the least device time for its priority, then the nearest deadline."""
     deadline = ticket.control.deadline
     return ticket.account.turn, math.inf if deadline is None else deadline
+
+
+def _alone(ticket: Ticket) -> set[Hashable]:
+    """What a ticket may not share while it runs."""
+    alone = ticket.alone if isinstance(ticket, CallTicket) else None
+    return set() if alone is None else {alone}
 
 
 def _share_out(first: Ticket, waiting: Sequence[Ticket]) -> list[_Share]:

@@ -185,12 +185,21 @@ class RowTicket(Ticket):
 
 
 class CallTicket(Ticket, Generic[T]):
-    """One call that has the device to itself, such as a clean forward or a gradient."""
+    """One call that has the device to itself, such as a clean forward or a gradient.
+
+    `alone`: of calls that name the same, one runs at a time.
+    """
 
     def __init__(
-        self, call: Callable[[Execution], T], control: Control, account: Account, work: str
+        self,
+        call: Callable[[Execution], T],
+        control: Control,
+        account: Account,
+        work: str,
+        alone: Hashable | None = None,
     ) -> None:
         super().__init__(control, account, 1, work)
+        self.alone = alone
         self._call = call
         self.result: T | None = None
 

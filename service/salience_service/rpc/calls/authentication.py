@@ -21,7 +21,7 @@ from salience_service.errors import (
     Unauthenticated,
     Unsupported,
 )
-from salience_service.rpc.calls.call import abort
+from salience_service.rpc.calls.call import abort, heard
 from salience_service.rpc.calls.caller import current_client, current_rpc, enter, request_id
 from salience_service.rpc.calls.refusal import refusal
 from salience_service.rpc.calls.rights import call_of, is_open
@@ -82,6 +82,7 @@ class Authentication(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
             greeting = asyncio.ensure_future(
                 context.send_initial_metadata(((REQUEST_ID, request_id()),))
             )
+            greeting.add_done_callback(heard)
             try:
                 await self._answer(handler, details.method, context, greeting)
             except grpc.aio.BaseError:  # The end was told already, or nobody is there.

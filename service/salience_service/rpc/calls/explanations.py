@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing, contextmanager
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from salience.v1 import explanation_service_pb2 as pb
 from salience_service.access.client import Client
@@ -17,6 +17,7 @@ from salience_service.control import Control
 from salience_service.errors import Overloaded, SalienceError
 from salience_service.rpc import answer
 from salience_service.rpc.answer import Explainer
+from salience_service.rpc.calls.call import heard
 from salience_service.rpc.calls.caller import current_caller, current_client, request_id
 from salience_service.rpc.calls.door import Door
 from salience_service.rpc.calls.mailbox import Mailbox
@@ -110,7 +111,7 @@ class Explanations:
         self._running.enter(client)
         control = Control(deadline, partial(self._quotas.charge_rows, client))
         done = asyncio.wrap_future(self._threads.submit(self._only, work, client, control))
-        done.add_done_callback(_heard)
+        done.add_done_callback(heard)
         self._enter(control)
         try:
             await asyncio.wait({done})  # Cancelled, it leaves the work to end by its control.
@@ -208,9 +209,3 @@ class Explanations:
         del self._open[control]
         if not self._open:
             self._idle.set()
-
-
-def _heard(done: asyncio.Future[Any]) -> None:
-    """An error that nobody waits for any more is no news."""
-    if not done.cancelled():
-        done.exception()
