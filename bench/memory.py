@@ -1,6 +1,6 @@
 """Peak memory of servers: VmHWM of /proc/PID/status, at rest, after a Score-CAM, after a RISE.
 
-Each a fresh `salience serve` over EfficientNet-Lite0 with its own configuration (batches of 4 on
+Each a fresh `salience serve` over EfficientNet-Lite0 with its own configuration (batches of 2 on
 each core, as used for speed), in a process that has not loaded torch, which is checked. One
 answers a Score-CAM of 1,280 rows, one a RISE of 6,000 masks, over gRPC, for a PNG of 451×300, with
 partial maps and scores. VmHWM is the most memory that the process ever held, in megabytes of 10⁶

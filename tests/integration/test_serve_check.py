@@ -108,9 +108,7 @@ def test_a_torch_program_that_would_run_something_is_told_though_torch_is_not_as
     add_version(tiny_bundle, tmp_path, "2")
     findings = found(read_config(**{"bundles.unsigned": "allow"}), tmp_path)
     assert findings["softmax 1"].good, "it serves all that needs no torch"
-    assert findings["softmax 2, torch program"] == Finding(
-        "softmax 2, torch program", True, "good"
-    )
+    assert findings["softmax 2, torch program"] == Finding("softmax 2, torch program", True, "good")
     assert not findings["softmax 1, torch program"].good
     assert "is refused before it is loaded" in findings["softmax 1, torch program"].words
 

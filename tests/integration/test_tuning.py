@@ -111,7 +111,7 @@ def test_what_is_configured_goes_before_the_tune_file_and_maps_tell_no_digest(
     bundle: Bundle, config: dict[str, int]
 ) -> None:
     tuned(bundle)
-    rows = config.get("batch_size", 4)
+    rows = config.get("batch_size", 2)
     with client_of(bundle, **config) as client:
         described, found = client.describe("softmax"), explained(client)
     assert (described.tuning_digest, described.batch_size) == ("", rows)

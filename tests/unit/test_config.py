@@ -20,7 +20,7 @@ def _file(directory: Path, text: str) -> Path:
 def test_without_a_file_the_server_stays_on_this_machine_on_the_cpu() -> None:
     config = read_config()
     assert config.address.startswith("127.0.0.1:")
-    assert (config.provider, config.masked_batch_size, config.max_explanations) == ("cpu", 4, 64)
+    assert (config.provider, config.masked_batch_size, config.max_explanations) == ("cpu", 2, 64)
 
 
 def test_by_default_nothing_is_cached_and_rows_and_bytes_are_bounded() -> None:
@@ -36,7 +36,7 @@ def test_keys_of_the_file_are_read_and_overrides_go_over_them(tmp_path: Path) ->
     assert config.drain_seconds == 5
 
 
-@pytest.mark.parametrize(("provider", "rows"), [("cpu", 4), ("cuda", 64), ("tensorrt", 64)])
+@pytest.mark.parametrize(("provider", "rows"), [("cpu", 2), ("cuda", 64), ("tensorrt", 64)])
 def test_the_batch_size_follows_the_provider_unless_stated(provider: str, rows: int) -> None:
     assert read_config(provider=provider).masked_batch_size == rows
     assert read_config(provider=provider, batch_size=3).masked_batch_size == 3

@@ -317,9 +317,7 @@ def test_calls_that_cannot_run_side_by_side_leave_the_other_lanes_to_others() ->
         return execution
 
     try:
-        calls = [
-            scheduler.call(call, Control(), Account(), alone="torch") for _ in range(3)
-        ]
+        calls = [scheduler.call(call, Control(), Account(), alone="torch") for _ in range(3)]
         assert begun.acquire(timeout=10)
         rows = scheduler.rows(graph, span("a", 2 * BATCH), Control(), Account())
         finish(rows, graph)  # While one call runs and two wait.

@@ -28,7 +28,7 @@ from salience_service.life.restarts import RestartPolicy
 from salience_service.runtime.device import Device
 
 MEBIBYTE = 2**20
-_BATCH_SIZES = {"cpu": 4, "cuda": 64, "tensorrt": 64}
+_BATCH_SIZES = {"cpu": 2, "cuda": 64, "tensorrt": 64}
 _GPU_CALLS = 2
 MOST_CALLS = 16
 """At a time on one device: each holds the memory of a batch."""
@@ -78,7 +78,7 @@ class ServeConfig(Section):
     """Keep an explanation's image on the device between its batches (cuda and tensorrt)."""
 
     batch_size: int = Field(0, ge=0, le=1024)
-    """Rows per device call, fixed at warm-up. 0 = as the tune file of a bundle says, or else 4 on
+    """Rows per device call, fixed at warm-up. 0 = as the tune file of a bundle says, or else 2 on
     cpu, 64 on cuda and tensorrt. Where this or `threads` is given, tune files are not used."""
 
     threads: int = Field(0, ge=0, le=1024)

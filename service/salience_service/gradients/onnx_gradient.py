@@ -24,7 +24,7 @@ class OnnxGradient:
         parts: sessions of the gradient graph that put out logits and d_ of these tensors only.
     """
 
-    alone = None
+    alone: str | None = None
 
     def __init__(
         self,

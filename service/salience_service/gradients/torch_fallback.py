@@ -69,7 +69,7 @@ class TorchGradient:
         BundleRefused: the program is refused unread, or torch cannot load or run it.
     """
 
-    alone = "torch"
+    alone: str | None = "torch"
 
     def __init__(self, program: Path, threads: int) -> None:
         archive = read_program(program)

@@ -95,9 +95,8 @@ class Scheduler:
     ) -> CallTicket[T]:
         """Queues one call that has its lane to itself; `work` as for rows.
 
-        Args:
-            alone: what it may not share with another call that runs: that one would take a lane
-                to wait there. None: nothing.
+        Of calls that name the same in `alone` one runs at a time: another would take a lane and
+        wait there.
         """
         return self._queue(CallTicket(call, control, account, work, alone))
 
