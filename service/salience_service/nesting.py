@@ -8,7 +8,9 @@ import re
 
 MOST_NESTING = 100
 """Arrays and objects inside of each other; protobuf's bound for messages is the same."""
-_MARKS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
+_MARKS = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
+"""A string may lack its end, and nothing is tried twice: else each of many escaped quotes after an
+open one would be looked at to the end of the text."""
 _STEP = {"[": 1, "{": 1, "]": -1, "}": -1}
 
 

@@ -36,6 +36,13 @@ def test_brackets_side_by_side_and_within_strings_are_not_depth() -> None:
     assert not_deep(wide) == wide
 
 
+@pytest.mark.timeout(30)
+def test_a_string_without_an_end_is_gone_through_once() -> None:
+    """Looked at again from each of its quotes it would take hours."""
+    open_ended = '["' + '\\"' * 1_000_000
+    assert not_deep(open_ended) == open_ended
+
+
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "latin-1"])
 def test_bytes_that_are_not_utf_8_are_refused(encoding: str) -> None:
     with pytest.raises(ValueError, match="utf-8"):
