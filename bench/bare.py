@@ -1,7 +1,7 @@
 """Bare ONNX Runtime on the network's own graphs, with no explainer around it."""
 
-import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -61,22 +61,8 @@ class BareForward:
 
     def run_side_by_side(self, rows: int, calls: int) -> None:
         """Likewise, so many calls at a time, each taking the next batch when it is done."""
-        numbers = iter(range(rows // self._size))
-        lock = threading.Lock()
-
-        def work() -> None:
-            while True:
-                with lock:
-                    number = next(numbers, None)
-                if number is None:
-                    return
-                self._call(number)
-
-        threads = [threading.Thread(target=work) for _ in range(calls)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        with ThreadPoolExecutor(calls) as threads:
+            list(threads.map(self._call, range(rows // self._size)))
 
     def _call(self, number: int) -> None:
         images = self._batches[number % len(self._batches)]
