@@ -1,6 +1,5 @@
 """Triton's own client, in an environment of its own, predicts with this server unchanged."""
 
-import json
 import re
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from salience_service.image.prepare import prepare
 from salience_service.request import PixelImage
 from salience_service.runtime.session import Execution
 from tests.support.engines import engine_over
+from tests.support.foreign_client import told_by, with_tensors
 from tests.support.serving import serving
 
 pytestmark = pytest.mark.packages
@@ -55,21 +55,13 @@ def engine(tiny_bundle: Bundle) -> Iterator[Engine]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where what is sent lies, and what is answered."""
-    made, random = tmp_path_factory.mktemp("tensors"), np.random.default_rng(0)
-    np.save(made / "images.npy", random.normal(size=(3, 3, 32, 32)).astype(np.float32))
-    np.save(made / "pixels.npy", random.integers(0, 256, (2, 50, 40, 3), dtype=np.uint8))
-    return made
+    return with_tensors(tmp_path_factory.mktemp("tensors"))
 
 
 @pytest.fixture(scope="module")
 def told(python: Path, engine: Engine, folder: Path) -> dict[str, Any]:
     """What the client was told."""
-    with serving(engine) as server:
-        command = [python, CALLS, server.address, "softmax", folder]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    return told_by(python, CALLS, engine, folder)
 
 
 def test_the_client_finds_server_and_model_ready(told: dict[str, Any]) -> None:

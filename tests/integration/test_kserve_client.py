@@ -6,7 +6,6 @@ minute to install, so no test does.
     python3 -m venv .venv-kserve && .venv-kserve/bin/pip install kserve
 """
 
-import json
 import re
 import subprocess
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from salience_service.image.prepare import prepare
 from salience_service.request import PixelImage
 from salience_service.runtime.session import Execution
 from tests.support.engines import engine_over
+from tests.support.foreign_client import told_by, with_tensors
 from tests.support.serving import serving
 
 ROOT = Path(__file__).parents[2]
@@ -47,21 +47,13 @@ def engine(tiny_bundle: Bundle) -> Iterator[Engine]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where what is sent lies, and what is answered."""
-    made, random = tmp_path_factory.mktemp("tensors"), np.random.default_rng(0)
-    np.save(made / "images.npy", random.normal(size=(3, 3, 32, 32)).astype(np.float32))
-    np.save(made / "pixels.npy", random.integers(0, 256, (2, 50, 40, 3), dtype=np.uint8))
-    return made
+    return with_tensors(tmp_path_factory.mktemp("tensors"))
 
 
 @pytest.fixture(scope="module")
 def told(engine: Engine, folder: Path) -> dict[str, Any]:
     """What the client was told."""
-    with serving(engine) as server:
-        command = [PYTHON, CALLS, server.address, "softmax", folder]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    return told_by(PYTHON, CALLS, engine, folder)
 
 
 def test_kserves_client_finds_server_and_model_ready(told: dict[str, Any]) -> None:
