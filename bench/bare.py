@@ -90,12 +90,12 @@ def bare_side_by_side(
 
 
 def bare_explanations(
-    models: Path, network: Network, picture: bytes, batch: int, count: int
+    models: Path, network: Network, picture: bytes, batch: int, count: int, shared: bool
 ) -> Callable[[], object]:
     """What the device does for that many Grad-CAMs with AD, AI and AG, and nothing besides.
 
-    Each a forward of one image with its last tap, a gradient of one image to that tap by the
-    session that the service has for it, and a masked row; the rows in full batches.
+    Each a forward of one image with its last tap, a gradient of one image to that tap, and a
+    masked row; the rows in full batches.
 
     Args:
         models: the models directory of the network.
@@ -103,40 +103,48 @@ def bare_explanations(
         picture: a photograph's file.
         batch: masked rows a call.
         count: of explanations, a multiple of the batch size.
+        shared: whether the gradient goes on from the tap of the forward, as the service has
+            it; else it is of the image, by the gradient graph with no other output, which runs
+            the network forward once more.
     """
     bundle = open_bundle(models / network.name / "1")
     image = _prepared(bundle, picture)
-    tap = bundle.manifest.taps[-1].output
+    tap = bundle.manifest.taps[-1]
     cotangent = np.zeros((1, bundle.manifest.head.classes), np.float32)
     cotangent[0, 0] = 1
-    images = {"images": image[None]}
-    runs = [
-        _session_run(bundle, GraphRole.FORWARD, ["logits", tap], images),
-        _session_run(
-            bundle, GraphRole.GRADIENT, ["logits", f"d_{tap}"], {**images, "cotangent": cotangent}
-        ),
-    ]
+    forward = _graph_run(bundle, GraphRole.FORWARD, ["logits", tap.output])
+    role, output = GraphRole.GRADIENT, f"d_{tap.output}"
+    if shared:
+        role, output = GraphRole.TAIL_GRADIENT, "d_tap"
+    gradient = _graph_run(bundle, role, ["logits", output], tap.name if shared else "")
     masked = BareForward(
         bundle.path("forward.onnx"), _masked(bundle, network, image, _RING_ROWS), batch
     )
 
     def run() -> None:
         for _ in range(count):
-            for each in runs:
-                each()
+            _, features = forward({"images": image[None]})
+            start = {"tap": features} if shared else {"images": image[None]}
+            gradient({**start, "cotangent": cotangent})
         masked.run(count)
 
     return run
 
 
-def _session_run(
-    bundle: Bundle, role: GraphRole, outputs: list[str], feeds: dict[str, np.ndarray]
-) -> Callable[[], object]:
-    graph = bundle.manifest.graph(role)
+def _graph_run(
+    bundle: Bundle, role: GraphRole, outputs: list[str], tap: str = ""
+) -> Callable[[dict[str, np.ndarray]], list[np.ndarray]]:
+    """Runs a graph that has no other outputs, of one image; options as `BareForward`."""
+    graph = bundle.manifest.graph(role, tap)
     assert graph is not None
-    path, weights = bundle.path(graph.path), bundle.weights()
-    session = Session(path, Device(), weights, outputs, sizes={"N": 1})
-    return lambda: session.run(feeds, outputs, Execution())
+    model = onnx.load(bundle.path(graph.path))
+    for other in [each for each in model.graph.output if each.name not in outputs]:
+        model.graph.output.remove(other)
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    options.add_free_dimension_override_by_name("N", 1)
+    session = ort.InferenceSession(model.SerializeToString(), options, providers=[PROVIDERS["cpu"]])
+    return lambda feeds: session.run(outputs, feeds)
 
 
 def _prepared(bundle: Bundle, picture: bytes) -> np.ndarray:

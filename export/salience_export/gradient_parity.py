@@ -120,6 +120,19 @@ def _slope(
 
 
 def _beside_each_other(trial: Trial, source: SourceModel, image: FloatArray) -> float:
+    """The other gradient graphs against the gradient of the images."""
+    return max(_masked(trial, source, image), _tails(trial, source, image))
+
+
+def _tails(trial: Trial, source: SourceModel, image: FloatArray) -> float:
+    """The tail gradients against the gradients to the same taps, of as far as they go back."""
+    weights = cotangents(1, source.classes)
+    expected = trial.gradient(image, weights)
+    found = (trial.tail_gradient(graph, image, weights) for graph in trial.tail_gradients)
+    return max(norm_difference(each, expected[output]) for output, each in found)
+
+
+def _masked(trial: Trial, source: SourceModel, image: FloatArray) -> float:
     """The masked gradient against the gradient of the composed rows, taken back by hand."""
     rows = mask_rows(trial.taps[-1])
     weights = cotangents(len(rows.maps), source.classes)

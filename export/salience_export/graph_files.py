@@ -1,6 +1,6 @@
 """The graphs of a bundle as files: each its own, their weights in one beside them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,9 +67,17 @@ def _stated(built: BuiltGraphs, taps: tuple[Tap, ...]) -> Iterator[tuple[Graph, 
     if not isinstance(built.gradients, NoRule):
         yield stated(GraphRole.GRADIENT, built.gradients.gradient)
         yield stated(GraphRole.MASKED_GRADIENT, built.gradients.masked)
-    for number, (tap, tail) in enumerate(zip(taps, built.tails, strict=True)):
-        opset, live = opset_of(tail), built.live[number]
-        yield Graph(GraphRole.TAIL, f"tail_{number}.onnx", opset, tap.name, live), tail
+    yield from _from_taps(GraphRole.TAIL, built.tails, built, taps)
+    if not isinstance(built.gradients, NoRule):
+        yield from _from_taps(GraphRole.TAIL_GRADIENT, built.gradients.tails, built, taps)
+
+
+def _from_taps(
+    role: GraphRole, models: Sequence[onnx.ModelProto], built: BuiltGraphs, taps: Sequence[Tap]
+) -> Iterator[tuple[Graph, onnx.ModelProto]]:
+    """The graphs that begin at a tap, one for each."""
+    for number, (tap, live, model) in enumerate(zip(taps, built.live, models, strict=True)):
+        yield Graph(role, f"{role.value}_{number}.onnx", opset_of(model), tap.name, live), model
 
 
 def _changes(built: BuiltGraphs) -> tuple[str, ...]:

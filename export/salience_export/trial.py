@@ -9,21 +9,23 @@ from numpy.typing import NDArray
 
 from salience_export.graphs.gradient import COTANGENT, gradient_of
 from salience_export.graphs.masked_gradient import D_MAPS
+from salience_export.graphs.tail_gradient import D_TAP
 from salience_export.source import IMAGES, LOGITS, FloatArray
 from salience_export.specimens import MaskRows
-from salience_service.bundle.manifest import Graph, GraphRole, Tap
+from salience_service.bundle.manifest import FROM_A_TAP, Graph, GraphRole, Tap
 from salience_service.interpolation import interpolation_matrix
 from salience_service.runtime.session import Device, Execution, Session
 
 
 class Trial:
-    """The written graphs, each session opened when first needed, tails closed after use."""
+    """The written graphs, each session opened when first needed; from taps, closed after use."""
 
     def __init__(self, directory: Path, taps: Sequence[Tap], graphs: Sequence[Graph]) -> None:
         self.taps = tuple(taps)
-        self.tails = tuple(graph for graph in graphs if graph.role is GraphRole.TAIL)
+        self.tails = tuple(g for g in graphs if g.role is GraphRole.TAIL)
+        self.tail_gradients = tuple(g for g in graphs if g.role is GraphRole.TAIL_GRADIENT)
         self._directory = directory
-        self._paths = {g.role: g.path for g in graphs if g.role is not GraphRole.TAIL}
+        self._paths = {g.role: g.path for g in graphs if g.role not in FROM_A_TAP}
         self._forward = self._open(self._paths[GraphRole.FORWARD])
         self._masked = self._open(self._paths[GraphRole.MASKED])
         self._pixel_masked = self._open(self._paths[GraphRole.PIXEL_MASKED])
@@ -68,15 +70,31 @@ class Trial:
 
     def tail(self, graph: Graph, images: FloatArray) -> FloatArray:
         """Logits [N, K] of the tail, fed from the forward graph with every channel kept."""
-        tap = next(tap for tap in self.taps if tap.name == graph.tap)
-        clean = self.forward(images, graph.live)
         feeds: dict[str, NDArray[np.generic]] = {
-            "tap": clean[tap.output],
-            **{name: clean[name] for name in graph.live},
+            **self._tapped(graph, images),
             "image_of": np.arange(len(images)),
-            "keep": np.ones((len(images), tap.channels), np.float32),
+            "keep": np.ones((len(images), self._tap(graph).channels), np.float32),
         }
         return self._open(graph.path).run(feeds, [LOGITS], Execution())[0]
+
+    def tail_gradient(
+        self, graph: Graph, images: FloatArray, cotangents: FloatArray
+    ) -> tuple[str, FloatArray]:
+        """The output of the tap where the graph begins, and the gradients to it, [N, …]."""
+        feeds = {**self._tapped(graph, images), COTANGENT: cotangents}
+        found = self._open(graph.path).run(feeds, [D_TAP], Execution())[0]
+        return self._tap(graph).output, found
+
+    def _tap(self, graph: Graph) -> Tap:
+        return next(tap for tap in self.taps if tap.name == graph.tap)
+
+    def _tapped(self, graph: Graph, images: FloatArray) -> dict[str, FloatArray]:
+        """What a graph that begins at a tap takes of these images."""
+        clean = self.forward(images, graph.live)
+        return {
+            "tap": clean[self._tap(graph).output],
+            **{name: clean[name] for name in graph.live},
+        }
 
     @cached_property
     def _gradient(self) -> Session:

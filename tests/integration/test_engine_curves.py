@@ -208,7 +208,7 @@ def test_no_maps_provenance_names_the_graphs_of_its_scores(client: Client) -> No
     explanation = explained(client, methods="grad-cam", targets=TopK(2), scores=("ad", *CURVES))
     for found in explanation.maps:
         roles = [graph.role for graph in found.provenance.graphs]
-        assert roles == ["forward", "gradient"]
+        assert roles == ["forward", "tail-gradient"]
 
 
 # Boxes

@@ -238,17 +238,19 @@ def test_provenance_tells_the_side_and_the_graphs_that_ran(engine: Engine) -> No
         for name, each in made.items()
     }
     forward, gradient = (GraphRole.FORWARD, 1, 0, 0), (GraphRole.GRADIENT, 1, 0, 0)
+    tail = (GraphRole.TAIL_GRADIENT, 1, 0, 0)
     assert graphs["opti-cam"] == [forward, (GraphRole.MASKED_GRADIENT, 1, 4, 4)]
     for name in METHODS[1:]:
-        assert graphs[name] == [forward, gradient]
+        assert graphs[name] == [forward, gradient if name == "integrated-gradients" else tail]
         assert made[name].gradient_side is GradientSide.ONNX
     assert graphs["fake-cam"] == [forward]
     assert made["fake-cam"].gradient_side is GradientSide.NONE
     manifest = engine.models()[0].manifest
     digests = {file.path: file.sha256 for file in manifest.files}
-    graph = manifest.graph(GraphRole.GRADIENT)
+    graph = manifest.graph(GraphRole.TAIL_GRADIENT, manifest.taps[-1].name)
     assert graph is not None
-    assert made["grad-cam"].graphs[1].digest == digests[graph.path]
+    used = made["grad-cam"].graphs[1]
+    assert (used.digest, used.tap) == (digests[graph.path], graph.tap)
 
 
 def test_on_the_torch_side_no_gradient_graph_is_told(engine: Engine) -> None:

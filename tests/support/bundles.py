@@ -92,11 +92,13 @@ def without(
     Args:
         bundle: a real one; its files are linked, not copied.
         directory: where the twin goes; it does not exist yet.
-        lost: graphs of these roles are named no more.
+        lost: graphs of these roles are named no more; with the gradient graph those go that
+            are held against it.
         program: whether the torch program is kept.
         name: the twin's name, or empty for the same.
     """
-    graphs = tuple(graph for graph in bundle.manifest.graphs if graph.role not in lost)
+    gone = {*lost, *([GraphRole.TAIL_GRADIENT] if GraphRole.GRADIENT in lost else [])}
+    graphs = tuple(graph for graph in bundle.manifest.graphs if graph.role not in gone)
     dropped = {graph.path for graph in bundle.manifest.graphs} - {graph.path for graph in graphs}
     if not program:
         dropped.add(bundle.manifest.torch_program)

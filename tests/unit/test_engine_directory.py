@@ -97,7 +97,7 @@ def engines(
     graph = helper.make_graph([node], "g", shapes[:1], shapes[1:], [weight])
     path = directory / "graph.onnx"
     onnx.save(helper.make_model(graph, ir_version=8), path)
-    return Engines(device, graph_bytes(path, {}, ()), gpu, lambda: (101300,))
+    return Engines(device, graph_bytes(path, {}), gpu, lambda: (101300,))
 
 
 def test_a_graph_without_a_cache_asks_no_device_anything(tmp_path: Path) -> None:

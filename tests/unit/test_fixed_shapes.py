@@ -17,7 +17,7 @@ TUNING = Tuning(masked={(8, 8): 16}, pixel_masked=2)
 def inputs(bundle: Bundle, role: GraphRole, tap: str = "") -> dict[str, tuple[str | int, ...]]:
     graph = bundle.manifest.graph(role, tap)
     assert graph is not None
-    return graph_bytes(bundle.path(graph.path), {}, ()).inputs()
+    return graph_bytes(bundle.path(graph.path), {}).inputs()
 
 
 def test_maps_are_as_large_as_taps_or_as_the_image(tiny_bundle: Bundle) -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from salience_service.bundle.manifest import (
+    FROM_A_TAP,
     ColourOrder,
     Graph,
     GraphRole,
@@ -57,7 +58,7 @@ def test_every_member_of_every_enum_survives_the_file(manifest):
         each = replace(manifest, taps=(replace(manifest.taps[0], layout=layout),))
         assert from_json(to_json(each)) == each
     others = set(GraphRole) - {graph.role for graph in manifest.graphs}
-    more = tuple(_graph(role, "conv" if role is GraphRole.TAIL else "") for role in others)
+    more = tuple(_graph(role, "conv" if role in FROM_A_TAP else "") for role in others)
     each = replace(manifest, graphs=manifest.graphs + more)
     assert from_json(to_json(each)) == each
     for order in ColourOrder:
@@ -213,6 +214,22 @@ def test_a_file_that_is_not_a_plain_name_is_refused(manifest, path):
 def test_a_tail_without_a_known_tap_is_refused(manifest):
     tail = Graph(GraphRole.TAIL, "forward.onnx", 18, tap="elsewhere")
     with pytest.raises(BundleRefused, match="no business with tap 'elsewhere'"):
+        to_json(replace(manifest, graphs=(*manifest.graphs, tail)))
+
+
+def test_graphs_from_a_tap_that_differ_in_what_they_need_are_refused(manifest):
+    tails = (
+        Graph(role, "forward.onnx", 18, manifest.taps[0].name, live)
+        for role, live in ((GraphRole.TAIL, ("skip",)), (GraphRole.TAIL_GRADIENT, ()))
+    )
+    gradients = (_graph(GraphRole.GRADIENT, ""), _graph(GraphRole.MASKED_GRADIENT, ""))
+    with pytest.raises(BundleRefused, match="differ in what they need"):
+        to_json(replace(manifest, graphs=(*manifest.graphs, *gradients, *tails)))
+
+
+def test_a_tail_gradient_without_the_graph_it_is_held_against_is_refused(manifest):
+    tail = Graph(GraphRole.TAIL_GRADIENT, "forward.onnx", 18, tap=manifest.taps[0].name)
+    with pytest.raises(BundleRefused, match="needs the gradient graph"):
         to_json(replace(manifest, graphs=(*manifest.graphs, tail)))
 
 

@@ -15,15 +15,23 @@ from salience_export.graphs.masked import build_masked
 from salience_export.graphs.masked_gradient import build_masked_gradient
 from salience_export.graphs.pixel_masked import build_pixel_masked
 from salience_export.graphs.tail import build_tail, live_tensors
+from salience_export.graphs.tail_gradient import build_tail_gradient
 from salience_export.source import SourceTap
 
 
 @dataclass(frozen=True)
 class GradientGraphs:
-    """The graphs that go back: see `build_gradient` and `build_masked_gradient`."""
+    """The graphs that go back.
+
+    Attributes:
+        gradient: see `build_gradient`.
+        masked: see `build_masked_gradient`.
+        tails: one per tap, in the order of the taps; see `build_tail_gradient`.
+    """
 
     gradient: onnx.ModelProto
     masked: onnx.ModelProto
+    tails: tuple[onnx.ModelProto, ...]
 
 
 @dataclass(frozen=True)
@@ -38,7 +46,7 @@ class BuiltGraphs:
         outputs: per tap, its output of the forward graph.
         linear_heads: per tap, whether CAM is defined there.
         live: per tap, the outputs of the forward graph that its tail takes besides.
-        gradients: the two graphs that go back, or why there are none.
+        gradients: the graphs that go back, or why there are none.
     """
 
     forward: onnx.ModelProto
@@ -79,8 +87,12 @@ def build_graphs(model: onnx.ModelProto, taps: Sequence[SourceTap]) -> BuiltGrap
 def _gradients(
     model: onnx.ModelProto, taps: Sequence[SourceTap], names: Mapping[str, str]
 ) -> GradientGraphs | NoRule:
-    """Both or neither: they differentiate the same operators."""
+    """All or none: they differentiate the same operators."""
     try:
-        return GradientGraphs(build_gradient(model, taps, names), build_masked_gradient(model))
+        return GradientGraphs(
+            gradient=build_gradient(model, taps, names),
+            masked=build_masked_gradient(model),
+            tails=tuple(build_tail_gradient(model, tap, names) for tap in taps),
+        )
     except NoRule as reason:
         return reason

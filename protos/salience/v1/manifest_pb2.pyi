@@ -52,6 +52,7 @@ class GraphRole(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     GRAPH_ROLE_TAIL: _ClassVar[GraphRole]
     GRAPH_ROLE_GRADIENT: _ClassVar[GraphRole]
     GRAPH_ROLE_MASKED_GRADIENT: _ClassVar[GraphRole]
+    GRAPH_ROLE_TAIL_GRADIENT: _ClassVar[GraphRole]
 COLOUR_ORDER_UNSPECIFIED: ColourOrder
 COLOUR_ORDER_RGB: ColourOrder
 COLOUR_ORDER_BGR: ColourOrder
@@ -80,6 +81,7 @@ GRAPH_ROLE_PIXEL_MASKED: GraphRole
 GRAPH_ROLE_TAIL: GraphRole
 GRAPH_ROLE_GRADIENT: GraphRole
 GRAPH_ROLE_MASKED_GRADIENT: GraphRole
+GRAPH_ROLE_TAIL_GRADIENT: GraphRole
 
 class Manifest(_message.Message):
     __slots__ = ("schema_version", "name", "version", "input", "head", "taps", "graphs", "files", "golden", "torch_program", "source", "written_by", "precisions")

@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 
 from salience_service.bundle.manifest import (
+    FROM_A_TAP,
     ColourOrder,
     GraphRole,
     Head,
@@ -131,10 +132,15 @@ def _check_graphs(manifest: Manifest) -> None:
         f"{gradients[0]} gradient and {gradients[1]} masked_gradient graphs; give both or neither",
     )
     _require(gradients == [0, 0] or bool(taps), "a gradient graph needs a tap")
+    alone = gradients == [0, 0] and GraphRole.TAIL_GRADIENT in roles
+    _require(not alone, "a tail_gradient graph needs the gradient graph, which it is held against")
+    for tap in manifest.taps:
+        live = {graph.live for graph in manifest.graphs if graph.tap == tap.name}
+        _require(len(live) <= 1, f"the graphs from tap {tap.name!r} differ in what they need")
     for graph in manifest.graphs:
         _require(graph.path.endswith(".onnx"), f"graph {graph.path!r} must end in .onnx")
         _require(1 <= graph.opset <= _GREATEST_OPSET, f"{graph.path!r} has opset {graph.opset}")
-        needs_tap = graph.role is GraphRole.TAIL
+        needs_tap = graph.role in FROM_A_TAP
         _require(
             graph.tap in taps if needs_tap else not graph.tap,
             f"graph {graph.path!r} has no business with tap {graph.tap!r}",

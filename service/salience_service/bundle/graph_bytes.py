@@ -1,14 +1,13 @@
-"""A graph as a runtime is given it: whole or in part, its weights beside it or inside."""
+"""A graph as a runtime is given it, its weights beside it or inside."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
 
 from salience_service.bundle.graph_file import read_graph
-from salience_service.bundle.graph_part import part_of
 from salience_service.bundle.half_graph import half_of, with_weights
 from salience_service.errors import BundleRefused
 
@@ -78,15 +77,6 @@ class GraphBytes:
         return GraphBytes(self.name, content, {}, self.directory)
 
 
-def graph_bytes(path: Path, weights: Mapping[str, bytes], outputs: Sequence[str]) -> GraphBytes:
-    """The graph at `path`, of these outputs alone where some are named.
-
-    Args:
-        path: its file.
-        weights: bytes of files beside it.
-        outputs: none: all.
-
-    Raises:
-        BundleRefused: not an ONNX file, or one without such an output.
-    """
-    return GraphBytes(path.name, part_of(path, outputs) if outputs else path, weights, path.parent)
+def graph_bytes(path: Path, weights: Mapping[str, bytes]) -> GraphBytes:
+    """The graph at `path`; `weights`: bytes of files beside it."""
+    return GraphBytes(path.name, path, weights, path.parent)

@@ -23,6 +23,7 @@ _INPUTS: Mapping[GraphRole, frozenset[str]] = {
     GraphRole.TAIL: frozenset({"tap", "image_of", "keep"}),
     GraphRole.GRADIENT: frozenset({"images", "cotangent"}),
     GraphRole.MASKED_GRADIENT: _MASKED | {"cotangent"},
+    GraphRole.TAIL_GRADIENT: frozenset({"tap", "cotangent"}),
 }
 _LOGITS = "logits"
 
@@ -144,4 +145,6 @@ def _outputs(graph: Graph, manifest: Manifest) -> set[str]:
         return {_LOGITS, "d_images"} | {f"d_{tap.output}" for tap in manifest.taps}
     if graph.role is GraphRole.MASKED_GRADIENT:
         return {_LOGITS, "d_maps"}
+    if graph.role is GraphRole.TAIL_GRADIENT:
+        return {_LOGITS, "d_tap"}
     return {_LOGITS}

@@ -1,11 +1,10 @@
 """A graph in half precision: its network in float16, what composes its images in float32."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import onnx
 
-from salience_service.bundle.graph_part import reads
 from salience_service.errors import BundleRefused
 
 _IMAGES = "images"
@@ -36,7 +35,7 @@ def half_of(model: onnx.ModelProto) -> onnx.ModelProto:
     _refill(graph.node, [*composing, *half.graph.node])
     _refill(graph.input, model.graph.input)
     held = {tensor.name for tensor in graph.initializer}
-    read = {name for node in composing for name in reads(node)}
+    read = {name for node in composing for name in _reads(node)}
     graph.initializer.extend(
         tensor for tensor in model.graph.initializer if tensor.name in read - held
     )
@@ -87,7 +86,7 @@ def _split(model: onnx.ModelProto) -> tuple[list[onnx.NodeProto], onnx.ModelProt
     result.CopyFrom(model)
     graph = result.graph
     _refill(graph.node, network)
-    used = {name for node in network for name in reads(node)}
+    used = {name for node in network for name in _reads(node)}
     _refill(graph.initializer, [each for each in graph.initializer if each.name in used])
     if composing:
         kept = [value for value in graph.input if value.name in used]
@@ -104,7 +103,7 @@ def _divided(
         if needed.isdisjoint(node.output):
             after.append(node)
         else:
-            needed.update(reads(node))
+            needed.update(_reads(node))
             before.append(node)
     return before[::-1], after[::-1]
 
@@ -121,3 +120,13 @@ def _refill(field: "Sequence[object]", values: "Sequence[object]") -> None:
     kept = list(values)
     del field[:]  # type: ignore[attr-defined]
     field.extend(kept)  # type: ignore[attr-defined]
+
+
+def _reads(node: onnx.NodeProto) -> Iterator[str]:
+    """Names that a node uses; those inside its subgraphs too, be they its own or not."""
+    yield from node.input
+    for attribute in node.attribute:
+        for graph in (attribute.g, *attribute.graphs):
+            for inner in graph.node:
+                yield from _reads(inner)
+            yield from (value.name for value in graph.output)

@@ -135,11 +135,16 @@ class GraphRole(Enum):
     TAIL = "tail"
     GRADIENT = "gradient"
     MASKED_GRADIENT = "masked_gradient"
+    TAIL_GRADIENT = "tail_gradient"
+
+
+FROM_A_TAP = (GraphRole.TAIL, GraphRole.TAIL_GRADIENT)
+"""Roles of which a bundle has a graph for each tap."""
 
 
 @dataclass(frozen=True)
 class Graph:
-    """One ONNX graph: its role, file and opset; for a tail, its tap and other live tensors."""
+    """One ONNX graph: its role, file and opset; from a tap, the tap and other live tensors."""
 
     role: GraphRole
     path: str
@@ -237,5 +242,9 @@ class Manifest:
         )
 
     def graph(self, role: GraphRole, tap: str = "") -> Graph | None:
-        """The graph of that role (and tap, for tails), or None."""
+        """The graph of that role (from that tap, where it begins at one), or None."""
         return next((g for g in self.graphs if g.role is role and g.tap == tap), None)
+
+    def live(self, tap: Tap) -> tuple[str, ...]:
+        """Outputs of the forward graph that graphs from this tap take besides it."""
+        return next((g.live for g in self.graphs if g.tap == tap.name), ())

@@ -1,10 +1,10 @@
 """Drives a method: its probes go to the scheduler, its answers come back, events come out."""
 
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,11 @@ from salience_service.control import Control
 from salience_service.events import GradientSide, Progress
 from salience_service.explanation.distinct_stream import DistinctStream
 from salience_service.explanation.early_end import NEVER, EarlyEnd
-from salience_service.explanation.gradient_call import GradientCalls, graph_of
+from salience_service.explanation.gradient_call import (
+    GradientAnswers,
+    GradientCall,
+    GradientCalls,
+)
 from salience_service.explanation.known import Alike, Known
 from salience_service.explanation.row_call import RowCall, RowCalls
 from salience_service.explanation.row_stream import RowStream
@@ -34,7 +38,6 @@ from salience_service.methods.probe import (
 from salience_service.models.model import Forward, ServedModel
 from salience_service.request import StopWhen
 from salience_service.row_graphs.sources import MaskedImage
-from salience_service.runtime.session import Execution
 from salience_service.scheduling.scheduler import Scheduler
 from salience_service.scheduling.ticket import Account, RowGraph, RowTicket
 
@@ -226,19 +229,20 @@ class Driver:
         self, probe: MapGradient | Gradients, voice: Voice
     ) -> Generator[Progress, None, MapGradientAnswer | GradientAnswer]:
         """The answer of whoever takes this method's gradients, or the one known already."""
-        role, shape = graph_of(probe)
+        calls = GradientCalls(self.model, self.gradient_side, self.clean, self.image, voice.target)
+        call = calls.of(probe)
         if self.gradient_side is GradientSide.ONNX:
-            self.ran.add((role, "", shape))
-        side = yield from self._opened(voice, self.model.gradients.open(self.gradient_side))
-        calls = GradientCalls(self.model.manifest, self.image, voice.target)
+            self.ran.add((call.role, call.tap, call.shape))
+        side = yield from self._opened(voice, call.opening)
         if isinstance(probe, MapGradient):
-            return (yield from self._called(voice, calls.of_map(probe, side), role, side.alone))
+            return (yield from self._called(voice, call, side))
         asked = probe, voice.target, self.gradient_side
         if known := self.known.gradient(*asked):
             self.telling.tally.spare(1)
             yield from self.telling.progress(voice, self.telling.tally.complete)
             return known
-        answer = yield from self._called(voice, calls.of_image(probe, side), role, side.alone)
+        answer = yield from self._called(voice, call, side)
+        assert isinstance(answer, GradientAnswer)
         self.known.keep_gradient(*asked, answer)
         return answer
 
@@ -254,10 +258,16 @@ class Driver:
             voice.probe, voice.outcome = None, end.value
 
     def _called(
-        self, voice: Voice, call: Callable[[Execution], T], role: GraphRole, alone: str | None
-    ) -> Generator[Progress, None, T]:
+        self, voice: Voice, call: GradientCall, side: Any
+    ) -> Generator[Progress, None, GradientAnswers]:
         """One call that has the device to itself, told as a row."""
-        ticket = self.scheduler.call(call, self.control, self.account, role.value, alone)
+        ticket = self.scheduler.call(
+            lambda execution: call.call(side, execution),
+            self.control,
+            self.account,
+            call.role.value,
+            side.alone,
+        )
         while not ticket.wait(0, self.telling.until_heartbeat()):
             yield from self.telling.progress(voice)
         self.telling.tally.done += 1

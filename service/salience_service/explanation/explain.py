@@ -125,13 +125,13 @@ class Explanation:
 
     def _clean_run(self, prepared: Prepared) -> Forward:
         taps = {tap.name: tap for planned in self._plan for tap in planned.taps}
-        ending = [
-            tap
+        live = [
+            name
             for planned in self._plan
-            if GraphRole.TAIL in planned.method.graphs
+            if planned.goes_on_from_taps
             for tap in planned.taps
+            for name in self.model.manifest.live(tap)
         ]
-        live = [name for tap in ending for name in self.model.tails.live(tap)]
         ticket = self._scheduler.call(
             lambda execution: self.model.forward(
                 prepared.tensor, tuple(taps.values()), execution, live

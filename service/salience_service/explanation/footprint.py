@@ -90,9 +90,9 @@ class Footprint:
         taps = {tap.name: tap for planned in self.plan for tap in planned.taps}
         once = sum(map(_tap_bytes, taps.values()))
         beside = sum(
-            _tap_bytes(tap) * len(self.model.tails.live(tap))
+            _tap_bytes(tap) * len(self.model.manifest.live(tap))
             for planned in self.plan
-            if GraphRole.TAIL in planned.method.graphs
+            if planned.goes_on_from_taps
             for tap in planned.taps
         )
         asked = sum(self._targets for planned in self.plan if planned.method.needs_gradient)

@@ -1,10 +1,14 @@
-"""A method's question for a gradient as one call to whoever takes gradients, and its answer."""
+"""A method's question for gradients as one call to whoever answers it."""
 
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import Any
 
-from salience_service.bundle.manifest import GraphRole, Manifest
-from salience_service.gradients.differentiator import IMAGES, Differentiator
+from salience_service.bundle.manifest import GraphRole, Tap
+from salience_service.events import GradientSide
+from salience_service.gradients.differentiator import IMAGES, Differentiator, FloatArray
+from salience_service.gradients.tail_gradients import TailGradient
 from salience_service.maps.layout import folded
 from salience_service.methods.probe import (
     GradientAnswer,
@@ -12,9 +16,30 @@ from salience_service.methods.probe import (
     MapGradient,
     MapGradientAnswer,
 )
-from salience_service.row_graphs.sources import MaskedImage
+from salience_service.models.model import Forward, ServedModel
+from salience_service.row_graphs.sources import MaskedImage, TappedImage
 from salience_service.runtime.session import Execution
 from salience_service.targets.target import Target
+
+GradientAnswers = MapGradientAnswer | GradientAnswer
+
+
+@dataclass(frozen=True)
+class GradientCall:
+    """A question for gradients, ready to be put.
+
+    Attributes:
+        role: the graph's. tap: where it begins, if it begins at one.
+        shape: of the map it is given; (0, 0) for none.
+        opening: who answers; it may be opening still.
+        call: has it answer, by the device thread.
+    """
+
+    role: GraphRole
+    tap: str
+    shape: tuple[int, int]
+    opening: Future[Any]
+    call: Callable[[Any, Execution], GradientAnswers]
 
 
 @dataclass(frozen=True)
@@ -22,48 +47,80 @@ class GradientCalls:
     """Puts the probes of one map, in names of taps and values of the target, as calls.
 
     Attributes:
-        manifest: whose taps are named. image: what a map masks. target: what is differentiated.
+        model: whose gradients they are. side: who takes them.
+        clean: the run whose taps gradients go on from. image: what a map masks.
+        target: what is differentiated.
     """
 
-    manifest: Manifest
+    model: ServedModel
+    side: GradientSide
+    clean: Forward
     image: MaskedImage
     target: Target
 
-    def of_map(
-        self, probe: MapGradient, side: Differentiator
-    ) -> Callable[[Execution], MapGradientAnswer]:
-        """The gradient to a map, to be called by the device thread."""
-        cotangent = self.target.cotangent(self.manifest.head.classes)
+    def of(self, probe: MapGradient | Gradients) -> GradientCall:
+        """The call of any question."""
+        if isinstance(probe, MapGradient):
+            return self._of_map(probe)
+        if tap := self._one_tap(probe):
+            return self._from_tap(probe, tap)
+        return self._of_image(probe)
 
-        def call(execution: Execution) -> MapGradientAnswer:
+    def _of_map(self, probe: MapGradient) -> GradientCall:
+        """The gradient to a map."""
+
+        def call(side: Differentiator, execution: Execution) -> MapGradientAnswer:
             difference, fill = self.image.difference, self.image.fill
             mask = probe.normalise, probe.scale, probe.shift
             logits, found = side.masked_gradient(
-                difference, fill, probe.map, cotangent, execution, *mask
+                difference, fill, probe.map, self._cotangent, execution, *mask
             )
             return MapGradientAnswer(float(self.target.value(logits)), found)
 
-        return call
+        height, width = probe.map.shape
+        opening = self.model.gradients.open(self.side)
+        return GradientCall(GraphRole.MASKED_GRADIENT, "", (height, width), opening, call)
 
-    def of_image(
-        self, probe: Gradients, side: Differentiator
-    ) -> Callable[[Execution], GradientAnswer]:
-        """The gradients to taps and image, to be called by the device thread."""
-        cotangent = self.target.cotangent(self.manifest.head.classes)
-        taps = [tap for tap in self.manifest.taps if tap.name in probe.taps]
+    def _of_image(self, probe: Gradients) -> GradientCall:
+        """The gradients to taps and image, from the image on."""
+        taps = [tap for tap in self.model.manifest.taps if tap.name in probe.taps]
         tensors = [tap.output for tap in taps] + [IMAGES] * probe.of_image
 
-        def call(execution: Execution) -> GradientAnswer:
-            logits, found = side.gradient(probe.image, cotangent, tensors, execution, probe.guided)
+        def call(side: Differentiator, execution: Execution) -> GradientAnswer:
+            logits, found = side.gradient(
+                probe.image, self._cotangent, tensors, execution, probe.guided
+            )
             to_taps = {tap.name: folded(found[tap.output], tap) for tap in taps}
             return GradientAnswer(float(self.target.value(logits)), found.get(IMAGES), to_taps)
 
-        return call
+        opening = self.model.gradients.open(self.side)
+        return GradientCall(GraphRole.GRADIENT, "", (0, 0), opening, call)
 
+    def _from_tap(self, probe: Gradients, tap: Tap) -> GradientCall:
+        """The gradient to one tap, from there on; the clean image has been run up to there."""
 
-def graph_of(probe: MapGradient | Gradients) -> tuple[GraphRole, tuple[int, int]]:
-    """The gradient graph that answers a probe, and the shape of the map it is given."""
-    if isinstance(probe, Gradients):
-        return GraphRole.GRADIENT, (0, 0)
-    height, width = probe.map.shape
-    return GraphRole.MASKED_GRADIENT, (height, width)
+        def call(tail: TailGradient, execution: Execution) -> GradientAnswer:
+            tapped = self._tapped(probe, tap, execution)
+            logits, found = tail.gradient(tapped, self._cotangent, execution)
+            value = float(self.target.value(logits))
+            return GradientAnswer(value, None, {tap.name: folded(found, tap)})
+
+        opening = self.model.tail_gradients.open(tap)
+        return GradientCall(GraphRole.TAIL_GRADIENT, tap.name, (0, 0), opening, call)
+
+    def _one_tap(self, probe: Gradients) -> Tap | None:
+        """The tap from which a question can be answered; None where none is enough."""
+        if self.side is not GradientSide.ONNX or probe.of_image or len(probe.taps) != 1:
+            return None
+        tap = self.model.manifest.tap(probe.taps[0])
+        return tap if tap and self.model.tail_gradients.has(tap) else None
+
+    def _tapped(self, probe: Gradients, tap: Tap, execution: Execution) -> TappedImage:
+        run = self.clean
+        if probe.image is not run.image:
+            run = self.model.forward(probe.image, [tap], execution, self.model.manifest.live(tap))
+        return self.model.tapped(run, tap)
+
+    @property
+    def _cotangent(self) -> FloatArray:
+        return self.target.cotangent(self.model.manifest.head.classes)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from salience_service.bundle.manifest import Tap
+from salience_service.bundle.manifest import GraphRole, Tap
 from salience_service.errors import InvalidRequest, NotPossible
 from salience_service.events import GradientSide
 from salience_service.explanation.early_end import check_stop
@@ -47,6 +47,11 @@ class PlannedMethod:
     def anytime(self) -> bool:
         """Whether its maps may be drawn from fewer rows, with these options."""
         return self.method.anytime is not None and self.method.anytime(self.options)
+
+    @property
+    def goes_on_from_taps(self) -> bool:
+        """Whether it may ask for what begins at its taps; other tensors may go around these."""
+        return GraphRole.TAIL in self.method.graphs or self.gradient_side is GradientSide.ONNX
 
     def rows_for(self, targets: int) -> int:
         """Rows expected for maps of some targets: rows are shared, gradients are not."""

@@ -1,7 +1,6 @@
 """Gradients by ONNX Runtime: the gradient graphs of a bundle, with no torch anywhere."""
 
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,26 +14,19 @@ from salience_service.runtime.session import Execution, Session
 class OnnxGradient:
     """A `Differentiator` on two sessions; one image a call, at batch 1, unpadded.
 
-    Only what is asked for is fetched. A session computes the rest all the same: where parts
-    are given, a gradient to their tensors alone goes back no further than these.
+    Only what is asked for is fetched, and the rest computed all the same: ONNX Runtime heeds
+    `only_execute_path_to_fetches` in its training builds alone (microsoft/onnxruntime#16013).
 
     Args:
         gradient: images and cotangent in; logits, d_images and d_ of each tap's output out.
         masked_gradient: the masked graph's inputs and cotangent in; logits and d_maps out.
-        parts: sessions of the gradient graph that put out logits and d_ of these tensors only.
     """
 
     alone: str | None = None
 
-    def __init__(
-        self,
-        gradient: Session,
-        masked_gradient: Session,
-        parts: Mapping[frozenset[str], Session] = MappingProxyType({}),
-    ) -> None:
+    def __init__(self, gradient: Session, masked_gradient: Session) -> None:
         self._gradient = gradient
         self._masked_gradient = masked_gradient
-        self._parts = parts
 
     def gradient(
         self,
@@ -53,8 +45,7 @@ class OnnxGradient:
             raise NotPossible("the onnx side cannot guide gradients: ask for the torch side")
         feeds = {IMAGES: image[None], "cotangent": cotangent[None]}
         outputs = ["logits", *(f"d_{tensor}" for tensor in tensors)]
-        session = self._parts.get(frozenset(tensors), self._gradient)
-        logits, *gradients = session.run(feeds, outputs, execution)
+        logits, *gradients = self._gradient.run(feeds, outputs, execution)
         return logits[0], {tensor: each[0] for tensor, each in zip(tensors, gradients, strict=True)}
 
     def masked_gradient(

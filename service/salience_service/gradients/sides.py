@@ -1,6 +1,5 @@
 """The sides that can take a model's gradients, each opened once, the first time it is needed."""
 
-from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 
@@ -128,31 +127,21 @@ class GradientSides:
         return self._onnx() if side is GradientSide.ONNX else self._torch()
 
     def _onnx(self) -> OnnxGradient:
-        """Both graphs; and of the one the part that ends at the last tap, which CAMs ask for.
-
-        One part, not one a tap: each holds the weights anew, as its kernels want them laid out.
-        """
-        weights = self._bundle.weights()
-        gradient, masked_gradient = (self._session(role, weights) for role in _GRAPHS)
-        last = self._bundle.manifest.taps[-1].output
-        part = self._session(GraphRole.GRADIENT, weights, ("logits", f"d_{last}"))
-        return OnnxGradient(gradient, masked_gradient, {frozenset({last}): part})
+        return OnnxGradient(*(self._session(role) for role in _GRAPHS))
 
     def _torch(self) -> TorchGradient:
         program = self._bundle.manifest.torch_program
         self._bundle.check(program)
         return TorchGradient(self._bundle.path(program), self._device.image_threads)
 
-    def _session(
-        self, role: GraphRole, weights: Mapping[str, bytes], outputs: Sequence[str] = ()
-    ) -> Session:
+    def _session(self, role: GraphRole) -> Session:
         graph = self._bundle.manifest.graph(role)
         assert graph is not None
         self._bundle.check(graph.path)
-        path = self._bundle.path(graph.path)
-        return Session(path, self._device.for_gradients(), weights, outputs, _ONE_IMAGE)
+        path, weights = self._bundle.path(graph.path), self._bundle.weights()
+        return Session(path, self._device.for_gradients(), weights, ONE_IMAGE)
 
 
-_ONE_IMAGE = {"N": 1, "R": 1, "S": 1}
+ONE_IMAGE = {"N": 1, "R": 1, "S": 1}
 """Rows and images of a call; known sizes save a tenth of the time (EfficientNet-Lite0, CPU)."""
 _SIDES = {GradientChoice.ONNX: GradientSide.ONNX, GradientChoice.TORCH: GradientSide.TORCH}

@@ -13,6 +13,7 @@ from salience_service.bundle.reader import Bundle
 from salience_service.errors import BundleRefused, NotPossible, SalienceError
 from salience_service.events import GradientSide, GraphUse
 from salience_service.gradients.sides import GradientSides
+from salience_service.gradients.tail_gradients import TailGradients
 from salience_service.maps.layout import folded
 from salience_service.methods import METHODS, Method, taps_for
 from salience_service.models.fixed_shapes import FixedShapes
@@ -36,11 +37,13 @@ class Forward:
     """The clean run of one image.
 
     Attributes:
+        image: float32 [C, H, W], what was run.
         logits: float32 [K].
         features: by tap, float32 [k, h, w].
         outputs: what was fetched besides the logits, as the graph puts it out, by its names.
     """
 
+    image: FloatArray
     logits: FloatArray
     features: dict[str, FloatArray]
     outputs: dict[str, FloatArray]
@@ -82,6 +85,7 @@ class ServedModel:
         self.device = device
         self.precision: str = device.precision
         self.gradients = GradientSides(bundle, device)
+        self.tail_gradients = TailGradients(bundle, device, self._tapped, self.gradients)
         weights, shapes = bundle.weights(), FixedShapes(self.manifest, batch_size, tuning)
         forward = self._path(GraphRole.FORWARD)
         self._forward = Session(forward, device.for_images(), weights, shapes=shapes.forward())
@@ -109,6 +113,7 @@ class ServedModel:
         What is running runs on.
         """
         self.tails.close()
+        self.tail_gradients.close()
         self.gradients.close()
 
     def forward(
@@ -119,11 +124,11 @@ class ServedModel:
         logits, *found = self._forward.run({"images": image[None]}, ["logits", *names], execution)
         outputs = {name: each[0] for name, each in zip(names, found, strict=True)}
         features = {tap.name: folded(outputs[tap.output], tap) for tap in taps}
-        return Forward(logits[0], features, outputs)
+        return Forward(image, logits[0], features, outputs)
 
     def tapped(self, clean: Forward, tap: Tap) -> TappedImage:
-        """The image of a clean run that fetched the tap and what its tail takes."""
-        live = {name: clean.outputs[name] for name in self.tails.live(tap)}
+        """The image of a clean run that fetched the tap and what graphs from there take."""
+        live = {name: clean.outputs[name] for name in self.manifest.live(tap)}
         return TappedImage(clean.outputs[tap.output], live)
 
     def graph_use(
@@ -134,7 +139,7 @@ class ServedModel:
         Args:
             role: which.
             shape: that of its maps.
-            tap: for a tail, where it begins.
+            tap: where it begins, if it begins at one.
         """
         digest = self.bundle.digest_of(self._graph(role, tap))
         return GraphUse(role, digest, self._batch_size(role, shape, tap), *shape, tap)
@@ -198,8 +203,8 @@ class ServedModel:
         return 1  # One image a call.
 
     def _tapped(self, image: FloatArray, tap: Tap) -> TappedImage:
-        """Runs once a tail, at its opening, beside the device thread: sessions bear that."""
-        return self.tapped(self.forward(image, [tap], Execution(), self.tails.live(tap)), tap)
+        """Runs as a graph from a tap is opened, beside the device thread: sessions bear that."""
+        return self.tapped(self.forward(image, [tap], Execution(), self.manifest.live(tap)), tap)
 
     def _graph(self, role: GraphRole, tap: str = "") -> Graph:
         graph = self.manifest.graph(role, tap)

@@ -1,25 +1,21 @@
 """The tails of a model: a graph from each tap to the logits, opened when it is first needed."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import MappingProxyType
 
 import numpy as np
-from numpy.typing import NDArray
 
 from salience_service.bundle.manifest import GraphRole, Tap
 from salience_service.bundle.reader import Bundle, read_golden
 from salience_service.drift import relative_difference
-from salience_service.errors import BundleRefused, Cancelled
+from salience_service.errors import BundleRefused
 from salience_service.models.fixed_shapes import tail_shapes
 from salience_service.openings import Openings
 from salience_service.row_graphs.plain import CHANNELS, PlainGraph
-from salience_service.row_graphs.sources import TappedImage
+from salience_service.row_graphs.sources import TapRun, no_run
 from salience_service.runtime.session import Device, Execution, Session
 from salience_service.scheduling.ticket import RowGraph, RowSpan
-
-TapRun = Callable[[NDArray[np.float32], Tap], TappedImage]
-"""Runs an image [C, H, W] up to a tap."""
 
 _OPENER = ThreadPoolExecutor(1, thread_name_prefix="salience-tails")
 """Opens tails one by one, while those who wait can still be told and cancelled."""
@@ -57,11 +53,6 @@ class Tails:
         """Rows per call of the tail of a tap."""
         return self._tuned.get(tap, self._batch_size)
 
-    def live(self, tap: Tap) -> tuple[str, ...]:
-        """Outputs of the forward graph that the tap's tail takes besides the tap."""
-        graph = self._bundle.manifest.graph(GraphRole.TAIL, tap.name)
-        return () if graph is None else graph.live
-
     def open(self, tap: Tap) -> Future[RowGraph]:
         """The tail of a tap; one that failed to open is tried anew by the next who asks."""
         return self._open.of(tap)
@@ -69,7 +60,7 @@ class Tails:
     def close(self) -> None:
         """Lets go of the tails that are open; nobody may ask for one any more."""
         self._open.close()
-        self._run = _closed  # It holds the model, which holds this.
+        self._run = no_run  # It holds the model, which holds this.
 
     def _opened(self, tap: Tap) -> PlainGraph:
         graph = self._bundle.manifest.graph(GraphRole.TAIL, tap.name)
@@ -96,7 +87,3 @@ class Tails:
                 f"the tail of tap {tap.name} drifts from the golden example: {drift:.2e} relative, "
                 f"allowed {allowed:.2e}"
             )
-
-
-def _closed(image: NDArray[np.float32], tap: Tap) -> TappedImage:  # noqa: ARG001
-    raise Cancelled("the model was retired")

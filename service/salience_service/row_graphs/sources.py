@@ -1,10 +1,13 @@
 """What rows are made from: an image over its fill, or a tap of its clean run."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from salience_service.bundle.manifest import Tap
+from salience_service.errors import Cancelled
 
 FloatArray = NDArray[np.float32]
 
@@ -41,3 +44,12 @@ class TappedImage:
     def arrays(self) -> Mapping[str, FloatArray]:
         """`tap`, and the live tensors."""
         return {"tap": self.tap, **self.live}
+
+
+TapRun = Callable[[FloatArray, Tap], TappedImage]
+"""Runs an image [C, H, W] up to a tap."""
+
+
+def no_run(image: FloatArray, tap: Tap) -> TappedImage:  # noqa: ARG001
+    """The `TapRun` of a model that is no more."""
+    raise Cancelled("the model was retired")

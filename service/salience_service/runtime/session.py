@@ -67,17 +67,13 @@ class Session:
         weights: bytes of files beside it by name. What is not given is mapped into memory
             as it lies on disk, and a change there while the session lives is a crash or,
             worse, another model.
-        outputs: the only ones this session is for; none: all of the graph's. What they do
-            not need is left out, since a run computes every output of its graph, fetched or
-            not: ONNX Runtime heeds `only_execute_path_to_fetches` in its training builds
-            alone (microsoft/onnxruntime#16013).
         sizes: dimensions that are always the same here, by the graph's names for them: a
             runtime that knows a shape keeps its own layout through more of the graph.
         shapes: all shapes at which it will run; it runs no others. A provider that builds
             engines builds one for each, the others get a session for each number of rows.
 
     Raises:
-        BundleRefused: ONNX Runtime cannot load the graph, or it has no such output.
+        BundleRefused: ONNX Runtime cannot load the graph.
         ComputeFailed: the provider asked for did not come up; the CPU never steps in silently.
         ConfigRefused: the environment forbids the device's precision.
     """
@@ -87,13 +83,12 @@ class Session:
         path: Path,
         device: Device,
         weights: Mapping[str, bytes] = MappingProxyType({}),
-        outputs: Sequence[str] = (),
         sizes: Mapping[str, int] = MappingProxyType({}),
         shapes: Sequence[GraphShape] = (),
     ) -> None:
         check_available(device, ort.get_available_providers())
         tf32.WORD.say(device)
-        graph = _suited(graph_bytes(path, weights, outputs), device)
+        graph = _suited(graph_bytes(path, weights), device)
         fixed = _fixed(shapes, device) or [GraphShape(sizes)]
         engines = Engines(device, graph) if builds_engines(device) else None
         self._at = [

@@ -53,7 +53,7 @@ class Trials:
 
     def _tail(self, tap: Tap, sizes: Sequence[int]) -> Iterator[tuple[TunedGraph, int, Opener]]:
         model = self.model
-        clean = model.forward(self.image, [tap], Execution(), model.tails.live(tap))
+        clean = model.forward(self.image, [tap], Execution(), model.manifest.live(tap))
         tail = model.tails.open(tap).result()
         assert isinstance(tail, PlainGraph)
         many = [TAIL_BATCHES * size for size in sizes if TAIL_BATCHES * size <= LARGEST_BATCH]

@@ -89,6 +89,7 @@ ROLE_NUMBERS: Mapping[GraphRole, manifest_pb2.GraphRole] = {
     GraphRole.TAIL: manifest_pb2.GRAPH_ROLE_TAIL,
     GraphRole.GRADIENT: manifest_pb2.GRAPH_ROLE_GRADIENT,
     GraphRole.MASKED_GRADIENT: manifest_pb2.GRAPH_ROLE_MASKED_GRADIENT,
+    GraphRole.TAIL_GRADIENT: manifest_pb2.GRAPH_ROLE_TAIL_GRADIENT,
 }
 OPTION_NUMBERS: Mapping[OptionKind, method_pb2.OptionType] = {
     OptionKind.NUMBER: method_pb2.OPTION_TYPE_NUMBER,
