@@ -168,6 +168,14 @@ def test_only_the_curves_that_are_needed_are_taken(
     assert curve_row_count(kinds, 224) == 225 * len(taken)
 
 
+def test_a_map_of_which_no_curve_is_asked_is_not_ranked() -> None:
+    """Ranking the pixels of 224×224 takes 2.7 ms, more than all else about a Grad-CAM's scores."""
+    not_to_be_looked_at = Outcome(np.empty((0, 0), np.float32))
+    with pytest.raises(IndexError):
+        curve_rows((INSERTION,), not_to_be_looked_at, SIZE)
+    assert curve_rows((ScoreKind.AVERAGE_DROP,), not_to_be_looked_at, SIZE) == {}
+
+
 def test_only_the_scores_that_were_asked_for_are_given() -> None:
     curves = [ScoreCurve(kind, (0, 0.5, 1), (0.0, 0.5, 0.5)) for kind in (INSERTION, DELETION)]
     assert areas((DIFFERENCE, ScoreKind.AVERAGE_DROP), curves, CurveProtocol.RISE) == {

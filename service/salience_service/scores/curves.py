@@ -60,10 +60,14 @@ def curve_rows(kinds: Collection[ScoreKind], outcome: Outcome, size: tuple[int, 
 
     Pixels are ranked by the map at the size of the model's input [H, W], signed ones by value,
     equal ones by their place, row by row; a flat map thus shows the rows of the image from the
-    top. (Published codes leave ties to their sort.)
+    top. (Published codes leave ties to their sort.) Where no curve is asked for there are none,
+    and no pixel is ranked.
     """
+    asked = curved(kinds)
+    if not asked:
+        return {}
     step_of = _ranks(upsample(outcome.map, *size)) // size[1]
-    return {kind: PixelRows(RevealedPixels(kind, step_of)) for kind in curved(kinds)}
+    return {kind: PixelRows(RevealedPixels(kind, step_of)) for kind in asked}
 
 
 def curve(kind: ScoreKind, target: Target, logits: NDArray[np.float32]) -> ScoreCurve:
