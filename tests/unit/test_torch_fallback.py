@@ -323,6 +323,28 @@ def test_asking_whether_torch_is_there_does_not_load_it():
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
+LOOKED_FOR = """
+import sys
+from importlib.machinery import PathFinder
+from salience_service.gradients.torch_fallback import torch_is_installed
+
+class Counting(PathFinder):
+    looks = 0
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        cls.looks += name == "torch"
+        return super().find_spec(name, path, target)
+
+sys.meta_path[:] = [each for each in sys.meta_path if each is not PathFinder] + [Counting]
+assert all(torch_is_installed() for _ in range(3))
+assert Counting.looks == 1, Counting.looks
+"""
+
+
+def test_torch_is_looked_for_once():
+    subprocess.run([sys.executable, "-c", LOOKED_FOR], check=True, timeout=60)
+
+
 def test_programs_that_are_asked_for_at_once_all_load(tmp_path):
     paths = [tmp_path / f"{number}.pt2" for number in range(4)]
     for path in paths:

@@ -4,6 +4,7 @@ import importlib.util
 import io
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,8 +34,12 @@ Run = Callable[["Tensor"], Any]
 """Runs the program on an image [1, C, H, W]."""
 
 
+@cache
 def torch_is_installed() -> bool:
-    """Whether gradients can be had here at all; torch itself is not loaded."""
+    """Whether gradients can be had here at all; torch itself is not loaded.
+
+    Looked for once a process: each look asks every directory of the path.
+    """
     return importlib.util.find_spec("torch") is not None
 
 
