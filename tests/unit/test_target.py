@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from salience_service.bundle.manifest import OutputKind
 from salience_service.errors import InvalidRequest
-from salience_service.targets.target import Target, TargetKind
+from salience_service.targets.target import Target, TargetKind, sigmoid
 from tests.oracle.targets import (
     exact_complement,
     exact_sigmoid_complement,
@@ -32,12 +33,17 @@ def difference(output: OutputKind) -> Target:
     return Target("c-d", TargetKind.DIFFERENCE, 3, output, 7)
 
 
+def complement(target: Target, logits: NDArray[np.floating]) -> NDArray[np.float64]:
+    """1 − p, as scores take it."""
+    return sigmoid(-target.log_odds(logits))
+
+
 @pytest.mark.parametrize("output", SOFTMAX_KINDS)
 def test_a_class_of_a_softmax_has_its_softmax(output: OutputKind) -> None:
     logits = TORCH.log_softmax(-1) if output is OutputKind.LOG_PROBABILITY else TORCH
     wanted = softmax_probability(logits, 3).numpy()
     np.testing.assert_allclose(present(output).probability(logits.numpy()), wanted, rtol=1e-6)
-    np.testing.assert_allclose(absent(output).complement(logits.numpy()), wanted, rtol=1e-6)
+    np.testing.assert_allclose(complement(absent(output), logits.numpy()), wanted, rtol=1e-6)
 
 
 def test_a_class_of_a_sigmoid_has_its_sigmoid() -> None:
@@ -85,15 +91,15 @@ def test_one_less_p_is_exact_where_p_rounds_to_one(lead: float) -> None:
     logits = [0.5, lead, -1.25, 0.25]
     row = np.array(logits, np.float32)
     wanted = exact_complement(logits, 1)
-    assert present(OutputKind.SOFTMAX, 1).complement(row) == pytest.approx(wanted, rel=1e-12)
+    assert complement(present(OutputKind.SOFTMAX, 1), row) == pytest.approx(wanted, rel=1e-12)
     assert absent(OutputKind.SOFTMAX, 1).probability(row) == pytest.approx(wanted, rel=1e-12)
     wanted = exact_sigmoid_complement(lead)
-    assert present(OutputKind.SIGMOID, 1).complement(row) == pytest.approx(wanted, rel=1e-12)
+    assert complement(present(OutputKind.SIGMOID, 1), row) == pytest.approx(wanted, rel=1e-12)
 
 
 def test_p_and_one_less_p_make_one() -> None:
     for target in (present(OutputKind.SOFTMAX), absent(OutputKind.SIGMOID)):
-        whole = target.probability(LOGITS) + target.complement(LOGITS)
+        whole = target.probability(LOGITS) + complement(target, LOGITS)
         np.testing.assert_allclose(whole, 1, rtol=1e-15)
 
 
@@ -108,14 +114,14 @@ def test_huge_logits_neither_overflow_nor_become_nan() -> None:
 def test_log_probabilities_of_minus_infinity_are_certain_not_nan() -> None:
     row = np.array([-np.inf, 0.0, -np.inf], np.float32)
     assert present(OutputKind.LOG_PROBABILITY, 1).probability(row) == 1
-    assert present(OutputKind.LOG_PROBABILITY, 1).complement(row) == 0
+    assert complement(present(OutputKind.LOG_PROBABILITY, 1), row) == 0
     assert present(OutputKind.LOG_PROBABILITY, 0).probability(row) == 0
 
 
 def test_the_only_class_of_a_softmax_is_certain() -> None:
     target = present(OutputKind.SOFTMAX, 0)
     np.testing.assert_array_equal(target.probability(LOGITS[:, :1]), 1)
-    np.testing.assert_array_equal(target.complement(LOGITS[:, :1]), 0)
+    np.testing.assert_array_equal(complement(target, LOGITS[:, :1]), 0)
 
 
 def test_a_regression_has_a_value_but_no_probability() -> None:

@@ -10,7 +10,7 @@ from salience_service.bundle.manifest import OutputKind
 from salience_service.errors import ComputeFailed, InvalidRequest
 from salience_service.methods.probe import Outcome, Rows
 from salience_service.request import ScoreKind
-from salience_service.targets.target import Target
+from salience_service.targets.target import Target, sigmoid
 
 Logits = NDArray[np.float32]
 MASKED = (ScoreKind.AVERAGE_DROP, ScoreKind.AVERAGE_INCREASE, ScoreKind.AVERAGE_GAIN)
@@ -72,7 +72,8 @@ def faithfulness(
         ComputeFailed: a probability is not a number.
     """
     refuse_unscorable(kinds, target.output)
-    p, o = float(target.probability(clean)), float(target.probability(masked))
+    clean_odds, masked_odds = target.log_odds(clean), target.log_odds(masked)
+    p, o = float(sigmoid(clean_odds)), float(sigmoid(masked_odds))
     if np.isnan(p) or np.isnan(o):
         raise ComputeFailed(
             "a probability behind the scores is NaN: the model overflows on the masked image; "
@@ -80,10 +81,8 @@ def faithfulness(
         )
     every = {
         ScoreKind.AVERAGE_DROP: _drop(p, o),
-        ScoreKind.AVERAGE_INCREASE: 100.0 * bool(target.log_odds(masked) > target.log_odds(clean)),
-        ScoreKind.AVERAGE_GAIN: _gain(
-            float(target.complement(clean)), float(target.complement(masked))
-        ),
+        ScoreKind.AVERAGE_INCREASE: 100.0 * bool(masked_odds > clean_odds),
+        ScoreKind.AVERAGE_GAIN: _gain(float(sigmoid(-clean_odds)), float(sigmoid(-masked_odds))),
     }
     return Faithfulness({kind: every[kind] for kind in kinds if kind in every}, p, o)
 

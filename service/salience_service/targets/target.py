@@ -56,9 +56,9 @@ class Target:
     def log_odds(self, logits: NDArray[np.floating]) -> NDArray[np.float64]:
         """log p/(1 − p) of the target for logits [..., K], float64 [...].
 
-        Everything that is a probability comes from here, so that p and 1 − p are
-        both exact near their ends. Softmax: y_c − logsumexp of the others; sigmoid:
-        y_c; absent: the negative; difference: y_a − y_b.
+        Everything that is a probability comes from here: p is the `sigmoid` of it, and 1 − p
+        that of its negative, so that both are exact near their ends. Softmax: y_c − logsumexp
+        of the others; sigmoid: y_c; absent: the negative; difference: y_a − y_b.
 
         Raises:
             InvalidRequest: the model is a regression.
@@ -72,17 +72,20 @@ class Target:
 
     def probability(self, logits: NDArray[np.floating]) -> NDArray[np.float64]:
         """p of the target for logits [..., K], float64 [...] in [0, 1]."""
-        return _sigmoid(self.log_odds(logits))
-
-    def complement(self, logits: NDArray[np.floating]) -> NDArray[np.float64]:
-        """1 − p without cancellation, float64 [...] in [0, 1]."""
-        return _sigmoid(-self.log_odds(logits))
+        return sigmoid(self.log_odds(logits))
 
     def confidence(self, logits: NDArray[np.floating]) -> NDArray[np.float64]:
         """f_c(x) of the papers: the probability; for a regression, the value itself."""
         if self.output is OutputKind.REGRESSION:
             return self.value(logits)
         return self.probability(logits)
+
+
+def sigmoid(x: NDArray[np.float64] | float) -> NDArray[np.float64]:
+    """1/(1 + e^−x) without overflow."""
+    small = np.exp(-np.abs(x))
+    result: NDArray[np.float64] = np.where(x >= 0, 1, small) / (1 + small)
+    return result
 
 
 def _softmax_log_odds(logits: NDArray[np.float64], index: int) -> NDArray[np.float64]:
@@ -97,10 +100,3 @@ def _softmax_log_odds(logits: NDArray[np.float64], index: int) -> NDArray[np.flo
         rest = base + np.log(np.exp(others - base[..., None]).sum(axis=-1))
     odds: NDArray[np.float64] = logits[..., index] - rest
     return odds
-
-
-def _sigmoid(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """1/(1 + e^−x) without overflow."""
-    small = np.exp(-np.abs(x))
-    result: NDArray[np.float64] = np.where(x >= 0, 1, small) / (1 + small)
-    return result
