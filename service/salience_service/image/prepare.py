@@ -142,9 +142,12 @@ def _resized(pixels: Pixels, plan: Fit, contract: InputContract) -> NDArray[np.f
     planes = []
     for picture in _pictures(pixels):
         resized = picture.resize((plan.width, plan.height), method)
-        planes.append(np.atleast_3d(np.asarray(resized)[rows, columns]).astype(np.float32))
-    intensity = np.concatenate(planes, axis=2) / np.float32(pixels.full_scale)
-    return np.ascontiguousarray(np.clip(intensity, 0, 1).transpose(2, 0, 1))
+        planes.append(np.atleast_3d(np.asarray(resized)[rows, columns]))
+    channels = np.concatenate(planes, axis=2).transpose(2, 0, 1)
+    # In place: arrays of this size may come from the system, which zeroes them page by page.
+    intensity = channels.astype(np.float32, order="C")
+    intensity /= np.float32(pixels.full_scale)
+    return np.clip(intensity, 0, 1, out=intensity)
 
 
 def _pictures(pixels: Pixels) -> Iterator[Image.Image]:
@@ -160,6 +163,8 @@ def _bordered(
     tensor: NDArray[np.float32], plan: Fit, contract: InputContract
 ) -> NDArray[np.float32]:
     """Puts [C, h, w] into the model's [C, H, W], with a border where it is short."""
+    if tensor.shape[1:] == (contract.height, contract.width):
+        return np.ascontiguousarray(tensor)
     window = np.zeros((contract.channels, contract.height, contract.width), np.float32)
     if contract.resize.rule is not ResizeRule.PAD:
         window += contract.normalise(np.zeros((contract.channels, 1, 1)))
