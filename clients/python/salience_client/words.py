@@ -1,5 +1,7 @@
 """The words of the wire's enumerations: MAP_ENCODING_PNG_GREY is "png-grey" in Python."""
 
+from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
@@ -30,11 +32,11 @@ def number_of(enum: EnumTypeWrapper, word: str) -> Any:
     Raises:
         InvalidRequest: the enumeration has no such word.
     """
-    words = {_word(enum, name): number for name, number in enum.items() if number}
-    if word in words:
-        return words[word]
+    numbers = _numbers(enum)
+    if word in numbers:
+        return numbers[word]
     noun = _prefix(enum).rstrip("_").replace("_", " ").lower()
-    raise InvalidRequest(f"{word!r} is no {noun}: use one of {', '.join(words)}")
+    raise InvalidRequest(f"{word!r} is no {noun}: use one of {', '.join(numbers)}")
 
 
 def score_word(number: int) -> str:
@@ -54,6 +56,13 @@ def score_number(word: str) -> Any:
     return number_of(ScoreKind, _SCORE_WORDS[word])
 
 
+@cache
+def _numbers(enum: EnumTypeWrapper) -> Mapping[str, int]:
+    """The numbers of an enumeration by their words, without that of "unspecified"."""
+    return {_word(enum, name): number for name, number in enum.items() if number}
+
+
+@cache
 def _word(enum: EnumTypeWrapper, name: str) -> str:
     return name.removeprefix(_prefix(enum)).lower().replace("_", "-")
 
