@@ -26,10 +26,10 @@ CHUNK_BYTES = 2**20
 
 def map_messages(event: events.FinishedMap) -> Iterator[pb.ExplainResponse]:
     """The messages of one map: a head that holds it whole, or a head and chunks."""
-    head, data = _map_head(event), event.encoded.data
+    head, data = pb.ExplainResponse(map=_map_head(event)), event.encoded.data
     if len(data) <= CHUNK_BYTES:
-        head.data = data
-    yield pb.ExplainResponse(map=head)
+        head.map.data = data  # Only now: a message that is put into another is copied.
+    yield head
     if len(data) > CHUNK_BYTES:
         yield from _chunks(event.map_id, data)
 
