@@ -41,15 +41,11 @@ class BareForward:
     def __init__(
         self, graph: Path, rows: np.ndarray, batch: int, provider: str = "cpu", threads: int = 0
     ) -> None:
-        options = ort.SessionOptions()
-        options.log_severity_level = 3
-        options.intra_op_num_threads = threads
-        options.add_free_dimension_override_by_name("N", batch)
         model = onnx.load(graph)
         for tap in [each for each in model.graph.output if each.name != "logits"]:
             model.graph.output.remove(tap)
         self._session = ort.InferenceSession(
-            model.SerializeToString(), options, providers=[PROVIDERS[provider]]
+            model.SerializeToString(), _options(batch, threads), providers=[PROVIDERS[provider]]
         )
         self._batches = np.split(rows, len(rows) // batch)
         self._size = batch
@@ -90,11 +86,11 @@ def bare_side_by_side(
 
 
 def bare_explanations(
-    models: Path, network: Network, picture: bytes, batch: int, count: int, shared: bool
+    models: Path, network: Network, picture: bytes, batch: int, count: int, calls: int = 1
 ) -> Callable[[], object]:
     """What the device does for that many Grad-CAMs with AD, AI and AG, and nothing besides.
 
-    Each a forward of one image with its last tap, a gradient of one image to that tap, and a
+    Each a forward of one image with its last tap, a gradient to that tap from there on, and a
     masked row; the rows in full batches.
 
     Args:
@@ -103,48 +99,53 @@ def bare_explanations(
         picture: a photograph's file.
         batch: masked rows a call.
         count: of explanations, a multiple of the batch size.
-        shared: whether the gradient goes on from the tap of the forward, as the service has
-            it; else it is of the image, by the gradient graph with no other output, which runs
-            the network forward once more.
+        calls: how many run at a time; one has all cores, several have a thread each.
     """
     bundle = open_bundle(models / network.name / "1")
     image = _prepared(bundle, picture)
     tap = bundle.manifest.taps[-1]
     cotangent = np.zeros((1, bundle.manifest.head.classes), np.float32)
     cotangent[0, 0] = 1
-    forward = _graph_run(bundle, GraphRole.FORWARD, ["logits", tap.output])
-    role, output = GraphRole.GRADIENT, f"d_{tap.output}"
-    if shared:
-        role, output = GraphRole.TAIL_GRADIENT, "d_tap"
-    gradient = _graph_run(bundle, role, ["logits", output], tap.name if shared else "")
-    masked = BareForward(
-        bundle.path("forward.onnx"), _masked(bundle, network, image, _RING_ROWS), batch
-    )
+    threads = 0 if calls == 1 else 1
+    forward = _graph_run(bundle, GraphRole.FORWARD, ["logits", tap.output], threads)
+    gradient = _graph_run(bundle, GraphRole.TAIL_GRADIENT, ["logits", "d_tap"], threads, tap.name)
+    rows = _masked(bundle, network, image, _RING_ROWS)
+    masked = BareForward(bundle.path("forward.onnx"), rows, batch, threads=threads)
+
+    def one(_: int) -> None:
+        _, features = forward({"images": image[None]})
+        gradient({"tap": features, "cotangent": cotangent})
 
     def run() -> None:
-        for _ in range(count):
-            _, features = forward({"images": image[None]})
-            start = {"tap": features} if shared else {"images": image[None]}
-            gradient({**start, "cotangent": cotangent})
-        masked.run(count)
+        with ThreadPoolExecutor(calls) as pool:
+            list(pool.map(one, range(count)))
+        masked.run_side_by_side(count, calls)
 
     return run
 
 
 def _graph_run(
-    bundle: Bundle, role: GraphRole, outputs: list[str], tap: str = ""
+    bundle: Bundle, role: GraphRole, outputs: list[str], threads: int, tap: str = ""
 ) -> Callable[[dict[str, np.ndarray]], list[np.ndarray]]:
-    """Runs a graph that has no other outputs, of one image; options as `BareForward`."""
+    """Runs a graph of one image with no other outputs; options as `BareForward`."""
     graph = bundle.manifest.graph(role, tap)
     assert graph is not None
     model = onnx.load(bundle.path(graph.path))
     for other in [each for each in model.graph.output if each.name not in outputs]:
         model.graph.output.remove(other)
+    session = ort.InferenceSession(
+        model.SerializeToString(), _options(1, threads), providers=[PROVIDERS["cpu"]]
+    )
+    return lambda feeds: session.run(outputs, feeds)
+
+
+def _options(batch: int, threads: int) -> ort.SessionOptions:
+    """ONNX Runtime's own, the batch size known to the graph."""
     options = ort.SessionOptions()
     options.log_severity_level = 3
-    options.add_free_dimension_override_by_name("N", 1)
-    session = ort.InferenceSession(model.SerializeToString(), options, providers=[PROVIDERS["cpu"]])
-    return lambda feeds: session.run(outputs, feeds)
+    options.intra_op_num_threads = threads
+    options.add_free_dimension_override_by_name("N", batch)
+    return options
 
 
 def _prepared(bundle: Bundle, picture: bytes) -> np.ndarray:

@@ -1,16 +1,16 @@
 """Small explanations by 1 to 64 clients at a time, beside the bare device work of the same.
 
 One explanation is a Grad-CAM with AD, AI and AG: a PNG of 224×224 in, a float32 map of 224×224
-out, over gRPC. Its device work is a forward of one image, a gradient of one image, and a masked
-row. `bare` is ONNX Runtime alone on just that: the forward cut to logits and tap, the gradient
-graph cut to this tap, and the rows as ready-made images in full batches of the forward graph, at
-the service's batch size. `bare, one forward` has the gradient go on from the tap of the forward,
-as the service does, where the gradient graph runs the network forward once more. Server, both
-bare sides and clients have a process each; the clients are tasks on one connection, each asking
-anew as soon as it is answered, and their work is counted in. At 64 clients, total rates are
-compared in interleaved pairs; the sweep over the clients is taken in turn, beside the pairs'
-median bare rate. Batch fill is the share of the masked graph's row places that held a row.
-`control` is bare against bare.
+out, over gRPC. Its device work is a forward of one image, a gradient from its last tap on, and a
+masked row. `bare` is ONNX Runtime alone on just that: the forward graph cut to logits and tap, the
+tail gradient graph of that tap, and the rows as ready-made images in full batches of the forward
+graph, at the service's batch size; one call at a time, on all cores. `bare, side by side` is the
+same by a call of one thread for each core, which leaves no core waiting. Server, both bare sides
+and clients have a process each; the clients are tasks on one connection, each asking anew as soon
+as it is answered, and their work is counted in. At 64 clients, total rates are compared in
+interleaved pairs; the sweep over the clients is taken in turn, beside the pairs' median bare rate.
+Batch fill is the share of the masked graph's row places that held a row. `control` is bare against
+bare.
 """
 
 import asyncio
@@ -29,6 +29,7 @@ from bench.pairs import COLUMNS, CONTROL, Pairs, in_pairs, judged, per_thousand,
 from bench.report import Curve, Figure, Part, Skipped, Table
 from bench.workplace import Workplace, small_cat
 from salience_client import AsyncClient
+from salience_service.host_threads import usable_cores
 from salience_service.scheduling.workload import Workload
 
 CLIENTS = (1, 2, 4, 8, 16, 32, 64)
@@ -38,7 +39,7 @@ BATCH = DEFAULTS.masked_batch_size
 """The service's on CPU."""
 BARE_COUNT = 32
 """Explanations of a bare run: full batches."""
-ONE_FORWARD = "bare, one forward"
+SIDE_BY_SIDE = "bare, side by side"
 IN_PAIRS = 3
 """Explanations a client in a run of the pairs."""
 
@@ -111,8 +112,10 @@ def _taken(
     """The pairs at 64 clients, and the sweep."""
     picture = small_cat()
     with (
-        apart(bare_explanations, models, network, picture, BATCH, BARE_COUNT, False) as bare,
-        apart(bare_explanations, models, network, picture, BATCH, BARE_COUNT, True) as shared,
+        apart(bare_explanations, models, network, picture, BATCH, BARE_COUNT) as bare,
+        apart(
+            bare_explanations, models, network, picture, BATCH, BARE_COUNT, usable_cores()
+        ) as side_by_side,
         counted_serving(models, max_explanations=MANY, max_running_per_client=MANY) as server,
         asyncio.Runner() as runner,
     ):
@@ -125,7 +128,7 @@ def _taken(
         taken = in_pairs(
             {
                 f"{MANY} clients": per_thousand(many, MANY * each),
-                ONE_FORWARD: per_thousand(shared, BARE_COUNT),
+                SIDE_BY_SIDE: per_thousand(side_by_side, BARE_COUNT),
             },
             per_thousand(bare, BARE_COUNT),
             place.pairs,
@@ -155,7 +158,7 @@ def _level(
 
 def _figures(network: Network, taken: dict[str, Pairs], last: Level) -> list[Figure]:
     speed, room = taken[f"{MANY} clients"].speed.median, taken[CONTROL].speed.half_spread
-    one_forward = taken[ONE_FORWARD].speed.median
+    beside = taken[SIDE_BY_SIDE].speed.median
     name = f"{network.name}, {MANY} clients"
     middle, _, slow = last.times()["whole"]
     return [
@@ -166,8 +169,8 @@ def _figures(network: Network, taken: dict[str, Pairs], last: Level) -> list[Fig
             f"≥ {LEAST_RATE}",
             judged(speed - LEAST_RATE, room),
         ),
-        Figure(f"{name}: total rate ÷ {ONE_FORWARD}", speed / one_forward, ""),
-        Figure(f"{name}: {ONE_FORWARD} ÷ bare", one_forward, ""),
+        Figure(f"{name}: total rate ÷ {SIDE_BY_SIDE}", speed / beside, ""),
+        Figure(f"{name}: {SIDE_BY_SIDE} ÷ bare", beside, ""),
         Figure(f"{name}: control, bare ÷ bare", taken[CONTROL].speed.median, ""),
         Figure(f"{name}: control's half spread", room, ""),
         Figure(
