@@ -88,7 +88,7 @@ def test_graphs_run_at_the_sizes_of_the_tune_file_and_maps_tell_it(bundle: Bundl
         ("masked", 4): 3,
         ("pixel-masked", 32): 5,
         ("tail", 0): 7,
-        ("gradient", 0): 1,
+        ("tail-gradient", 0): 1,
     }
 
 
