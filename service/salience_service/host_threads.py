@@ -47,12 +47,20 @@ def keep_numpy_to_one_thread() -> None:
     ThreadpoolController().select(internal_api="openblas").limit(limits=1)
 
 
-def hand_over_soon() -> None:
-    """Lets a Python thread run a tenth of a millisecond while others wait, from here on.
+def hand_over(running: int) -> None:
+    """Says how long a Python thread may run while others wait, by how many explanations run.
 
-    Python's own five milliseconds are what the event loop waits, message by message, while an
-    explanation computes: from the last of a Fake-CAM's work to the caller's having it took 9.7 ms
-    with them, 4.0 with half a millisecond (two busy cores), and 0.4 ms less with a tenth. For a
-    server's process; a library that is used in another's leaves it alone.
+    Few: a tenth of a millisecond. Python's own five are what the event loop waits, message by
+    message, while an explanation computes: from the last of a Fake-CAM's work to the caller's
+    having it took 9.7 ms with them, 4.0 with half a millisecond (two busy cores), and 0.4 ms less
+    with a tenth. Many: Python's own, for then all wait for the cores, and each handing over costs:
+    64 callers got a tenth more Grad-CAMs (SqueezeNet 51 and 56 a second).
+
+    For a server's process; a library that is used in another's leaves it alone.
     """
-    sys.setswitchinterval(1e-4)
+    sys.setswitchinterval(_SOON if running <= _FEW else _PYTHONS_OWN)
+
+
+_FEW = 8
+_SOON, _PYTHONS_OWN = 1e-4, 5e-3
+"""Seconds."""

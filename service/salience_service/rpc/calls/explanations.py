@@ -15,6 +15,7 @@ from salience_service.access.quotas import Quotas
 from salience_service.access.turnstile import Turnstile
 from salience_service.control import Control
 from salience_service.errors import Overloaded, SalienceError
+from salience_service.host_threads import hand_over
 from salience_service.rpc import answer
 from salience_service.rpc.answer import Explainer
 from salience_service.rpc.calls.call import heard
@@ -204,8 +205,10 @@ class Explanations:
     def _enter(self, control: Control, mailbox: Mailbox | None = None) -> None:
         self._open[control] = mailbox
         self._idle.clear()
+        hand_over(len(self._open))
 
     def _leave(self, control: Control) -> None:
         del self._open[control]
+        hand_over(len(self._open))
         if not self._open:
             self._idle.set()

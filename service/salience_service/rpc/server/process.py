@@ -9,7 +9,6 @@ from salience_service.audit.opening import audited
 from salience_service.config import ServeConfig
 from salience_service.engine import Engine
 from salience_service.errors import SalienceError
-from salience_service.host_threads import hand_over_soon
 from salience_service.life.exit_codes import FAILED
 from salience_service.life.stop_word import StopWord, leave_when_told
 from salience_service.rpc.admin.administered import Administered
@@ -79,7 +78,6 @@ async def run_until_told(
         watching: what is told of it all.
         administered: whose models the admin service cares for, where the configuration has one.
     """
-    hand_over_soon()
     stop = StopWord(config.drain_seconds)
     witness = Witnesses(watching.witnesses)
     server = Server(engine, config, witness, watching.tracer)
