@@ -1,12 +1,19 @@
-"""NumPy's threads must not fight with the runtime's."""
+"""The host's threads: NumPy's leave the runtime its cores, Python's hand over by the load."""
 
+import asyncio
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
+from salience_service.access.principal import ANONYMOUS
 from salience_service.host_threads import hand_over, quota_cores
+from salience_service.rpc.calls.caller import enter
+from salience_service.rpc.calls.explanations import Explanations
+from tests.support.every_rpc import SOON_SECONDS
+from tests.support.serving import FakeEngine
 
 COUNTED = """
 from threadpoolctl import threadpool_info
@@ -38,6 +45,28 @@ def test_threads_hand_over_soon_where_few_explanations_run(running: int, seconds
     try:
         hand_over(running)
         assert sys.getswitchinterval() == pytest.approx(seconds)
+    finally:
+        sys.setswitchinterval(before)
+
+
+def test_a_server_counts_its_explanations_for_that() -> None:
+    async def intervals() -> tuple[float, float]:
+        """With nine running, and with none any more."""
+        enter(ANONYMOUS, "1")
+        explanations, gate = Explanations(FakeEngine(), 9), threading.Event()
+        calls = [explanations.once(lambda _: gate.wait(SOON_SECONDS), None) for _ in range(9)]
+        running = [asyncio.create_task(call) for call in calls]
+        await asyncio.sleep(0)
+        many = sys.getswitchinterval()
+        gate.set()
+        await asyncio.gather(*running)
+        few = sys.getswitchinterval()
+        await explanations.close()
+        return many, few
+
+    before = sys.getswitchinterval()
+    try:
+        assert asyncio.run(intervals()) == pytest.approx((5e-3, 1e-4))
     finally:
         sys.setswitchinterval(before)
 
