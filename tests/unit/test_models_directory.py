@@ -414,6 +414,26 @@ def test_on_demand_a_version_is_loaded_once_for_all_who_wait(
     assert load.loaded == ["m/2", "m/1"]
 
 
+def test_who_comes_while_the_newest_is_loaded_on_demand_waits_for_it(
+    tmp_path: Path, opened: Opened, load: FakeLoad
+) -> None:
+    for version in ("1", "2"):
+        fake_version(tmp_path, "m", version)
+    directory, repository = opened(load_on_demand=True)
+    load.let.clear()
+    threads = [
+        threading.Thread(target=directory.bring, args=("m", "", Control())) for _ in range(2)
+    ]
+    threads[0].start()
+    assert load.began.acquire(timeout=SOON)
+    assert repository.to_load("m") == ("m", "2")  # Not the older one, in its stead.
+    threads[1].start()
+    load.let.set()
+    for thread in threads:
+        thread.join(SOON)
+    assert load.loaded == ["m/2"]
+
+
 def test_on_demand_the_one_used_longest_ago_gives_way(
     tmp_path: Path, opened: Opened, load: FakeLoad
 ) -> None:

@@ -83,7 +83,7 @@ class VersionBook:
         if version := version or self.pins.get(model, ""):
             wanted: VersionName | None = VersionName(model, version)
         else:  # What is being loaded answers once it is good, where another can meanwhile.
-            wanted = max(waiting | serving or loading, key=order, default=None)
+            wanted = max(waiting | (serving or loading), key=order, default=None)
         return wanted if wanted in (waiting | loading) - serving else None
 
     def longest_unused(self) -> VersionName | None:
