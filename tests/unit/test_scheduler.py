@@ -1,7 +1,9 @@
 """The scheduler against a graph of its own: who shares a batch, who waits, who never runs."""
 
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
@@ -239,6 +241,28 @@ def test_an_answer_of_the_wrong_shape_fails_its_request_and_the_device_goes_on(
     with pytest.raises(ComputeFailed, match="failed on the device"):
         finish(ticket, broken)
     finish(scheduler.rows(whole, span("b", 2), Control(), Account()), whole)
+
+
+def test_a_batch_that_ended_early_is_held_by_nobody(scheduler: Scheduler) -> None:
+    class EndsEarly(CountingGraph):
+        def score(self, spans: list[RowSpan], execution: Execution) -> np.ndarray:
+            self.began.release()
+            raise Cancelled("the run was ended early")
+
+    graph = EndsEarly()
+    gc.collect()
+    gc.disable()
+    try:
+        ticket = scheduler.rows(graph, span("a", 1), Control(), Account())
+        assert graph.began.acquire(timeout=10)
+        gone = weakref.ref(graph)
+        del graph, ticket
+        until = time.monotonic() + 10
+        while gone() is not None and time.monotonic() < until:
+            time.sleep(0.01)
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_priorities_share_a_batch_by_their_weights(scheduler: Scheduler) -> None:

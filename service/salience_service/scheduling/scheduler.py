@@ -211,6 +211,9 @@ class Scheduler:
         if not isinstance(error, SalienceError):
             _log.error("a batch failed", exc_info=error)
             error = ComputeFailed("the model failed on the device")
+        # Its traceback holds this batch, whose tickets are to hold it: a ring that only the
+        # collector would open, with a model in it.
+        error.__traceback__ = None
         failed = [share.ticket for share in batch]
         with self._state:
             self._waiting = [ticket for ticket in self._waiting if ticket not in failed]
