@@ -41,12 +41,7 @@ class BareForward:
     def __init__(
         self, graph: Path, rows: np.ndarray, batch: int, provider: str = "cpu", threads: int = 0
     ) -> None:
-        model = onnx.load(graph)
-        for tap in [each for each in model.graph.output if each.name != "logits"]:
-            model.graph.output.remove(tap)
-        self._session = ort.InferenceSession(
-            model.SerializeToString(), _options(batch, threads), providers=[PROVIDERS[provider]]
-        )
+        self._session = _session(graph, ["logits"], batch, threads, provider)
         self._batches = np.split(rows, len(rows) // batch)
         self._size = batch
 
@@ -130,22 +125,22 @@ def _graph_run(
     """Runs a graph of one image with no other outputs; options as `BareForward`."""
     graph = bundle.manifest.graph(role, tap)
     assert graph is not None
-    model = onnx.load(bundle.path(graph.path))
-    for other in [each for each in model.graph.output if each.name not in outputs]:
-        model.graph.output.remove(other)
-    session = ort.InferenceSession(
-        model.SerializeToString(), _options(1, threads), providers=[PROVIDERS["cpu"]]
-    )
+    session = _session(bundle.path(graph.path), outputs, 1, threads)
     return lambda feeds: session.run(outputs, feeds)
 
 
-def _options(batch: int, threads: int) -> ort.SessionOptions:
-    """ONNX Runtime's own, the batch size known to the graph."""
+def _session(
+    graph: Path, outputs: list[str], batch: int, threads: int, provider: str = "cpu"
+) -> ort.InferenceSession:
+    """A graph with these outputs alone; ONNX Runtime's own options, the batch size known to it."""
+    model = onnx.load(graph)
+    for other in [each for each in model.graph.output if each.name not in outputs]:
+        model.graph.output.remove(other)
     options = ort.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = threads
     options.add_free_dimension_override_by_name("N", batch)
-    return options
+    return ort.InferenceSession(model.SerializeToString(), options, providers=[PROVIDERS[provider]])
 
 
 def _prepared(bundle: Bundle, picture: bytes) -> np.ndarray:

@@ -8,6 +8,11 @@ from pathlib import Path
 
 from threadpoolctl import ThreadpoolController
 
+_FEW = 8
+"""Explanations that run beside each other."""
+_SOON, _PYTHONS_OWN = 1e-4, 5e-3
+"""Seconds that a Python thread may run while others wait."""
+
 
 def usable_cores() -> int:
     """Cores that this process may use, ≥ 1: those it may run on, or fewer by a quota."""
@@ -59,8 +64,3 @@ def hand_over(running: int) -> None:
     For a server's process; a library that is used in another's leaves it alone.
     """
     sys.setswitchinterval(_SOON if running <= _FEW else _PYTHONS_OWN)
-
-
-_FEW = 8
-_SOON, _PYTHONS_OWN = 1e-4, 5e-3
-"""Seconds."""

@@ -271,8 +271,9 @@ def sessions(engine: Engine, version: str) -> list[weakref.ref[object]]:
     model = engine.model("softmax", version)
     tail = model.tails.open(model.manifest.taps[-1]).result()
     gradients = model.gradients.open(GradientSide.ONNX).result()
+    tail_gradient = model.tail_gradients.open(model.manifest.taps[-1]).result()
     assert model.pixel_masked is not None
-    held = (model, model._forward, model.masked, model.pixel_masked, tail, gradients)
+    held = (model, model._forward, model.masked, model.pixel_masked, tail, gradients, tail_gradient)
     runtimes = [each for row in model._forward._at for each in row]
     return [weakref.ref(each) for each in (*held, *runtimes)]
 
