@@ -1,5 +1,6 @@
 """What a connection may cost, and when it is closed: seen from the socket, and through a proxy."""
 
+import asyncio
 import itertools
 import socket
 import ssl
@@ -194,19 +195,13 @@ def test_a_connection_without_calls_is_closed_when_idle_and_its_client_connects_
             stub.Explain(request())
 
 
-def _left(channel: grpc.Channel) -> threading.Event:
-    """Set when the channel's connection takes no more calls."""
-    ready, left = threading.Event(), threading.Event()
+async def _left(channel: grpc.aio.Channel) -> None:
+    """Returns when the channel's connection takes no more calls.
 
-    def changed(state: grpc.ChannelConnectivity) -> None:
-        if state is grpc.ChannelConnectivity.READY:
-            ready.set()
-        elif ready.is_set():
-            left.set()
-
-    channel.subscribe(changed, try_to_connect=True)
-    assert ready.wait(SOON_SECONDS)
-    return left
+    On asyncio, for there a channel is watched by who awaits it: a watch of the blocking channel
+    is a thread of gRPC's that fails when the channel is closed before it looks again.
+    """
+    await channel.wait_for_state_change(grpc.ChannelConnectivity.READY)
 
 
 def test_a_long_answer_outlives_the_age_of_its_connection_and_new_calls_go_elsewhere() -> None:
@@ -217,20 +212,20 @@ def test_a_long_answer_outlives_the_age_of_its_connection_and_new_calls_go_elsew
         may_end.wait(SOON_SECONDS)
         yield FINISHED
 
+    async def ask(address: str) -> None:
+        async with grpc.aio.insecure_channel(address) as channel:
+            stub = pb_grpc.ExplanationServiceStub(channel)
+            long = aiter(stub.Explain(request()))
+            assert (await anext(long)).HasField("started")
+            assert channel.get_state() is grpc.ChannelConnectivity.READY
+            await asyncio.wait_for(_left(channel), SOON_SECONDS)
+            assert len((await stub.ListModels(pb.ListModelsRequest())).models) == 1
+            may_end.set()
+            assert [each.WhichOneof("event") async for each in long] == ["finished"]
+
     stated = {"age_seconds": 1, "age_grace_seconds": 60}
-    engine = FakeEngine({"tiny": slow})
-    with (
-        serving(engine, connections=stated) as server,
-        grpc.insecure_channel(server.address) as channel,
-    ):
-        left = _left(channel)
-        stub = pb_grpc.ExplanationServiceStub(channel)
-        long = stub.Explain(request())
-        next(long)
-        assert left.wait(SOON_SECONDS)
-        assert len(stub.ListModels(pb.ListModelsRequest()).models) == 1
-        may_end.set()
-        assert [each.WhichOneof("event") for each in long] == ["finished"]
+    with serving(FakeEngine({"tiny": slow}), connections=stated) as server:
+        asyncio.run(ask(server.address))
 
 
 def test_an_answer_that_takes_longer_than_the_grace_is_ended() -> None:
