@@ -15,6 +15,7 @@ from salience_service.runtime import tf32
 from salience_service.runtime.built_shapes import fitting
 from salience_service.runtime.device import Device, Lane
 from salience_service.runtime.engines import Engines
+from salience_service.runtime.freed_pages import return_freed_pages
 from salience_service.runtime.graph_shape import GraphShape, batches
 from salience_service.runtime.providers import (
     builds_engines,
@@ -182,4 +183,5 @@ def _opened(
     except Exception as error:  # ONNX Runtime's errors share no base but Exception
         raise BundleRefused(f"ONNX Runtime refused {graph.name}") from error
     check_came_up(device, session.get_providers())
+    return_freed_pages()
     return session
