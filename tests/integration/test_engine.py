@@ -4,6 +4,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,6 +41,7 @@ from salience_service.events import (
 )
 from salience_service.explanation.telling import Pace
 from salience_service.image.pixels import ImageLimits
+from salience_service.inference.order import InferOrder
 from salience_service.interpolation import unit_range, upsample
 from salience_service.models.model import ServedModel
 from salience_service.request import (
@@ -54,12 +56,14 @@ from salience_service.request import (
     MethodCall,
     PreparedImage,
     PresentTarget,
+    Priority,
     Scale,
     ScoreKind,
     TopKTargets,
 )
 from salience_service.runtime.session import Device, Execution
-from salience_service.scheduling.ticket import RowSpan
+from salience_service.scheduling.scheduler import Scheduler
+from salience_service.scheduling.ticket import Account, RowSpan
 from tests.conftest import BundleOf
 from tests.oracle.poly_cam import poly_cam
 from tests.oracle.score_cam import score_cam
@@ -285,6 +289,50 @@ def test_a_deadline_stops_device_work_within_one_batch(
     late = [began for began in graph.began if began > deadline]
     assert graph.rows() < 24 * sum(steps) / 2
     assert len(late) <= 1 + 24 / engine.models()[0].batch_size  # one batch, and all of the second
+
+
+def test_beside_a_request_of_low_priority_an_urgent_one_gets_nearly_all_of_the_device(
+    served: tuple[Engine, RecordingGraph],
+) -> None:
+    engine, graph = served
+    bulk, urgent = (
+        order(seed, methods=[MethodCall("is-cam", {"steps": steps})], priority=priority)
+        for seed, steps, priority in ((0, 4000, Priority.BULK), (1, 40, Priority.INTERACTIVE))
+    )
+    control = Control()
+    beside = threading.Thread(target=_explained_until_cancelled, args=(engine, bulk, control))
+    beside.start()
+    while not graph.calls:
+        time.sleep(0.001)
+    (source, _), *_ = graph.calls[0]
+    explained(engine, urgent)
+    control.cancel()
+    beside.join()
+    others = [number for number, call in enumerate(graph.calls) if {s for s, _ in call} - {source}]
+    shared = [each for call in graph.calls[others[0] : others[-1] + 1] for each in call]
+    rows = sum(rows for _, rows in shared)
+    assert sum(rows for each, rows in shared if each == source) / rows < 0.3  # A 17th by weight.
+
+
+def _explained_until_cancelled(engine: Engine, asked: ExplainOrder, control: Control) -> None:
+    with suppress(Cancelled):
+        list(engine.explain(asked, control))
+
+
+def test_a_prediction_has_the_priority_that_explanations_have_by_default(
+    served: tuple[Engine, RecordingGraph], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights, call = list[int](), Scheduler.call
+
+    def heard(
+        self: Scheduler, work: object, control: Control, account: Account, *more: str
+    ) -> object:
+        weights.append(account.weight)
+        return call(self, work, control, account, *more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Scheduler, "call", heard)
+    served[0].infer(InferOrder("softmax", picture()[None]), Control())
+    assert weights == [order().priority.value]
 
 
 def test_closing_the_answer_frees_its_place(tiny_bundle: Bundle) -> None:

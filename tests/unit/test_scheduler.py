@@ -300,6 +300,87 @@ def test_of_graphs_that_cannot_share_the_heavier_gets_more_turns_and_the_light_n
     assert order.count("bulk") == 12
 
 
+class TimedGraph(CountingGraph):
+    """Takes a hundredth of a second for each row and runs unasked, two rows at most."""
+
+    def __init__(self) -> None:
+        super().__init__({(2, 2): 2})
+
+    def score(self, spans: list[RowSpan], execution: Execution) -> np.ndarray:
+        self.calls.append([(span.source, len(span)) for span in spans])
+        time.sleep(0.01 * sum(map(len, spans)))
+        return np.concatenate([span.maps.mean(axis=(1, 2)) for span in spans])[:, None]
+
+    def rows_of(self, source: object) -> int:
+        return sum(rows for call in self.calls for name, rows in call if name == source)
+
+
+@pytest.mark.parametrize(("heavy", "light"), [(16, 1), (16, 4), (4, 1)])
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_in_small_batches_the_light_gets_its_share_beside_the_heavy(
+    heavy: int, light: int, lanes: int
+) -> None:
+    scheduler, graph = Scheduler(Device(calls=lanes).lanes()), TimedGraph()
+    try:
+        gate = threading.Event()
+        for _ in range(lanes):
+            scheduler.call(lambda _: gate.wait(10), Control(), Account())
+        many = scheduler.rows(graph, span("heavy", 1000), Control(), Account(heavy))
+        few = scheduler.rows(graph, span("light", 1000), Control(), Account(light))
+        gate.set()
+        assert few.wait(4, 10)
+        share = graph.rows_of("light") / graph.rows_run()
+        many.drop()
+        few.drop()
+    finally:
+        scheduler.close()
+    assert 0.5 * light / (heavy + light) < share < 2 * light / (heavy + light)
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_who_comes_to_two_of_unequal_weight_is_not_held_up_by_them(lanes: int) -> None:
+    scheduler, graph, other = Scheduler(Device(calls=lanes).lanes()), TimedGraph(), TimedGraph()
+    try:
+        flood = [
+            scheduler.rows(graph, span(str(weight), 1000), Control(), Account(weight))
+            for weight in (1, 16)
+        ]
+        flood[1].wait(8, 10)
+        account = Account(4)
+        scheduler.call(lambda _: time.sleep(0.01), Control(), account).wait(0, 10)
+        before = len(graph.calls)
+        scheduler.rows(other, span("small", 2), Control(), account).wait(1, 10)
+        assert len(graph.calls) - before <= 2 * lanes
+        for ticket in flood:
+            ticket.drop()
+    finally:
+        scheduler.close()
+
+
+def test_turns_are_counted_in_device_time_and_not_in_calls(scheduler: Scheduler) -> None:
+    order: list[str] = []
+
+    def work(name: str, seconds: float) -> None:
+        order.append(name)
+        time.sleep(seconds)
+
+    gate = threading.Event()
+    scheduler.call(lambda _: gate.wait(10), Control(), Account())
+    accounts = {"short": (Account(), 0.01), "long": (Account(), 0.04)}
+    tickets = [
+        scheduler.call(lambda _, name=name, s=s: work(name, s), Control(), account)
+        for _ in range(24)
+        for name, (account, s) in accounts.items()
+    ]
+    gate.set()
+    while len(order) < 20:
+        time.sleep(0.01)
+    first = order[:20]
+    for ticket in tickets:
+        ticket.drop()
+    assert 3 <= first.count("long") <= 6
+
+
 def test_among_equals_the_nearest_deadline_goes_first(scheduler: Scheduler) -> None:
     order: list[str] = []
     gate = threading.Event()

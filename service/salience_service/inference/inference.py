@@ -19,6 +19,7 @@ from salience_service.image.prepare import prepare
 from salience_service.inference.footprint import load_of
 from salience_service.inference.order import FloatArray, InferOrder, Inferred, Output, wanted
 from salience_service.models.model import Forward, ServedModel
+from salience_service.request import Priority
 from salience_service.scheduling.scheduler import Scheduler
 from salience_service.scheduling.ticket import Account, CallTicket
 from salience_service.targets.probabilities import probabilities
@@ -47,7 +48,7 @@ class Inference:
     ) -> None:
         self._model, self._order = model, order
         self._control, self._scheduler, self._limits = control, scheduler, limits
-        self._account = Account()
+        self._account = Account(Priority.NORMAL.value)
         self._ahead = AHEAD_PER_LANE * len(model.device.lanes())
         self._wanted = wanted(order, model.manifest.head)
         self._check_shape()

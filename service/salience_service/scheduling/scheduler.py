@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from salience_service.control import Control
-from salience_service.errors import Cancelled, ComputeFailed, SalienceError
+from salience_service.errors import Cancelled, ComputeFailed, SalienceError, anew
 from salience_service.life.farewell import stopped
 from salience_service.runtime.session import Execution, Lane
 from salience_service.scheduling.ticket import (
@@ -148,19 +148,21 @@ class Scheduler:
             self._bury()
 
     def _work(self, lane: Lane) -> None:
-        while batch := self._next_batch():
-            self._run(batch, lane)
-            del batch  # Else an idle lane would keep the model of its last batch.
+        while begun := self._next_batch(lane):
+            self._run(*begun, lane)
+            del begun  # Else an idle lane would keep the model of its last batch.
 
-    def _next_batch(self) -> list[_Share]:
-        """The next batch, as soon as there is one; empty when the scheduler is closed."""
+    def _next_batch(self, lane: Lane) -> tuple[Sequence[_Share], Execution] | None:
+        """The next batch, as soon as there is one, and its word to end; None when it is closed."""
         with self._state:
             while not self._closed:
                 self._bury()
                 if ready := [ticket for ticket in self._waiting if self._may_run(ticket)]:
-                    return self._form_batch(ready)
+                    begun = self._form_batch(ready), Execution(lane)
+                    self._running[lane] = begun  # Who leaves from now on may end it.
+                    return begun
                 self._state.wait()
-        return []
+        return None
 
     def _bury(self) -> None:
         """Drops tickets that nobody waits for; their owners learn it from their control."""
@@ -185,10 +187,7 @@ class Scheduler:
             self._state.notify()  # Another lane may be idle.
         return shares
 
-    def _run(self, batch: Sequence[_Share], lane: Lane) -> None:
-        execution = Execution(lane)
-        with self._state:
-            self._running[lane] = (batch, execution)
+    def _run(self, batch: Sequence[_Share], execution: Execution, lane: Lane) -> None:
         began = time.monotonic()
         try:
             deliver = _execute(batch, execution)
@@ -208,12 +207,12 @@ class Scheduler:
 
     def _fail(self, batch: Sequence[_Share], error: Exception) -> None:
         """Fails the tickets of a batch; the lane and everyone else go on."""
-        if not isinstance(error, SalienceError):
-            _log.error("a batch failed", exc_info=error)
+        if not isinstance(error, Cancelled):
+            _log.error("a batch failed", exc_info=error.__cause__ or error)
+        if isinstance(error, SalienceError):
+            error = anew(error)  # Its frames hold this batch, whose tickets are to hold it.
+        else:
             error = ComputeFailed("the model failed on the device")
-        # Its traceback holds this batch, whose tickets are to hold it: a ring that only the
-        # collector would open, with a model in it.
-        error.__traceback__ = None
         failed = [share.ticket for share in batch]
         with self._state:
             self._waiting = [ticket for ticket in self._waiting if ticket not in failed]
@@ -236,7 +235,9 @@ def _alone(ticket: Ticket) -> set[Hashable]:
 def _share_out(first: Ticket, waiting: Sequence[Ticket]) -> list[_Share]:
     """Rows for one batch: shares by priority, and what the small leave goes to the large.
 
-    An explanation may have several tickets waiting; together they take one share, in turn.
+    An explanation may have several tickets waiting; together they take one share, in turn. Shares
+    are rounded up for who is served before, so that the last may get none; never whose turn it
+    is, who would stay the next in turn and hold up everybody.
     """
     if not isinstance(first, RowTicket):
         return [_Share(first, 0, 1)]
@@ -247,10 +248,13 @@ def _share_out(first: Ticket, waiting: Sequence[Ticket]) -> list[_Share]:
     room, shares = first.batch_size, list[_Share]()
     seated = sorted([*guests.values()][:room], key=_claim)
     weights = sum(tickets[0].account.weight for tickets in seated)
+    owed = 1
     for tickets in seated:
-        weight = tickets[0].account.weight
-        most = -(-room * weight // weights)
-        weights -= weight
+        account = tickets[0].account
+        if account is first.account:
+            owed = 0
+        most = min(-(-room * account.weight // weights), room - owed)
+        weights -= account.weight
         for ticket in tickets:
             rows = min(ticket.size - ticket.taken, most)
             shares.append(_Share(ticket, ticket.taken, ticket.taken + rows))

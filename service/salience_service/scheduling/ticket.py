@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from salience_service.control import Control
-from salience_service.errors import SalienceError
+from salience_service.errors import SalienceError, anew
 from salience_service.runtime.session import Execution
 
 FloatArray = NDArray[np.float32]
@@ -127,7 +127,7 @@ class Ticket:
         if done < self.size:
             self.control.check()
             if failure is not None:
-                raise failure
+                raise anew(failure)
         return done
 
     @property
@@ -204,7 +204,7 @@ class CallTicket(Ticket, Generic[T]):
         self.result: T | None = None
 
     def run(self, execution: Execution) -> Callable[[], None]:
-        """Makes the call, by the device thread; what it returns hands the result over."""
+        """Makes the call, in a lane's thread; what it returns hands the result over."""
         result = self._call(execution)
 
         def deliver() -> None:
