@@ -8,8 +8,10 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper
+from onnxruntime.capi.onnxruntime_pybind11_state import EPFail
 
-from salience_service.errors import ComputeFailed
+from salience_service.errors import BundleRefused, ComputeFailed
+from salience_service.runtime import session as session_module
 from salience_service.runtime.built_shapes import fitting
 from salience_service.runtime.graph_shape import GraphShape
 from salience_service.runtime.providers import PROVIDERS
@@ -119,3 +121,52 @@ def test_a_provider_that_is_not_here_is_an_error_and_never_the_cpu(
         pytest.skip(f"this installation has {provider}")
     with pytest.raises(ComputeFailed, match=f"has no {PROVIDERS[provider]}"):
         Session(file, Device(provider))
+
+
+@pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
+def test_a_provider_that_does_not_come_up_is_an_error_and_never_the_cpu(
+    file: Path, provider: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where its libraries are missing: ONNX Runtime warns, and opens the graph on the CPU."""
+    if PROVIDERS[provider] in ort.get_available_providers():
+        pytest.skip(f"this installation has {provider}")
+    monkeypatch.setattr(session_module, "check_available", lambda *_: None)
+    monkeypatch.setattr(session_module, "builds_engines", lambda _: False)
+    with (
+        pytest.warns(UserWarning, match="not in available provider names"),
+        pytest.raises(ComputeFailed, match="CPUExecutionProvider came up"),
+    ):
+        Session(file, Device(provider))
+
+
+def test_a_provider_that_fails_to_open_a_graph_is_named_and_nothing_is_said_on_stdout(
+    file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("CUDA failure 100 at /secret/path")
+
+    monkeypatch.setattr(session_module, "check_available", lambda *_: None)
+    monkeypatch.setattr(ort.InferenceSession, "_create_inference_session", fails)
+    with pytest.raises(ComputeFailed, match="CUDAExecutionProvider did not come up") as told:
+        Session(file, Device("cuda"))
+    assert "/secret" not in str(told.value)
+    with pytest.raises(BundleRefused, match=r"refused graph\.onnx"):
+        Session(file, Device())
+    assert not capsys.readouterr().out
+
+
+def test_a_provider_that_fails_in_a_run_is_an_error_and_never_the_cpu(
+    file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(*_: object) -> None:
+        raise EPFail("the device is gone")
+
+    (inner,) = Session(file, Device())._at[0]
+    monkeypatch.setattr(
+        inner, "_sess", SimpleNamespace(run=fails, is_webgpu_graph_capture_enabled=bool)
+    )
+    session = Session(file, Device())
+    monkeypatch.setattr(session, "_at", [[inner]])
+    with pytest.raises(ComputeFailed, match="failed on the device"):
+        session.run(FEEDS, ["y"], Execution())
+    assert not capsys.readouterr().out

@@ -57,6 +57,14 @@ def check_came_up(device: Device, came: Sequence[str]) -> None:
         )
 
 
+def refused_by(device: Device, graph: str) -> ComputeFailed:
+    """The error of a provider that did not open a graph."""
+    return ComputeFailed(
+        f"{PROVIDERS[device.provider]} did not come up with graph {graph}, or cannot run it; ONNX "
+        "Runtime's log says which"
+    )
+
+
 def builds_engines(device: Device) -> bool:
     """Whether each shape of a graph needs an engine of its own, built before it runs."""
     return device.provider == "tensorrt"

@@ -22,6 +22,7 @@ from salience_service.runtime.providers import (
     check_available,
     check_came_up,
     provider_chain,
+    refused_by,
 )
 from salience_service.runtime.session_options import session_options
 
@@ -75,7 +76,8 @@ class Session:
 
     Raises:
         BundleRefused: ONNX Runtime cannot load the graph.
-        ComputeFailed: the provider asked for did not come up; the CPU never steps in silently.
+        ComputeFailed: the provider asked for did not come up, or cannot load the graph; the CPU
+            never steps in silently.
         ConfigRefused: the environment forbids the device's precision.
     """
 
@@ -171,7 +173,7 @@ def _opened(
 
     Raises:
         BundleRefused: ONNX Runtime cannot load it.
-        ComputeFailed: the provider asked for did not come up.
+        ComputeFailed: the provider asked for did not come up, or cannot load it.
     """
     if engines is None:
         chain = provider_chain(device, number)
@@ -179,8 +181,12 @@ def _opened(
         chain = engines.provider_chain(number, shape, ort.__version__)
     options = session_options(device, graph, shape.sizes)
     try:
-        session = ort.InferenceSession(graph.model, options, providers=chain)
+        # Its own way with a provider that fails, now or in a run, is to say so on stdout and go on
+        # with the CPU.
+        session = ort.InferenceSession(graph.model, options, providers=chain, enable_fallback=0)
     except Exception as error:  # ONNX Runtime's errors share no base but Exception
+        if device.provider != "cpu":
+            raise refused_by(device, graph.name) from error
         raise BundleRefused(f"ONNX Runtime refused {graph.name}") from error
     check_came_up(device, session.get_providers())
     return_freed_pages()
