@@ -43,6 +43,14 @@ def with_a_bias_added(d: Drawing, x: str) -> None:
     d.op("Add", d.dense(pooled, (MAPS, CLASSES)), bias, to="logits")
 
 
+def averaged_over_both_axes(d: Drawing, x: str) -> None:
+    d.dense(d.op("Flatten", _mean(d, x, -1, 2)), (MAPS, CLASSES), to="logits")
+
+
+def _mean(d: Drawing, x: str, *axes: int) -> str:
+    return d.op("ReduceMean", x, axes=list(axes))
+
+
 def through_dropout(d: Drawing, x: str) -> None:
     d.dense(
         d.op("Dropout", d.op("Flatten", d.op("GlobalAveragePool", x))), (MAPS, CLASSES), to="logits"
@@ -54,6 +62,7 @@ def through_dropout(d: Drawing, x: str) -> None:
     [
         pooled_then_dense,
         averaged_over_its_whole_size,
+        averaged_over_both_axes,
         convolved_then_pooled,
         with_a_bias_added,
         through_dropout,
@@ -92,6 +101,26 @@ def convolved_over_neighbours(d: Drawing, x: str) -> None:
     d.op("Flatten", d.op("GlobalAveragePool", scores), to="logits")
 
 
+def pooled_but_for_the_edge(d: Drawing, x: str) -> None:
+    pooled = d.op("AveragePool", x, kernel_shape=[14, 14], strides=[14, 14])
+    d.dense(d.op("Flatten", pooled), (MAPS, CLASSES), to="logits")
+
+
+def pooled_with_a_margin(d: Drawing, x: str) -> None:
+    pooled = d.op("AveragePool", x, kernel_shape=[16, 16], strides=[16, 16], pads=[1, 1, 0, 0])
+    d.dense(d.op("Flatten", pooled), (MAPS, CLASSES), to="logits")
+
+
+def averaged_over_channels(d: Drawing, x: str) -> None:
+    square = d.conv(x, (MAPS, 256), kernel=1)  # As many channels as places.
+    d.dense(d.op("Flatten", _mean(d, square, 1)), (256, CLASSES), to="logits")
+
+
+def convolved_over_every_other_place(d: Drawing, x: str) -> None:
+    scores = d.conv(x, (MAPS, CLASSES), kernel=1, stride=2)
+    d.op("Flatten", d.op("GlobalAveragePool", scores), to="logits")
+
+
 def used_twice(d: Drawing, x: str) -> None:
     pooled = d.op("Flatten", d.op("GlobalAveragePool", x))
     gate = d.op("Sigmoid", d.op("Flatten", d.op("GlobalMaxPool", x)))
@@ -106,7 +135,11 @@ def used_twice(d: Drawing, x: str) -> None:
         all_pixels_weighed,
         the_greatest_taken,
         pooled_in_part,
+        pooled_but_for_the_edge,
+        pooled_with_a_margin,
+        averaged_over_channels,
         convolved_over_neighbours,
+        convolved_over_every_other_place,
         used_twice,
     ],
     ids=lambda ending: ending.__name__,

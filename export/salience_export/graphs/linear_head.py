@@ -1,8 +1,10 @@
 """Whether a tap goes to the logits by global average pooling and one linear layer alone."""
 
-import math
+from collections.abc import Sequence
+from typing import Any
 
 import onnx
+from onnx import helper, numpy_helper
 
 from salience_export.graphs.flow import Flow
 from salience_export.source import LOGITS, SourceTap
@@ -42,10 +44,9 @@ def _kind(flow: Flow, node: onnx.NodeProto, name: str, pooled: bool) -> str | No
     others_are_constant = all(other == name or other not in flow.rows for other in node.input)
     if not others_are_constant or node.output[0] not in flow.shapes:
         return None
-    before, after = flow.shapes[name].per_image, flow.shapes[node.output[0]].per_image
+    before = flow.shapes[name].per_image
     if node.op_type in _POOLS:
-        pools_all = math.prod(after) == (before[0] if len(before) == 3 else before[-1])
-        return "pool" if pools_all and not pooled else None
+        return "pool" if not pooled and _pools_all(flow, node, before) else None
     if node.op_type in _LINEAR:
         mixes_channels = node.op_type != "Conv" or _is_one_by_one(flow, node)
         return "linear" if mixes_channels and node.input[0] == name else None
@@ -54,8 +55,47 @@ def _kind(flow: Flow, node: onnx.NodeProto, name: str, pooled: bool) -> str | No
     return "arrange" if node.op_type in _ARRANGES and pooled else None
 
 
+def _pools_all(flow: Flow, node: onnx.NodeProto, before: Sequence[int]) -> bool:
+    """Whether it is the mean over all places of a map [C, h, w], or of tokens [T, C].
+
+    A window of 7×7 that steps over 8×8 cells leaves one number too, of 49 of the 64.
+    """
+    if node.op_type == "AveragePool":
+        whole = list(_attribute(node, "kernel_shape", ())) == list(before[1:])
+        return whole and not any(_attribute(node, "pads", ()))
+    if node.op_type == "ReduceMean":
+        rank = 1 + len(before)
+        places = {2, 3} if rank == 4 else {1}
+        return {axis % rank for axis in _axes(flow, node)} == places
+    return True
+
+
 def _is_one_by_one(flow: Flow, node: onnx.NodeProto) -> bool:
-    held = {tensor.name: tensor for tensor in flow.model.graph.initializer}
-    weight = held.get(node.input[1])
-    ungrouped = all(a.i == 1 for a in node.attribute if a.name == "group")
-    return weight is not None and list(weight.dims[2:]) == [1, 1] and ungrouped
+    """Whether a convolution mixes the channels of each place, and leaves no place out."""
+    weight = _held(flow, node.input[1])
+    plain = _attribute(node, "group", 1) == 1 and not any(_attribute(node, "pads", ()))
+    steps_over_none = all(step == 1 for step in _attribute(node, "strides", ()))
+    one_by_one = weight is not None and list(weight.dims[2:]) == [1, 1]
+    return one_by_one and plain and steps_over_none
+
+
+def _axes(flow: Flow, node: onnx.NodeProto) -> Sequence[int]:
+    """Those of a reduction: an attribute, from opset 18 on a constant input; none: unknown."""
+    held = _held(flow, node.input[1]) if len(node.input) > 1 else None
+    if held is not None:
+        return [int(axis) for axis in numpy_helper.to_array(held).ravel()]
+    found: Sequence[int] = _attribute(node, "axes", ())
+    return found
+
+
+def _held(flow: Flow, name: str) -> onnx.TensorProto | None:
+    """The weight or constant of that name."""
+    graph = flow.model.graph
+    constants = (n for n in graph.node if n.op_type == "Constant" and n.output[0] == name)
+    values = (_attribute(n, "value", None) for n in constants)
+    return next((each for each in graph.initializer if each.name == name), next(values, None))
+
+
+def _attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
+    found = (each for each in node.attribute if each.name == name)
+    return next(map(helper.get_attribute_value, found), default)
