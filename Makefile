@@ -20,8 +20,9 @@ check: $(READY)  ## lint, types, contracts
 	cd protos && ../$(VENV)/bin/buf lint
 	$(VENV)/bin/hadolint Dockerfile
 
-bench: $(READY)  ## speed and memory beside peers, into bench-out/
+bench: $(READY)  ## speed and memory beside peers, into bench-out/, with a plot
 	$(PY) -m bench
+	$(PY) -m bench.plot
 
 config-docs: $(READY)  ## write docs/configuration.md again
 	$(PY) -m salience_service.config > docs/configuration.md

@@ -16,7 +16,7 @@ from salience_service.image.pixels import ImageLimits
 from salience_service.image.prepare import prepare
 from salience_service.interpolation import unit_range, upsample
 from salience_service.request import EncodedImage
-from salience_service.runtime.providers import PROVIDERS
+from salience_service.runtime.providers import provider_chain
 from salience_service.runtime.session import Device, Execution, Session
 
 FULL_BATCHES_OF = 128
@@ -140,7 +140,9 @@ def _session(
     options.log_severity_level = 3
     options.intra_op_num_threads = threads
     options.add_free_dimension_override_by_name("N", batch)
-    return ort.InferenceSession(model.SerializeToString(), options, providers=[PROVIDERS[provider]])
+    # The service's own options of a provider: CUDA's defaults are another precision.
+    providers = provider_chain(Device(provider), 0)
+    return ort.InferenceSession(model.SerializeToString(), options, providers=providers)
 
 
 def _prepared(bundle: Bundle, picture: bytes) -> np.ndarray:

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from bench.pairs import COLUMNS, CONTROL, Spread, in_pairs
-from bench.peers import TUNED, prepared, running
+from bench.peers import TUNED, as_it_comes, prepared, running
 from bench.report import Figure, Part, Table
 from bench.workplace import Workplace, cat
 from salience_service.interpolation import upsample
@@ -59,6 +59,8 @@ class Beside:
                 "×",
             ),
             Figure(f"control of {self.tuned}: ours ÷ ours", taken[CONTROL].cost.median, "×"),
+            as_it_comes(self.plain, plain),
+            Figure(f"seconds of {self.ours}", float(np.median(taken[CONTROL].baseline)), "s"),
             Figure(f"{CORRELATION} {self.tuned}", alike, ""),
         )
         rows = tuple(pairs.row(name) for name, pairs in taken.items())

@@ -92,7 +92,7 @@ def measure(place: Workplace) -> Part:
     return Part(
         "peers",
         __doc__ or "",
-        (*speed.figures, *agreement.figures),
+        (*speed.figures, *(as_it_comes(*each) for each in plain.items()), *agreement.figures),
         (*speed.tables, _sweep_table(sweep), _plain_table(plain), *agreement.tables),
     )
 
@@ -114,6 +114,11 @@ def running(
     finally:
         process.kill()
         process.wait()
+
+
+def as_it_comes(name: str, taken: Sequence[float]) -> Figure:
+    """The median of a library's seconds in its own configuration: no measure of our speed."""
+    return Figure(f"seconds of {name} as it comes", float(np.median(taken)), "s")
 
 
 def prepared(place: Workplace, picture: bytes) -> np.ndarray:
@@ -163,6 +168,7 @@ def _speed(place: Workplace, image: Path, best: Mapping[str, int]) -> Part:
         for name in peers
     ]
     figures.append(Figure("control: ours ÷ ours", taken[CONTROL].cost.median, "×"))
+    figures.append(Figure("seconds of ours", float(np.median(taken[CONTROL].baseline)), "s"))
     rows = tuple(pairs.row(name) for name, pairs in taken.items())
     return Part("", "", tuple(figures), (Table("Pairs; the baseline is ours", COLUMNS, rows),))
 

@@ -4,13 +4,14 @@ No gRPC in it: the same engine answers in process, behind grpc.aio and behind an
 """
 
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from salience_service.admission import MOST_BYTES, MOST_ROWS, Admission, Load
 from salience_service.config import ServeConfig
 from salience_service.control import Control
 from salience_service.directory.models_directory import ModelsDirectory
+from salience_service.errors import NotFound
 from salience_service.events import Event
 from salience_service.explanation.cache import ExplanationCache
 from salience_service.explanation.explain import Explanation
@@ -126,10 +127,20 @@ class Engine:
             NotFound: no such model, or no such version.
             SalienceError: it was to be loaded first and could not be.
         """
-        if self._directory is not None:
-            self._directory.bring(name, version, control)
-        with self._repository.lease(name, version) as model:
-            yield model
+        with ExitStack() as leases:
+            yield self._leased(leases, name, version, control)
+
+    def _leased(self, leases: ExitStack, name: str, version: str, control: Control) -> ServedModel:
+        """The model, leased; brought again where another's turn took it out before that."""
+        directory = self._directory
+        while True:
+            if directory is not None:
+                directory.bring(name, version, control)
+            try:
+                return leases.enter_context(self._repository.lease(name, version))
+            except NotFound:
+                if directory is None or not directory.lacks(name, version):
+                    raise
 
     def ready(self) -> Mapping[str, bool]:
         """Every model that is known, and whether it answers requests."""
@@ -218,7 +229,7 @@ class Engine:
         return max((model.warm_up_seconds for model in self.models()), default=0.0)
 
     def close(self) -> None:
-        """Ends the device thread; running explanations end as cancelled."""
+        """Ends the lanes; running explanations end as cancelled."""
         if self._directory is not None:
             self._directory.close()
         self._scheduler.close()

@@ -4,7 +4,10 @@ A message holds the value refused, the limit and the remedy, and never a path of
 the server, a stack or anything else from inside.
 """
 
-from typing import NamedTuple
+from copy import copy
+from typing import NamedTuple, TypeVar
+
+E = TypeVar("E", bound=BaseException)
 
 
 class Resource(NamedTuple):
@@ -61,7 +64,10 @@ class Unsupported(SalienceError):
 
 
 class NotPossible(SalienceError):
-    """The model, as it was exported, cannot answer this; the message says what would help."""
+    """The model, as it was exported, cannot answer this; the message says what would help.
+
+    Also where its numbers overflow on what was asked: the device is well, and would do it again.
+    """
 
 
 class Overloaded(SalienceError):
@@ -94,3 +100,13 @@ class BundleRefused(SalienceError):
 
 class ConfigRefused(SalienceError):
     """The server's configuration is wrong; told to whoever starts it, never to a caller."""
+
+
+def anew(error: E) -> E:
+    """The same error, to be raised once more by whoever waited for what failed.
+
+    An error holds the frames that it went through, and they what they worked on: kept somewhere and
+    raised there, it is a ring around a request's image that only the collector would open. Of other
+    errors than ours, the error itself.
+    """
+    return copy(error) if isinstance(error, SalienceError) else error

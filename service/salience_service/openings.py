@@ -1,14 +1,16 @@
 """What is opened for the first who asks for it, while those who wait can be told and cancelled."""
 
+import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Generic, TypeVar
 
-from salience_service.errors import Cancelled
+from salience_service.errors import Cancelled, anew
 
 K = TypeVar("K")
 T = TypeVar("T")
+_log = logging.getLogger(__name__)
 
 
 class Openings(Generic[K, T]):
@@ -37,6 +39,7 @@ class Openings(Generic[K, T]):
             known = self._known.get(key)
             if known is None or (known.done() and known.exception()):
                 known = self._known[key] = self._opener.submit(self._opened, key)
+                known.add_done_callback(_told)
             return known
 
     def close(self) -> None:
@@ -44,3 +47,21 @@ class Openings(Generic[K, T]):
         with self._lock:
             self._known.clear()
             self._opened = None
+
+
+def opened(opening: Future[T]) -> T:
+    """What was opened, of one that is done.
+
+    Raises:
+        SalienceError: it could not be; for each who waited an error of their own.
+    """
+    failure = opening.exception()
+    if failure is not None:
+        raise anew(failure)
+    return opening.result()
+
+
+def _told(opening: Future[T]) -> None:
+    """The log has why something could not be opened, which callers are not told."""
+    if not opening.cancelled() and (failure := opening.exception()):
+        _log.error("a graph or program could not be opened", exc_info=failure.__cause__ or failure)

@@ -27,6 +27,7 @@ from salience_service.errors import (
 from salience_service.events import Event, Finished, FinishedMap, Started
 from salience_service.explanation.footprint import Footprint
 from salience_service.explanation.plan import plan
+from salience_service.explanation.row_stream import PART_BATCHES, parts_ahead
 from salience_service.explanation.telling import Pace
 from salience_service.image.pixels import ImageLimits
 from salience_service.methods import METHODS
@@ -85,6 +86,17 @@ def footprint(model: ServedModel, order: ExplainOrder) -> Footprint:
 
 def answer(engine: Engine, order: ExplainOrder = ORDER) -> list[Event]:
     return list(engine.explain(order, Control()))
+
+
+def test_masks_that_wait_are_counted_for_as_many_lanes_as_there_are(
+    model: ServedModel, tiny_bundle: Bundle
+) -> None:
+    asked = replace(ORDER, methods=(MethodCall("rise", {"masks": 1000, "cells": 4}),))
+    wide = ServedModel(tiny_bundle, Device(threads=1, calls=16), 4)
+    parts = parts_ahead(16) - parts_ahead(1)
+    more = footprint(wide, asked).bytes - footprint(model, asked).bytes
+    assert more == parts * PART_BATCHES * 4 * 32 * 32 * np.dtype(np.float32).itemsize > 0
+    wide.close()
 
 
 def test_rows_of_what_runs_are_counted_from_its_start_to_its_end(model: ServedModel) -> None:

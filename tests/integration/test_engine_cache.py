@@ -217,6 +217,7 @@ def test_fields_that_are_not_in_the_key_change_no_bit_of_any_method(
         ("precision", "float16"),
         ("batch_size", 8),
         ("tuning_digest", "1" * 64),
+        ("signed_by", "another key"),
     ],
 )
 def test_whoever_computes_otherwise_has_another_key(

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from salience_service.bundle.manifest import OutputKind, ResizeRule
-from salience_service.errors import ComputeFailed, InvalidRequest
+from salience_service.errors import InvalidRequest, NotPossible
 from salience_service.events import ScoreCurve
 from salience_service.interpolation import upsample
 from salience_service.methods.probe import Outcome
@@ -198,5 +198,5 @@ def test_a_regression_has_no_curve() -> None:
 
 def test_a_probability_that_is_not_a_number_is_an_error_and_no_curve() -> None:
     logits = np.float32([[0, 1], [np.nan, 1]])
-    with pytest.raises(ComputeFailed, match="behind the deletion curve is NaN"):
+    with pytest.raises(NotPossible, match="behind the deletion curve is NaN"):
         curve(DELETION, class_target(0), logits)

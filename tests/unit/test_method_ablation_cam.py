@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from salience_service.bundle.manifest import OutputKind
-from salience_service.errors import ComputeFailed
+from salience_service.errors import NotPossible
 from salience_service.explanation.voices import Voice, unison
 from salience_service.interpolation import unit_range
 from salience_service.methods.method import Extent
@@ -121,7 +121,7 @@ def test_a_score_that_is_not_a_number_is_an_error_and_no_map() -> None:
     logits = np.zeros((10, 6), np.float32)
     logits[3, CLASS] = np.inf
     assert np.isfinite(rows.preview(logits[:3]).map).all()
-    with pytest.raises(ComputeFailed, match="1 of 4 masked images"):
+    with pytest.raises(NotPossible, match="1 of 4 masked images"):
         rows.preview(logits[:4])
-    with pytest.raises(ComputeFailed, match="1 of 10 masked images"):
+    with pytest.raises(NotPossible, match="1 of 10 masked images"):
         run.send(RowAnswers(logits))

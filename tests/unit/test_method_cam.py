@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from salience_service.bundle.manifest import OutputKind
-from salience_service.errors import ComputeFailed
+from salience_service.errors import NotPossible
 from salience_service.explanation.voices import Voice, unison
 from salience_service.interpolation import unit_range
 from salience_service.methods.activation.cam import CamOptions, cam, cam_rows
@@ -132,5 +132,5 @@ def test_dead_features_give_zeros_and_do_not_hide_a_weight() -> None:
 def test_a_score_that_is_not_a_number_is_an_error_and_no_map() -> None:
     run = cam(SCENE.base(class_target(CLASS), "coarse"), CamOptions())
     next(run)
-    with pytest.raises(ComputeFailed, match="10 of 10 masked images"):
+    with pytest.raises(NotPossible, match="10 of 10 masked images"):
         run.send(RowAnswers(np.full((10, 6), np.nan, np.float32)))

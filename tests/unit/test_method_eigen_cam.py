@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from salience_service.errors import ComputeFailed
+from salience_service.errors import NotPossible
 from salience_service.interpolation import unit_range
 from salience_service.methods.activation.eigen_cam import EigenCamOptions, eigen_cam
 from salience_service.methods.probe import FloatMap, Outcome
@@ -93,5 +93,5 @@ def test_a_flat_channel_changes_nothing() -> None:
 def test_features_that_are_not_numbers_are_an_error_and_no_map() -> None:
     features = np.ones((9, 7, 5), np.float32)
     features[4, 2, 2] = np.inf
-    with pytest.raises(ComputeFailed, match="tap coarse are NaN or infinite"):
+    with pytest.raises(NotPossible, match="tap coarse are NaN or infinite"):
         of(features)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from salience_service.errors import ComputeFailed, InvalidRequest
+from salience_service.errors import InvalidRequest, NotPossible
 from salience_service.methods.method import Extent
 from salience_service.methods.optimised.extremal_perturbation import (
     ExtremalPerturbationOptions,
@@ -219,7 +219,7 @@ def test_a_gradient_that_is_not_a_number_is_an_error_and_no_map() -> None:
     run = extremal_perturbation(SCENE.base(class_target(CLASS)), ExtremalPerturbationOptions())
     next(run)
     probe = next(run)
-    with pytest.raises(ComputeFailed, match="NaN or infinite"):
+    with pytest.raises(NotPossible, match="NaN or infinite"):
         run.send(GradientAnswer(1.0, np.full_like(probe.image, np.nan), {}))
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from salience_service.errors import ComputeFailed
+from salience_service.errors import NotPossible
 from salience_service.interpolation import unit_range
 from salience_service.methods.gradients.grad_cam import GradCamOptions, grad_cam
 from salience_service.methods.gradients.hires_cam import HiResCamOptions, hires_cam
@@ -113,7 +113,7 @@ def test_a_gradient_that_is_not_a_number_is_an_error_and_no_map(run, options, lo
     asked = run(SCENE.base(TARGETS[0], "coarse"), options)
     next(asked)
     gradient = np.full((9, 7, 5), lost, np.float32)
-    with pytest.raises(ComputeFailed, match="NaN or infinite"):
+    with pytest.raises(NotPossible, match="NaN or infinite"):
         asked.send(GradientAnswer(1.0, None, {"coarse": gradient}))
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from salience_service.errors import ComputeFailed, InvalidRequest
+from salience_service.errors import InvalidRequest, NotPossible
 from salience_service.methods import METHODS
 from salience_service.methods.method import Extent
 from salience_service.methods.options import resolve
@@ -129,7 +129,7 @@ def test_a_gradient_that_is_not_a_number_is_an_error_and_no_map(method: str) -> 
     base = SCENE.base(TARGETS[0])
     run = METHODS[method].run(base, METHODS[method].options())
     next(run)
-    with pytest.raises(ComputeFailed, match="NaN or infinite"):
+    with pytest.raises(NotPossible, match="NaN or infinite"):
         run.send(GradientAnswer(1.0, np.full_like(base.image, np.nan), {}))
 
 

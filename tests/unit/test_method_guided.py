@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from torch import nn
 
-from salience_service.errors import ComputeFailed, InvalidRequest
+from salience_service.errors import InvalidRequest, NotPossible
 from salience_service.methods import METHODS
 from salience_service.methods.gradients.guided_backprop import (
     GuidedOptions,
@@ -118,7 +118,7 @@ def test_a_guided_gradient_that_is_not_a_number_is_an_error_and_no_map() -> None
     base = SCENE.base(TARGET)
     run = guided_backprop(base, GuidedOptions())
     next(run)
-    with pytest.raises(ComputeFailed, match="NaN or infinite"):
+    with pytest.raises(NotPossible, match="NaN or infinite"):
         run.send(GradientAnswer(1.0, np.full_like(base.image, np.nan), {}))
 
 

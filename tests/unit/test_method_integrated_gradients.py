@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from salience_service.errors import ComputeFailed, InvalidRequest
+from salience_service.errors import InvalidRequest, NotPossible
 from salience_service.methods.gradients.integrated_gradients import (
     IntegratedGradientsOptions,
     integrated_gradients,
@@ -115,7 +115,7 @@ def test_a_gradient_that_is_not_a_number_is_an_error_and_no_map() -> None:
     base = SMOOTH.base(class_target(CLASS))
     run = integrated_gradients(base, IntegratedGradientsOptions())
     next(run)
-    with pytest.raises(ComputeFailed, match="NaN or infinite"):
+    with pytest.raises(NotPossible, match="NaN or infinite"):
         run.send(GradientAnswer(np.inf, np.zeros_like(base.image), {}))
 
 

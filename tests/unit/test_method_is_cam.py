@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from salience_service.bundle.manifest import OutputKind
-from salience_service.errors import ComputeFailed, InvalidRequest
+from salience_service.errors import InvalidRequest, NotPossible
 from salience_service.explanation.voices import Voice, unison
 from salience_service.interpolation import unit_range
 from salience_service.methods.method import Extent
@@ -130,7 +130,7 @@ def test_two_classes_differ_and_another_last_layer_changes_the_map() -> None:
 def test_a_score_that_is_not_a_number_is_an_error_and_no_map() -> None:
     run = is_cam(SCENE.base(class_target(CLASS), "coarse"), IsCamOptions())
     next(run)
-    with pytest.raises(ComputeFailed, match="9 of 9 masked images"):
+    with pytest.raises(NotPossible, match="9 of 9 masked images"):
         run.send(RowAnswers(np.full((9, 6), np.nan, np.float32)))
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from salience_service.bundle.manifest import OutputKind
-from salience_service.errors import ComputeFailed, InvalidRequest
+from salience_service.errors import InvalidRequest, NotPossible
 from salience_service.explanation.voices import Voice, unison
 from salience_service.methods.method import Extent
 from salience_service.methods.options import resolve
@@ -154,7 +154,7 @@ def test_a_score_that_is_not_a_number_is_an_error_and_no_map() -> None:
     logits[2, CLASS] = np.nan
     assert np.isfinite(rows.preview(logits[:2]).map).all()
     for told in (lambda: rows.preview(logits), lambda: run.send(RowAnswers(logits))):
-        with pytest.raises(ComputeFailed, match="1 of 4 masked images"):
+        with pytest.raises(NotPossible, match="1 of 4 masked images"):
             told()
 
 

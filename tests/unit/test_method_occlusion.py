@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from salience_service.bundle.manifest import OutputKind
-from salience_service.errors import ComputeFailed, InvalidRequest
+from salience_service.errors import InvalidRequest, NotPossible
 from salience_service.explanation.voices import Voice, unison
 from salience_service.methods.method import Extent
 from salience_service.methods.options import resolve
@@ -137,9 +137,9 @@ def test_a_score_that_is_not_a_number_is_an_error_and_no_map() -> None:
     rows = next(run)
     logits = np.zeros((2, 6), np.float32)
     logits[1, CLASS] = np.inf
-    with pytest.raises(ComputeFailed, match="1 of 2 masked images"):
+    with pytest.raises(NotPossible, match="1 of 2 masked images"):
         rows.preview(logits)
-    with pytest.raises(ComputeFailed, match="1 of 2 masked images"):
+    with pytest.raises(NotPossible, match="1 of 2 masked images"):
         run.send(RowAnswers(logits))
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from salience_service.errors import ComputeFailed, InvalidRequest
+from salience_service.errors import InvalidRequest, NotPossible
 from salience_service.interpolation import unit_range
 from salience_service.methods.asking import climbed
 from salience_service.methods.channels import softmax
@@ -207,7 +207,7 @@ def test_flat_features_end_at_once_as_a_flat_map(stop: str) -> None:
 def test_a_gradient_that_is_not_a_number_is_an_error_and_no_map() -> None:
     run = opti_cam(SMOOTH.base(class_target(CLASS), "coarse"), OptiCamOptions())
     probe = next(run)
-    with pytest.raises(ComputeFailed, match="NaN or infinite"):
+    with pytest.raises(NotPossible, match="NaN or infinite"):
         run.send(MapGradientAnswer(1.0, np.full_like(probe.map, np.nan)))
 
 

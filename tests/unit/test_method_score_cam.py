@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from salience_service.bundle.manifest import OutputKind
-from salience_service.errors import ComputeFailed
+from salience_service.errors import NotPossible
 from salience_service.explanation.voices import Voice, unison
 from salience_service.interpolation import unit_range
 from salience_service.methods import METHODS
@@ -164,9 +164,9 @@ def test_a_score_that_is_not_a_number_is_an_error_and_no_map() -> None:
     logits = np.zeros((rows.maps.shape[0], 6), np.float32)
     logits[3, CLASS] = np.nan
     assert np.isfinite(rows.preview(logits[:3]).map).all()
-    with pytest.raises(ComputeFailed, match="1 of 4 masked images"):
+    with pytest.raises(NotPossible, match="1 of 4 masked images"):
         rows.preview(logits[:4])
-    with pytest.raises(ComputeFailed, match="1 of 9 masked images"):
+    with pytest.raises(NotPossible, match="1 of 9 masked images"):
         run.send(RowAnswers(logits))
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from salience_service.explanation.row_stream import PARTS_AHEAD, RowStream
+from salience_service.explanation.row_stream import RowStream, parts_ahead
 from salience_service.methods.rows.random_grids import BLOCK, MaskSum, RandomGrids
 from tests.oracle.rise import mask as oracle
 
@@ -124,7 +124,7 @@ def test_of_six_thousand_masks_a_few_parts_exist_at_once() -> None:
         heard.add(stream.logits[heard.done :, 0])
     assert heard.done == 6000
     assert watched.cut == 188
-    assert watched.most <= PARTS_AHEAD + 1
+    assert watched.most <= parts_ahead(1) + 1
 
 
 def test_masks_are_float32_and_within_the_unit_range() -> None:

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from salience_service.bundle.manifest import ColourOrder, InputContract, ResizeRule
-from salience_service.errors import ComputeFailed, InvalidRequest
+from salience_service.errors import InvalidRequest, NotPossible
 from salience_service.events import EncodedMap
 from salience_service.image.fill import fill_tensor
 from salience_service.image.pixels import ImageLimits
@@ -153,9 +153,9 @@ def test_a_crop_between_the_centres_of_two_pixels_gives_a_degenerate_map() -> No
 def test_a_map_that_is_not_all_numbers_never_leaves(value: float) -> None:
     raw = UNSIGNED.copy()
     raw[3, 3] = value
-    with pytest.raises(ComputeFailed):
+    with pytest.raises(NotPossible):
         rendered(raw, MapFormat())
-    with pytest.raises(ComputeFailed):
+    with pytest.raises(NotPossible):
         rendered(np.full_like(raw, np.inf), MapFormat(scale=Scale.RAW))
 
 

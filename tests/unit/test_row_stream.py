@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from salience_service.errors import ComputeFailed
-from salience_service.explanation.row_stream import PART_BATCHES, PARTS_AHEAD, RowStream
+from salience_service.explanation.row_stream import PART_BATCHES, RowStream, parts_ahead
 
 BATCH = 2
 PART = PART_BATCHES * BATCH
+PARTS_AHEAD = parts_ahead(1)
 
 
 @dataclass
@@ -44,7 +45,7 @@ class FakeTicket:
         self.dropped = True
 
 
-def run(masks: Counted, pace: int = 3) -> tuple[RowStream, list[FakeTicket]]:
+def run(masks: Counted, pace: int = 3, lanes: int = 1) -> tuple[RowStream, list[FakeTicket]]:
     """A stream, and the tickets that it queues."""
     queued: list[FakeTicket] = []
 
@@ -52,7 +53,7 @@ def run(masks: Counted, pace: int = 3) -> tuple[RowStream, list[FakeTicket]]:
         queued.append(FakeTicket(part, pace))
         return queued[-1]
 
-    return RowStream(masks, BATCH, queue), queued  # type: ignore[arg-type]
+    return RowStream(masks, BATCH, queue, lanes), queued  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("size", [1, PART - 1, PART, PART + 1, 5 * PART + 3])
@@ -72,6 +73,14 @@ def test_masks_are_cut_no_earlier_than_their_part_is_queued() -> None:
     assert len(masks.cut) == PARTS_AHEAD
     stream.wait(1)
     assert len(masks.cut) == PARTS_AHEAD + 1
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 4, 5, 16])
+def test_what_waits_fills_every_lane_while_the_oldest_part_runs(lanes: int) -> None:
+    masks = Counted(100 * PART)
+    run(masks, PART, lanes)
+    assert len(masks.cut) == parts_ahead(lanes)
+    assert (len(masks.cut) - 1) * PART_BATCHES >= lanes
 
 
 def test_a_wait_that_ends_without_rows_changes_nothing() -> None:

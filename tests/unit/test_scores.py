@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from salience_service.bundle.manifest import OutputKind
-from salience_service.errors import ComputeFailed, InvalidRequest
+from salience_service.errors import InvalidRequest, NotPossible
 from salience_service.methods.probe import Outcome
 from salience_service.request import ScoreKind
 from salience_service.scores.faithfulness import faithfulness, masked_rows, refuse_unscorable
@@ -88,7 +88,7 @@ def test_a_regression_is_refused() -> None:
 
 
 def test_a_probability_that_is_not_a_number_is_an_error_and_no_score() -> None:
-    with pytest.raises(ComputeFailed, match="NaN"):
+    with pytest.raises(NotPossible, match="NaN"):
         scored(class_target(0, OutputKind.SIGMOID), [1.0], [math.nan])
 
 

@@ -43,6 +43,7 @@ class Intake:
 
         Raises:
             Overloaded: as many versions as may be are held.
+            NotFound: it served, and was retired while it was loaded anew.
             SalienceError: it is refused; the repository knows why.
         """
         self._make_room(place.name)
@@ -50,9 +51,10 @@ class Intake:
         if not held:
             self._repository.note(place.name, State.LOADING)
         try:
-            self._serve(place)
+            self._serve(place, held)
         except Exception as error:
-            self._refuse(place, held, error)
+            if held == self._repository.holds(place.name):
+                self._refuse(place, held, error)
             raise
 
     def was_refused(self, place: Place) -> bool:
@@ -88,10 +90,10 @@ class Intake:
             )
         self._repository.retire(unused, f"gave way to {name}", State.ON_DEMAND)
 
-    def _serve(self, place: Place) -> None:
+    def _serve(self, place: Place, held: bool) -> None:
         model = self._load(place.path)
         try:
-            self._repository.serve(model)
+            self._repository.serve(model, in_place=held)
         except BaseException:
             model.close()
             raise
@@ -103,7 +105,7 @@ class Intake:
         self._refused[place.name] = place.fingerprint
         if isinstance(error, SalienceError):
             reason = str(error)
-            _log.error("refused: %s: %s", place.name, reason)
+            _log.error("refused: %s: %s", place.name, reason, exc_info=error.__cause__)
         else:
             reason = "it could not be loaded; the server's log says why"
             _log.error("refused: %s", place.name, exc_info=error)

@@ -9,7 +9,6 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 from weakref import ref
 
 from salience_service.config import ServeConfig
@@ -26,13 +25,14 @@ from salience_service.errors import (
     ConfigRefused,
     NotFound,
     Overloaded,
+    SalienceError,
 )
 from salience_service.models.model import ServedModel
 from salience_service.models.repository import ModelRepository
 from salience_service.models.versions import State, VersionName, VersionStatus, name_of
+from salience_service.openings import opened
 from salience_service.signatures.trust import trust_in
 
-T = TypeVar("T")
 MOST_WAITING = 16
 """Versions that wait to be loaded because somebody asked."""
 _HEARTBEAT_SECONDS = 0.1
@@ -164,8 +164,15 @@ class ModelsDirectory:
         except Overloaded:
             raise
         except Exception as error:
-            reason = f"it failed on the device, and was refused when it was opened anew: {error}"
-            self._repository.fail(name, reason)
+            told = str(error) if isinstance(error, SalienceError) else "the server's log says why"
+            reason = f"it failed on the device, and was refused when it was opened anew: {told}"
+            if self._repository.holds(name):
+                self._repository.fail(name, reason)
+
+    def lacks(self, model: str, version: str) -> bool:
+        """Whether the version that would answer is loaded on demand, and is not here now."""
+        on_demand = self._config.repository.load_on_demand
+        return on_demand and self._repository.to_load(model, version) is not None
 
     def bring(self, model: str, version: str, control: Control) -> None:
         """Waits until the version that would answer is loaded, where it is loaded on demand.
@@ -188,15 +195,23 @@ class ModelsDirectory:
         while not job.done():
             control.check()
             wait((job,), control.remaining(_HEARTBEAT_SECONDS))
-        job.result()
+        opened(job)
 
     def _demand(self, name: VersionName) -> Future[None]:
         """The job that loads it: one for all who wait."""
         with self._lock:
             job = self._demands.get(name)
-            if job is None or job.done():
-                job = self._demands[name] = self._submit(self._load_missing, name)
-            return job
+            if job is not None and not job.done():
+                return job
+            job = self._demands[name] = self._submit(self._load_missing, name)
+        job.add_done_callback(lambda _: self._demanded(name))
+        return job
+
+    def _demanded(self, name: VersionName) -> None:
+        """Lets go of a job that is done, and of the error it may hold; of no other."""
+        with self._lock:
+            if name in self._demands and self._demands[name].done():
+                del self._demands[name]
 
     def _load(self, name: VersionName) -> None:
         path = self._path / name.model / name.version

@@ -59,7 +59,8 @@ def key_of(
     ]
     parts = (
         software,
-        (model.digest, model.provider, model.precision, model.batch_size, model.tuning_digest),
+        (model.digest, model.signed_by, model.provider, model.precision),
+        (model.batch_size, model.tuning_digest),
         _image(order.image),
         tuple(map(_method, plan)),
         order.score_fill or order.fill,

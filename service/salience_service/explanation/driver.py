@@ -36,6 +36,7 @@ from salience_service.methods.probe import (
     RowProbe,
 )
 from salience_service.models.model import Forward, ServedModel
+from salience_service.openings import opened
 from salience_service.request import StopWhen
 from salience_service.row_graphs.sources import MaskedImage
 from salience_service.scheduling.scheduler import Scheduler
@@ -280,4 +281,4 @@ class Driver:
         while not wait([opening], self.control.remaining(HEARTBEAT_SECONDS)).done:
             self.control.check()
             yield from self.telling.progress(voice)
-        return opening.result()
+        return opened(opening)

@@ -14,7 +14,7 @@ from salience_service.explanation.image_footprint import ImageFootprint
 from salience_service.explanation.known import MOST_BYTES as MOST_KNOWN_BYTES
 from salience_service.explanation.known import MOST_GRADIENTS
 from salience_service.explanation.plan import PlannedMethod
-from salience_service.explanation.row_stream import PART_BATCHES, PARTS_AHEAD
+from salience_service.explanation.row_stream import PART_BATCHES, parts_ahead
 from salience_service.image.pixels import ImageLimits
 from salience_service.models.model import ServedModel
 from salience_service.request import ExplainOrder
@@ -119,7 +119,8 @@ class Footprint:
         wanted += [each.score_rows for each in self.plan if curved(self.order.scores)]
         if graph is None or not wanted:
             return 0
-        ahead = PARTS_AHEAD * PART_BATCHES * graph.batch_size((size.height, size.width))
+        parts = parts_ahead(len(self.model.device.lanes()))
+        ahead = parts * PART_BATCHES * graph.batch_size((size.height, size.width))
         side_by_side = max(len(curved(self.order.scores)), 1)  # Curves wait together.
         return FLOAT * self._pixels * side_by_side * min(ahead, max(wanted))
 

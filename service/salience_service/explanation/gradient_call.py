@@ -32,7 +32,7 @@ class GradientCall:
         role: the graph's. tap: where it begins, if it begins at one.
         shape: of the map it is given; (0, 0) for none.
         opening: who answers; it may be opening still.
-        call: has it answer, by the device thread.
+        call: has it answer, in a lane's thread.
     """
 
     role: GraphRole

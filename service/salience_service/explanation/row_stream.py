@@ -11,9 +11,11 @@ from salience_service.scheduling.ticket import RowTicket
 
 PART_BATCHES = 4
 """Batches of one part: enough that the device does not notice where it ends."""
-PARTS_AHEAD = 2
-"""Parts queued at a time, so that the next one waits while one runs; more where there are more
-lanes than a part has batches."""
+
+
+def parts_ahead(lanes: int) -> int:
+    """Parts queued at a time, beside so many lanes: the next waits while what fills them runs."""
+    return 1 + -(-lanes // PART_BATCHES)
 
 
 class RowStream:
@@ -41,7 +43,7 @@ class RowStream:
         self._masks, self._queue = masks, queue
         self._parts = _parts(self.size, PART_BATCHES * batch_size)
         self._flight: deque[RowTicket] = deque()
-        self._ahead = max(PARTS_AHEAD, 1 + -(-lanes // PART_BATCHES))
+        self._ahead = parts_ahead(lanes)
         self._before = 0
         self._fill_flight()
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from salience_service.bundle.manifest import InputContract
-from salience_service.errors import ComputeFailed, InvalidRequest
+from salience_service.errors import InvalidRequest, NotPossible
 from salience_service.events import EncodedMap
 from salience_service.image.prepare import Prepared, to_pixels
 from salience_service.interpolation import is_flat, upsample
@@ -72,12 +72,12 @@ def render(
         `validity` is False; extremes and scale come from the pixels it saw.
 
     Raises:
-        ComputeFailed: the map holds NaN or infinity, or spans more than float32 can scale.
+        NotPossible: the map holds NaN or infinity, or spans more than float32 can scale.
         InvalidRequest: as `check_format`; or raw values that float16 cannot hold.
     """
     check_format(wanted)
     if not float(raw_map.max()) - float(raw_map.min()) <= WIDEST:  # NaN compares false.
-        raise ComputeFailed("the map holds NaN, infinity or numbers near it: the model ran over")
+        raise NotPossible("the map holds NaN, infinity or numbers near it: the model ran over")
     grid = _on_grid(raw_map, prepared, wanted.geometry)
     return EncodedMap(
         data=_encoded(grid, signed, prepared, contract, fill_tensor, wanted),

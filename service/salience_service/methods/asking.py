@@ -5,7 +5,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from salience_service.errors import ComputeFailed
+from salience_service.errors import NotPossible
 from salience_service.methods.probe import (
     Answer,
     FloatMap,
@@ -34,7 +34,7 @@ def scored(
         float64 [n], finite; n = N, or where the rows are `anytime`, fewer.
 
     Raises:
-        ComputeFailed: a row's score is NaN or infinite.
+        NotPossible: a row's score is NaN or infinite.
     """
     answer = yield from answered(rows)
     return finite(score(answer.logits))
@@ -52,11 +52,11 @@ def finite(scores: Scores) -> Scores:
     """The scores [n], unchanged.
 
     Raises:
-        ComputeFailed: one is NaN or infinite.
+        NotPossible: one is NaN or infinite.
     """
     lost = int(np.count_nonzero(~np.isfinite(scores)))
     if lost:
-        raise ComputeFailed(
+        raise NotPossible(
             f"{lost} of {len(scores)} masked images got a score that is NaN or infinite: "
             "the model overflows on them; another fill or score may avoid it"
         )
@@ -67,13 +67,13 @@ def climbed(probe: MapGradient) -> Generator[Probe, Answer, MapGradientAnswer]:
     """Has the target's value of one masked row taken, and its gradient to the map.
 
     Raises:
-        ComputeFailed: the value or the gradient is NaN or infinite.
+        NotPossible: the value or the gradient is NaN or infinite.
     """
     answer = yield probe
     if not isinstance(answer, MapGradientAnswer):
         raise TypeError(f"a gradient was answered by {type(answer).__name__}")
     if not (np.isfinite(answer.value) and np.isfinite(answer.gradient).all()):
-        raise ComputeFailed(
+        raise NotPossible(
             "the gradient of a masked image is NaN or infinite: "
             "the model overflows on it; another fill or tap may avoid it"
         )
@@ -93,7 +93,7 @@ def tap_gradients(
         per tap float32 [K, h, w], finite.
 
     Raises:
-        ComputeFailed: one is NaN or infinite.
+        NotPossible: one is NaN or infinite.
     """
     answer = yield from differentiated(Gradients(image, taps=tuple(taps)))
     return answer.taps
@@ -109,7 +109,7 @@ def image_gradient(image: NDArray[np.float32]) -> Generator[Probe, Answer, NDArr
         float32 [C, H, W], finite.
 
     Raises:
-        ComputeFailed: it is NaN or infinite.
+        NotPossible: it is NaN or infinite.
     """
     _, gradient = yield from image_climbed(Gradients(image, of_image=True))
     return gradient
@@ -127,7 +127,7 @@ def image_climbed(
         The value and float32 [C, H, W], finite.
 
     Raises:
-        ComputeFailed: the value or the gradient is NaN or infinite.
+        NotPossible: the value or the gradient is NaN or infinite.
     """
     answer = yield from differentiated(probe)
     if answer.image is None:
@@ -139,14 +139,12 @@ def differentiated(probe: Gradients) -> Generator[Probe, Answer, GradientAnswer]
     """Has the target's value of an image taken, and the gradients that the probe names.
 
     Raises:
-        ComputeFailed: the value or a gradient is NaN or infinite.
+        NotPossible: the value or a gradient is NaN or infinite.
     """
     answer = yield probe
     if not isinstance(answer, GradientAnswer):
         raise TypeError(f"gradients were answered by {type(answer).__name__}")
     found = [*answer.taps.values(), *([] if answer.image is None else [answer.image])]
     if not (np.isfinite(answer.value) and all(np.isfinite(each).all() for each in found)):
-        raise ComputeFailed(
-            "the gradient of the image is NaN or infinite: the model overflows on it"
-        )
+        raise NotPossible("the gradient of the image is NaN or infinite: the model overflows on it")
     return answer

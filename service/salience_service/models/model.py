@@ -62,7 +62,7 @@ class MethodListing:
 class ServedModel:
     """One version of one model.
 
-    Graph runs (`forward`, `masked`) belong to the device thread; everything else is
+    Graph runs (`forward`, `masked`) belong to the lanes; everything else is
     safe from any thread.
 
     Args:
@@ -203,7 +203,7 @@ class ServedModel:
         return 1  # One image a call.
 
     def _tapped(self, image: FloatArray, tap: Tap) -> TappedImage:
-        """Runs as a graph from a tap is opened, beside the device thread: sessions bear that."""
+        """Runs as a graph from a tap is opened, beside the lanes: sessions bear that."""
         return self.tapped(self.forward(image, [tap], Execution(), self.manifest.live(tap)), tap)
 
     def _graph(self, role: GraphRole, tap: str = "") -> Graph:

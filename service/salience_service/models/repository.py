@@ -91,11 +91,18 @@ class ModelRepository:
         finally:
             self._end_lease(held)
 
-    def serve(self, model: ServedModel) -> None:
+    def serve(self, model: ServedModel, in_place: bool = False) -> None:
         """Lets a warm model answer from now on; one of its name and version before it drains.
+
+        Args:
+            model: the model.
+            in_place: only where one of its name and version serves: it may have been retired
+                while this one was loaded.
 
         Raises:
             ConfigRefused: it lies on other devices than the others.
+            NotFound: `in_place`, and none does.
+            Unavailable: `in_place`, and it failed on the device.
         """
         held = Held(model, used=time.monotonic())
         with self._lock:
@@ -104,6 +111,8 @@ class ModelRepository:
                 raise ConfigRefused(
                     "the models of an engine share its devices: open them on the same"
                 )
+            if in_place:
+                self._book.find(*held.name)
             idle = self._taken_out(held.name)
             self._book.serving[held.name] = held
         self._changed(idle)

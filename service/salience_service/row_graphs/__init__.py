@@ -1,1 +1,1 @@
-"""The graphs that score rows, each at its one batch shape; the device thread alone uses them."""
+"""The graphs that score rows, each at its one batch shape; lanes alone use them."""

@@ -1,6 +1,10 @@
-"""The sources of a batch: what its rows are made from, each copied in once, and kept while used."""
+"""The sources of a batch: what its rows are made from, each copied in once.
+
+A copy lies in its slot until another takes it; the source itself is not held.
+"""
 
 from collections.abc import Mapping, Sequence
+from weakref import ref
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,14 +55,15 @@ class _LaneSlots:
     """The slots that one lane fills and reads."""
 
     def __init__(self, count: int) -> None:
-        self._sources: list[RowSource | None] = [None] * count
+        self._sources: list[ref[RowSource] | None] = [None] * count
         self.arrays: dict[str, FloatArray] = {}
 
     def place(self, sources: Sequence[RowSource]) -> list[int]:
         """A slot for each source; those already there stay, others take slots not needed now."""
-        present = {id(source): slot for slot, source in enumerate(self._sources)}
+        lying = [kept and kept() for kept in self._sources]
+        present = {id(source): slot for slot, source in enumerate(lying) if source is not None}
         needed = {id(source) for source in sources}
-        free = [slot for slot, source in enumerate(self._sources) if id(source) not in needed]
+        free = [slot for slot, source in enumerate(lying) if id(source) not in needed]
         for source in sources:
             if id(source) not in present:
                 present[id(source)] = self._fill(free.pop(0), source)
@@ -70,5 +75,5 @@ class _LaneSlots:
             if name not in self.arrays:
                 self.arrays[name] = np.zeros((len(self._sources), *array.shape), np.float32)
             self.arrays[name][slot] = array
-        self._sources[slot] = source
+        self._sources[slot] = ref(source)
         return slot

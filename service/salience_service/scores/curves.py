@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from salience_service.errors import ComputeFailed
+from salience_service.errors import NotPossible
 from salience_service.events import ScoreCurve
 from salience_service.interpolation import is_flat, upsample
 from salience_service.methods.probe import FloatMap, Outcome, PixelRows
@@ -74,11 +74,11 @@ def curve(kind: ScoreKind, target: Target, logits: NDArray[np.float32]) -> Score
     """The curve of these rows' logits [steps + 1, classes].
 
     Raises:
-        ComputeFailed: a probability is NaN.
+        NotPossible: a probability is NaN.
     """
     probabilities = target.probability(logits)
     if np.isnan(probabilities).any():
-        raise ComputeFailed(
+        raise NotPossible(
             f"a probability behind the {kind.value} curve is NaN: the model overflows on "
             "partly hidden images; another curve protocol may avoid it"
         )

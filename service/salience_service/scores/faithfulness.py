@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from salience_service.bundle.manifest import OutputKind
-from salience_service.errors import ComputeFailed, InvalidRequest
+from salience_service.errors import InvalidRequest, NotPossible
 from salience_service.methods.probe import Outcome, Rows
 from salience_service.request import ScoreKind
 from salience_service.targets.target import Target, sigmoid
@@ -69,13 +69,13 @@ def faithfulness(
 
     Raises:
         InvalidRequest: the model is a regression.
-        ComputeFailed: a probability is not a number.
+        NotPossible: a probability is not a number.
     """
     refuse_unscorable(kinds, target.output)
     clean_odds, masked_odds = target.log_odds(clean), target.log_odds(masked)
     p, o = float(sigmoid(clean_odds)), float(sigmoid(masked_odds))
     if np.isnan(p) or np.isnan(o):
-        raise ComputeFailed(
+        raise NotPossible(
             "a probability behind the scores is NaN: the model overflows on the masked image; "
             "another fill may avoid it"
         )

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from salience_service.errors import ComputeFailed
+from salience_service.errors import NotPossible
 from salience_service.interpolation import is_flat
 from salience_service.methods.method import Extent
 from salience_service.methods.options import Options
@@ -29,12 +29,12 @@ def eigen_cam(base: Base, options: EigenCamOptions) -> MethodRun:
     largest magnitude is positive (Seg-Eigen-CAM, Chung and Ying 2025, equation 13).
 
     Raises:
-        ComputeFailed: a feature is NaN or infinite.
+        NotPossible: a feature is NaN or infinite.
     """
     yield from ()
     features = base.features[base.tap]
     if not np.isfinite(features).all():
-        raise ComputeFailed(
+        raise NotPossible(
             f"features of tap {base.tap} are NaN or infinite: the model overflows on the image"
         )
     image_map = _projection(_places(features, options)).reshape(features.shape[1:])

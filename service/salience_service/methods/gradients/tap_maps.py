@@ -21,7 +21,7 @@ def tap_maps(
         made: features and gradient, float32 [K, h, w] both, to a map, float64 [h, w].
 
     Raises:
-        ComputeFailed: a gradient is NaN or infinite.
+        NotPossible: a gradient is NaN or infinite.
     """
     gradients = yield from tap_gradients(base.image, tuple(base.features))
     return [made(features, gradients[tap]) for tap, features in base.features.items()]

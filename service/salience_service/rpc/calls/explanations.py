@@ -120,6 +120,7 @@ class Explanations:
         finally:
             control.cancel()
             self._leave(control)
+            del done  # An error that it holds holds this frame.
 
     def refused(self, error: SalienceError) -> None:
         """Tells the witness of a request that did not become an explanation."""

@@ -71,6 +71,7 @@ class Mailbox:
         with self._lock:
             self._closed = True
             self._waiting.clear()
+            self._error = None
             self._lock.notify_all()
         self._arrived.set()
 
