@@ -6,7 +6,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from salience_service.directory.models_directory import ModelsDirectory
 from salience_service.engine import Engine
 from salience_service.errors import BundleRefused, Cancelled, NotFound, SalienceError
 from salience_service.events import Finished, FinishedMap, GradientSide, Progress, Started
-from salience_service.models.versions import State
+from salience_service.models.versions import State, VersionName
 from salience_service.request import ExplainOrder, MethodCall, PreparedImage
 from tests.support.model_versions import (
     add_version,
@@ -52,6 +52,29 @@ def opened(tmp_path: Path) -> Iterator[Opened]:
 def directory_of(engine: Engine) -> ModelsDirectory:
     assert engine.directory is not None
     return engine.directory
+
+
+def test_a_version_that_gave_way_before_it_was_leased_is_brought_again(
+    tmp_path: Path, tiny_bundle: Bundle, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_version(tiny_bundle, tmp_path, "1")
+    engine = opened(load_on_demand=True)
+    directory = directory_of(engine)
+    bring, repository, taken = directory.bring, engine._repository, list[str]()
+
+    def taken_at_once(model: str, version: str, control: Control) -> None:
+        bring(model, version, control)
+        if not taken:
+            taken.append(model)
+            name = VersionName(model, "1")
+            repository.retire(name, "gave way to another", State.ON_DEMAND)
+
+    monkeypatch.setattr(directory, "bring", taken_at_once)
+    asked = ExplainOrder("softmax", IMAGE, QUICK)
+    assert any(isinstance(event, Finished) for event in engine.explain(asked, Control()))
+    assert taken == ["softmax"]
+    with pytest.raises(NotFound):
+        list(engine.explain(replace(asked, model="another"), Control()))
 
 
 def versions(engine: Engine) -> list[str]:

@@ -62,10 +62,11 @@ class FakeModel:
 
 
 class FakeLoad:
-    """Loads a fake for any place; refuses those a test names, and waits where it says so."""
+    """Loads a fake for any place; refuses those a test names, breaks at others, and waits where it says so."""
 
     def __init__(self) -> None:
         self.refused: dict[str, str] = {}
+        self.broken: dict[str, Exception] = {}
         self.made: list[FakeModel] = []
         self.let = threading.Event()
         self.let.set()
@@ -77,6 +78,8 @@ class FakeLoad:
         key = f"{place.parent.name}/{place.name}"
         if key in self.refused:
             raise BundleRefused(self.refused[key])
+        if key in self.broken:
+            raise self.broken[key]
         text = (place / "manifest.json").read_bytes()
         self.made.append(FakeModel(place.parent.name, place.name, hashlib.sha256(text).hexdigest()))
         return self.made[-1]  # type: ignore[return-value]

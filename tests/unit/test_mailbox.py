@@ -3,6 +3,8 @@
 import asyncio
 import threading
 import time
+import weakref
+from typing import NoReturn
 
 import pytest
 
@@ -10,6 +12,7 @@ from salience.v1 import explanation_service_pb2 as pb
 from salience.v1 import map_pb2
 from salience_service.errors import Cancelled, ComputeFailed
 from salience_service.rpc.calls.mailbox import Mailbox
+from tests.support.freed import is_freed, without_the_collector
 
 SOON_SECONDS = 5.0
 
@@ -175,6 +178,28 @@ def test_the_reader_meets_the_writers_error_after_what_came_before_it() -> None:
             await anext(mailbox)
 
     asyncio.run(run())
+
+
+def test_an_error_is_held_by_nobody_once_the_reader_is_gone() -> None:
+    async def run() -> weakref.ref[object]:
+        mailbox = Mailbox()
+        try:
+            _held(mailbox)
+        except ComputeFailed as error:
+            mailbox.end(error)
+            gone = weakref.ref(error)
+        with pytest.raises(ComputeFailed):
+            await anext(mailbox)
+        mailbox.close()
+        return gone
+
+    with without_the_collector():
+        assert is_freed(asyncio.run(run()))
+
+
+def _held(mailbox: Mailbox) -> NoReturn:
+    """The frame of a writer, which its error holds, and which holds the box."""
+    raise ComputeFailed("the device failed")
 
 
 def test_nothing_is_lost_between_a_fast_thread_and_a_reader_that_stutters() -> None:

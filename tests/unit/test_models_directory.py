@@ -1,7 +1,9 @@
 """A models directory that comes and goes under a server, with models that load at our word."""
 
 import threading
+import weakref
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,7 @@ from salience_service.errors import (
 )
 from salience_service.models.repository import ModelRepository
 from salience_service.models.versions import State
+from tests.support.freed import is_freed, without_the_collector
 from tests.support.model_versions import FakeLoad, config_of, fake_version, remove_version
 
 SOON = 10.0
@@ -390,6 +393,54 @@ def test_while_a_version_is_loaded_it_says_so_and_the_others_serve_and_are_retir
     load.let.set()
     loading.result(SOON)
     assert served(repository) == ["m/2", "m/3"]
+
+
+@pytest.mark.parametrize("refused", [{}, {"m/1": "it drifts"}])
+@pytest.mark.parametrize("call", ["load", "mend"])
+def test_a_version_retired_while_it_is_loaded_anew_does_not_come_back(
+    tmp_path: Path, opened: Opened, load: FakeLoad, call: str, refused: dict[str, str]
+) -> None:
+    for version in ("1", "2"):
+        fake_version(tmp_path, "m", version)
+    directory, repository = opened()
+    load.let.clear()
+    while load.began.acquire(blocking=False):
+        pass
+    load.refused = refused
+    with ThreadPoolExecutor(1) as aside:
+        if call == "load":
+            ending = aside.submit(directory.load("m", "1").result, SOON)
+        else:
+            ending = aside.submit(directory.mend, repository.model("m", "1"))
+        assert load.began.acquire(timeout=SOON)
+        directory.retire("m", "1")
+        load.let.set()
+        error = ending.exception(SOON)
+    assert isinstance(error, BundleRefused if refused else NotFound) == (call == "load")
+    assert served(repository) == ["m/2"]
+    assert state_of(directory, "1")[0] is State.AVAILABLE
+    assert all(model.closed for model in load.made if model.version == "1")
+    with pytest.raises(NotFound):
+        repository.model("m", "1")
+
+
+def test_who_waited_for_a_version_that_is_refused_is_held_by_nobody(
+    tmp_path: Path, opened: Opened, load: FakeLoad
+) -> None:
+    fake_version(tmp_path, "m", "1")
+    load.refused["m/1"] = "it drifts"
+    directory, _ = opened(load_on_demand=True)
+    load.let.clear()
+    with without_the_collector(), ThreadPoolExecutor(4) as callers:
+        controls = [Control() for _ in range(4)]
+        waiting = [callers.submit(directory.bring, "m", "", control) for control in controls]
+        gone = [weakref.ref(control) for control in controls]
+        load.let.set()
+        for each in waiting:
+            with pytest.raises(BundleRefused, match="it drifts"):
+                each.result(SOON)
+        del controls, waiting, each
+        assert all(map(is_freed, gone))
 
 
 def test_on_demand_a_version_is_loaded_once_for_all_who_wait(

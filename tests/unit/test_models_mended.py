@@ -59,6 +59,18 @@ def test_a_version_that_is_refused_anew_goes_out_of_service_and_callers_are_told
         repository.model("m", "2")
 
 
+def test_what_went_wrong_inside_is_told_in_the_log_alone(
+    opened: tuple[ModelsDirectory, ModelRepository], load: FakeLoad
+) -> None:
+    directory, repository = opened
+    load.broken["m/1"] = FileNotFoundError(2, "No such file or directory", "/srv/models/m/1")
+    directory.mend(repository.model("m"))
+    (status,) = repository.statuses()
+    assert status.state is State.FAILED
+    assert "/srv" not in status.reason
+    assert "log says why" in status.reason
+
+
 def test_it_serves_again_once_it_is_loaded_by_hand(
     opened: tuple[ModelsDirectory, ModelRepository], load: FakeLoad
 ) -> None:

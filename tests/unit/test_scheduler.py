@@ -1,20 +1,26 @@
 """The scheduler against a graph of its own: who shares a batch, who waits, who never runs."""
 
-import gc
 import threading
 import time
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
 import pytest
 
 from salience_service.control import Control
-from salience_service.errors import Cancelled, ComputeFailed, DeadlineExceeded, Unavailable
+from salience_service.errors import (
+    Cancelled,
+    ComputeFailed,
+    DeadlineExceeded,
+    SalienceError,
+    Unavailable,
+)
 from salience_service.runtime.session import Device, Execution
 from salience_service.scheduling.scheduler import Scheduler
-from salience_service.scheduling.ticket import Account, RowSpan
+from salience_service.scheduling.ticket import Account, RowSpan, Ticket
+from tests.support.freed import is_freed, without_the_collector
 
 BATCH = 4
 
@@ -243,26 +249,72 @@ def test_an_answer_of_the_wrong_shape_fails_its_request_and_the_device_goes_on(
     finish(scheduler.rows(whole, span("b", 2), Control(), Account()), whole)
 
 
-def test_a_batch_that_ended_early_is_held_by_nobody(scheduler: Scheduler) -> None:
-    class EndsEarly(CountingGraph):
-        def score(self, spans: list[RowSpan], execution: Execution) -> np.ndarray:
-            self.began.release()
-            raise Cancelled("the run was ended early")
+@pytest.mark.parametrize("error", [Cancelled("it was ended early"), ComputeFailed("no memory")])
+def test_a_batch_that_did_not_end_well_is_held_by_nobody(
+    scheduler: Scheduler, error: SalienceError, caplog: pytest.LogCaptureFixture
+) -> None:
+    # pytest keeps what is logged, and with it the error's frames.
+    caplog.set_level("CRITICAL", "salience_service.scheduling.scheduler")
 
-    graph = EndsEarly()
-    gc.collect()
-    gc.disable()
-    try:
+    class Fails(CountingGraph):
+        def score(self, spans: list[RowSpan], execution: Execution) -> np.ndarray:
+            try:
+                raise RuntimeError("from inside")
+            except RuntimeError as inside:
+                raise type(error)(str(error)) from inside
+
+    with without_the_collector():
+        graph = Fails()
         ticket = scheduler.rows(graph, span("a", 1), Control(), Account())
-        assert graph.began.acquire(timeout=10)
+        with pytest.raises(type(error)) as told:
+            ticket.wait(0, 10)
         gone = weakref.ref(graph)
-        del graph, ticket
+        del graph, ticket, told
+        assert is_freed(gone)
+
+
+def test_why_a_batch_failed_is_told_in_the_log_alone(
+    scheduler: Scheduler, caplog: pytest.LogCaptureFixture
+) -> None:
+    def call(_: Execution) -> None:
+        try:
+            raise RuntimeError("CUDA failure 700 at /inside")
+        except RuntimeError as inside:
+            raise ComputeFailed("the model failed on the device") from inside
+
+    with pytest.raises(ComputeFailed) as told:
+        scheduler.call(call, Control(), Account()).wait(0, 10)
+    assert told.value.__cause__ is None
+    (logged,) = (each for each in caplog.records if each.name.endswith("scheduler"))
+    assert logged.exc_info
+    assert str(logged.exc_info[1]) == "CUDA failure 700 at /inside"
+
+
+def test_who_leaves_as_a_batch_is_taken_still_ends_it() -> None:
+    """Between taking a batch and running it there is no moment at which nobody could end it."""
+    control, ended = Control(), threading.Event()
+
+    def call(execution: Execution) -> None:
         until = time.monotonic() + 10
-        while gone() is not None and time.monotonic() < until:
-            time.sleep(0.01)
-        assert gone() is None
+        while not execution.ended and time.monotonic() < until:
+            time.sleep(0.001)
+        if execution.ended:
+            ended.set()
+
+    scheduler = Scheduler()
+    try:
+        taken = scheduler._form_batch
+
+        def leaving(ready: Sequence[Ticket]) -> Sequence[object]:
+            batch = taken(ready)
+            threading.Thread(target=control.cancel).start()  # It waits for the lock held here.
+            return batch
+
+        scheduler._form_batch = leaving  # type: ignore[method-assign,assignment]
+        scheduler.call(call, control, Account())
+        assert ended.wait(10)
     finally:
-        gc.enable()
+        scheduler.close()
 
 
 def test_priorities_share_a_batch_by_their_weights(scheduler: Scheduler) -> None:

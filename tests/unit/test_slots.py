@@ -1,5 +1,7 @@
 """What a batch's rows are made from: named once where all share it, else copied into slots."""
 
+import weakref
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from salience_service.row_graphs.slots import Slots
 from salience_service.row_graphs.sources import MaskedImage
 from salience_service.runtime.session import Lane
 from salience_service.scheduling.ticket import RowSpan
+from tests.support.freed import is_freed, without_the_collector
 
 COUNT, SHAPE = 4, (3, 5, 5)
 HERE = Lane()
@@ -46,6 +49,18 @@ def test_every_row_points_to_its_own_source(stretches: bool) -> None:
         found = feeds["differences"][feeds["image_of"]][: len(spans), 0, 0, 0]
         np.testing.assert_array_equal(found, chosen + 1)
         np.testing.assert_array_equal(feeds["fills"], -feeds["differences"])
+
+
+def test_a_source_is_held_by_nobody_once_its_explanation_is_over() -> None:
+    slots, source = Slots(COUNT, stretches=True), image(1)
+    with without_the_collector():
+        slots.feeds([span(source, 1), span(image(2), 1)], HERE)
+        gone = weakref.ref(source)
+        del source
+        assert is_freed(gone)
+        feeds = slots.feeds([span(image(3), 1), span(image(4), 1)], HERE)
+    found = feeds["differences"][feeds["image_of"]][:2, 0, 0, 0]
+    np.testing.assert_array_equal(found, [3, 4])
 
 
 def test_what_one_lane_reads_another_never_writes() -> None:
