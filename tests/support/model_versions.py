@@ -62,7 +62,7 @@ class FakeModel:
 
 
 class FakeLoad:
-    """Loads a fake for any place; refuses or breaks at those a test names, and waits at its word."""
+    """Loads a fake for any place; refuses or breaks at those a test names, and waits at a word."""
 
     def __init__(self) -> None:
         self.refused: dict[str, str] = {}
