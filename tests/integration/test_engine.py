@@ -295,16 +295,18 @@ def test_beside_a_request_of_low_priority_an_urgent_one_gets_nearly_all_of_the_d
     served: tuple[Engine, RecordingGraph],
 ) -> None:
     engine, graph = served
-    bulk, urgent = (
-        order(seed, methods=[MethodCall("is-cam", {"steps": steps})], priority=priority)
-        for seed, steps, priority in ((0, 4000, Priority.BULK), (1, 40, Priority.INTERACTIVE))
+    steps = range(40, 100)  # No two ask the same rows, which would run once.
+    bulk = order(
+        methods=[MethodCall("is-cam", {"steps": each}) for each in steps], priority=Priority.BULK
     )
+    urgent = order(1, methods=[MethodCall("is-cam", {"steps": 40})], priority=Priority.INTERACTIVE)
     control = Control()
-    beside = threading.Thread(target=_explained_until_cancelled, args=(engine, bulk, control))
-    beside.start()
+    running = engine.explain(bulk, control)
     while not graph.calls:
-        time.sleep(0.001)
+        next(running)
     (source, _), *_ = graph.calls[0]
+    beside = threading.Thread(target=_read_until_cancelled, args=(running,))
+    beside.start()
     explained(engine, urgent)
     control.cancel()
     beside.join()
@@ -314,9 +316,9 @@ def test_beside_a_request_of_low_priority_an_urgent_one_gets_nearly_all_of_the_d
     assert sum(rows for each, rows in shared if each == source) / rows < 0.3  # A 17th by weight.
 
 
-def _explained_until_cancelled(engine: Engine, asked: ExplainOrder, control: Control) -> None:
+def _read_until_cancelled(answer: Iterator[Event]) -> None:
     with suppress(Cancelled):
-        list(engine.explain(asked, control))
+        list(answer)
 
 
 def test_a_prediction_has_the_priority_that_explanations_have_by_default(
