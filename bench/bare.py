@@ -41,7 +41,7 @@ class BareForward:
     def __init__(
         self, graph: Path, rows: np.ndarray, batch: int, provider: str = "cpu", threads: int = 0
     ) -> None:
-        self._session = _session(graph, ["logits"], batch, threads, provider)
+        self._session = cut_session(graph, ["logits"], batch, threads, provider)
         self._batches = np.split(rows, len(rows) // batch)
         self._size = batch
 
@@ -108,7 +108,7 @@ def bare_explanations(
     masked = BareForward(bundle.path("forward.onnx"), rows, batch, threads=threads)
 
     def one(_: int) -> None:
-        _, features = forward({"images": image[None]})
+        features = forward({"images": image[None]})[1]
         gradient({"tap": features, "cotangent": cotangent})
 
     def run() -> None:
@@ -125,14 +125,14 @@ def _graph_run(
     """Runs a graph of one image with no other outputs; options as `BareForward`."""
     graph = bundle.manifest.graph(role, tap)
     assert graph is not None
-    session = _session(bundle.path(graph.path), outputs, 1, threads)
+    session = cut_session(bundle.path(graph.path), outputs, 1, threads)
     return lambda feeds: session.run(outputs, feeds)
 
 
-def _session(
-    graph: Path, outputs: list[str], batch: int, threads: int, provider: str = "cpu"
+def cut_session(
+    graph: Path, outputs: list[str], batch: int, threads: int = 0, provider: str = "cpu"
 ) -> ort.InferenceSession:
-    """A graph with these outputs alone; ONNX Runtime's own options, the batch size known to it."""
+    """A graph cut to these outputs; ONNX Runtime's own options, the batch size known to it."""
     model = onnx.load(graph)
     for other in [each for each in model.graph.output if each.name not in outputs]:
         model.graph.output.remove(other)
@@ -156,4 +156,5 @@ def _masked(bundle: Bundle, network: Network, image: np.ndarray, count: int) -> 
     forward = Session(bundle.path("forward.onnx"), Device(), bundle.weights())
     ((features,),) = forward.run({"images": image[None]}, [tap.output], Execution())
     masks = unit_range(upsample(features[np.arange(count) % len(features)], *image.shape[1:]))
-    return (masks[:, None] * image).astype(np.float32)
+    masked: np.ndarray = (masks[:, None] * image).astype(np.float32)
+    return masked

@@ -26,6 +26,7 @@ from scipy.stats import mannwhitneyu
 from torch import Tensor, nn
 
 from bench.apart import apart, in_a_fresh_process
+from bench.bare import cut_session
 from bench.pairs import CONTROL, NOISY, Pairs, in_pairs
 from bench.plain_opti_cam import tuned
 from bench.report import Figure, Part, Table
@@ -198,9 +199,9 @@ def _by_runtime(name: str, quick: bool, scratch: Path) -> Callable[[], object]:
     specimen = _specimen(name, quick)
     images, cotangent = _questions(specimen.network(), specimen.size, 1)
     outputs = [LOGITS, gradient_of(IMAGES)]
-    session = Session(scratch / GRAPH, Device(), outputs=outputs, sizes=ONE_IMAGE)
+    session = cut_session(scratch / GRAPH, outputs, 1)
     feeds = {IMAGES: images.numpy(), COTANGENT: cotangent.numpy()}
-    return lambda: session.run(feeds, outputs, Execution())
+    return lambda: session.run(outputs, feeds)
 
 
 def _by_torch(name: str, quick: bool) -> Callable[[], object]:

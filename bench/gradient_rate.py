@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from bench.bare import cut_session
 from bench.pairs import COLUMNS, CONTROL, in_pairs, judged
 from bench.report import Figure, Part, Table
 from bench.workplace import MODEL, Workplace, cat
@@ -18,7 +19,6 @@ from salience_service.bundle.reader import open_bundle
 from salience_service.image.pixels import ImageLimits
 from salience_service.image.prepare import prepare
 from salience_service.request import EncodedImage
-from salience_service.runtime.session import Device, Execution, Session
 
 MOST = 3.0
 CALLS = 10
@@ -37,13 +37,11 @@ def measure(place: Workplace) -> Part:
     ) -> Callable[[], None]:
         graph = bundle.manifest.graph(role)
         assert graph is not None
-        session = Session(
-            bundle.path(graph.path), Device(), bundle.weights(), outputs, sizes={"N": 1}
-        )
+        session = cut_session(bundle.path(graph.path), outputs, 1)
 
         def run() -> None:
             for _ in range(CALLS):
-                session.run(feeds, outputs, Execution())
+                session.run(outputs, feeds)
 
         return run
 

@@ -30,6 +30,7 @@ from bench.serving import serving
 from bench.sweep import best_of, sweep, sweep_table
 from bench.workplace import Workplace, cat
 from salience_client import Client, Finished, Method
+from salience_client.request import Score
 from salience_service.request import EncodedImage, ExplainOrder, MethodCall
 
 MASKS, QUICK_MASKS = 240, 48
@@ -100,7 +101,7 @@ def _pairs(
         return in_pairs(subjects, per_thousand(bare, FULL_BATCHES_OF), place.pairs)
 
 
-def _methods(network: Network, masks: int) -> dict[str, tuple[Method, tuple[str, ...]]]:
+def _methods(network: Network, masks: int) -> dict[str, tuple[Method, tuple[Score, ...]]]:
     """What is asked by name: the method, and its scores."""
     return {
         "Score-CAM": (Method("score-cam", network.score_tap), ()),
@@ -111,7 +112,7 @@ def _methods(network: Network, masks: int) -> dict[str, tuple[Method, tuple[str,
 
 
 def _run(
-    client: Client, network: Network, picture: bytes, asked: tuple[Method, tuple[str, ...]]
+    client: Client, network: Network, picture: bytes, asked: tuple[Method, tuple[Score, ...]]
 ) -> Callable[[], Finished]:
     method, scores = asked
 

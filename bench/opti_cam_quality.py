@@ -36,7 +36,7 @@ from salience_service.config import ServeConfig
 from salience_service.config.bundles import UNSIGNED_ALLOWED
 from salience_service.control import Control
 from salience_service.engine import Engine
-from salience_service.events import FinishedMap, MapScores
+from salience_service.events import Finished, FinishedMap, MapScores
 from salience_service.image.fill import fill_tensor
 from salience_service.image.pixels import ImageLimits
 from salience_service.image.prepare import prepare
@@ -150,9 +150,9 @@ def _explain(
     if not np.allclose(again, scores, atol=1e-3):
         raise RuntimeError(f"scored again, {photograph.name} differs: {again} from {scores}")
     crossed = _scored(engine, photograph, maps, other)
-    for map_, own, cross, seconds in zip(
-        maps, scores, crossed, events[-1].map_seconds, strict=True
-    ):
+    finished = events[-1]
+    assert isinstance(finished, Finished)
+    for map_, own, cross, seconds in zip(maps, scores, crossed, finished.map_seconds, strict=True):
         tap = TAPS[map_.provenance.taps[0]] if map_.provenance.taps else ""
         scored = found.setdefault((map_.provenance.method, tap, fill), Scored())
         scored.own.append(own)

@@ -22,7 +22,9 @@ class Climb:
 
 def tuned(network: nn.Module) -> nn.Module:
     """The network as the loop wants it."""
-    return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    still: nn.Module = network.eval().requires_grad_(False)
+    # torch's types know this only of tensors.
+    return still.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
 def mask_of(combined: Tensor, size: torch.Size) -> Tensor:

@@ -16,6 +16,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from tempfile import TemporaryFile
+from typing import Any
 
 import grpc
 import numpy as np
@@ -106,10 +107,10 @@ def _collecting() -> Iterator[str]:
         process.join()
 
 
-class _Everything(grpc.GenericRpcHandler):  # type: ignore[misc]
+class _Everything(grpc.GenericRpcHandler):  # type: ignore[type-arg]
     """Answers every call with an empty message, which is what OTLP says for "taken"."""
 
-    def service(self, _: grpc.HandlerCallDetails) -> object:
+    def service(self, _: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[Any, Any]":
         return grpc.unary_unary_rpc_method_handler(lambda *_: b"")
 
 

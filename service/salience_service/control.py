@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from salience_service.errors import Cancelled, DeadlineExceeded, SalienceError
+from salience_service.errors import Cancelled, DeadlineExceeded, SalienceError, anew
 from salience_service.stages import Stages
 
 
@@ -71,7 +71,9 @@ class Control:
         if self.late:
             raise DeadlineExceeded("the deadline passed before the explanation was complete")
         if self._cancelled.is_set():
-            raise self._because or Cancelled("the caller cancelled the explanation")
+            if self._because:
+                raise anew(self._because)
+            raise Cancelled("the caller cancelled the explanation")
 
     def remaining(self, at_most: float) -> float:
         """Seconds until the deadline, between 0 and `at_most`."""

@@ -11,7 +11,7 @@ from salience_service.admission import MOST_BYTES, MOST_ROWS, Admission, Load
 from salience_service.config import ServeConfig
 from salience_service.control import Control
 from salience_service.directory.models_directory import ModelsDirectory
-from salience_service.errors import NotFound
+from salience_service.errors import NotFound, Overloaded
 from salience_service.events import Event
 from salience_service.explanation.cache import ExplanationCache
 from salience_service.explanation.explain import Explanation
@@ -27,6 +27,9 @@ from salience_service.request import ExplainOrder
 from salience_service.runtime.session import Execution
 from salience_service.scheduling.scheduler import Scheduler
 from salience_service.scheduling.workload import Occupancy, Workload
+
+_MOST_BROUGHT = 8
+"""Times that one request has a model loaded which gave way before it was leased."""
 
 
 class Engine:
@@ -133,7 +136,7 @@ class Engine:
     def _leased(self, leases: ExitStack, name: str, version: str, control: Control) -> ServedModel:
         """The model, leased; brought again where another's turn took it out before that."""
         directory = self._directory
-        while True:
+        for _ in range(_MOST_BROUGHT):
             if directory is not None:
                 directory.bring(name, version, control)
             try:
@@ -141,6 +144,10 @@ class Engine:
             except NotFound:
                 if directory is None or not directory.lacks(name, version):
                     raise
+        raise Overloaded(
+            f"model {name} gave way to others before it could answer, {_MOST_BROUGHT} times: more "
+            "are asked for than may serve at a time (repository.max_versions)"
+        )
 
     def ready(self) -> Mapping[str, bool]:
         """Every model that is known, and whether it answers requests."""

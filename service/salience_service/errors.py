@@ -7,7 +7,7 @@ the server, a stack or anything else from inside.
 from copy import copy
 from typing import NamedTuple, TypeVar
 
-E = TypeVar("E", bound=BaseException)
+E = TypeVar("E", bound="SalienceError")
 
 
 class Resource(NamedTuple):
@@ -106,7 +106,6 @@ def anew(error: E) -> E:
     """The same error, to be raised once more by whoever waited for what failed.
 
     An error holds the frames that it went through, and they what they worked on: kept somewhere and
-    raised there, it is a ring around a request's image that only the collector would open. Of other
-    errors than ours, the error itself.
+    raised there, it is a ring around a request's image that only the collector would open.
     """
-    return copy(error) if isinstance(error, SalienceError) else error
+    return copy(error)

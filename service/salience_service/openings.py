@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Generic, TypeVar
 
-from salience_service.errors import Cancelled, anew
+from salience_service.errors import Cancelled, ComputeFailed, SalienceError, anew
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -56,12 +56,15 @@ def opened(opening: Future[T]) -> T:
         SalienceError: it could not be; for each who waited an error of their own.
     """
     failure = opening.exception()
-    if failure is not None:
+    if isinstance(failure, SalienceError):
         raise anew(failure)
+    if failure is not None:
+        raise ComputeFailed("a part of the model could not be opened")
     return opening.result()
 
 
 def _told(opening: Future[T]) -> None:
     """The log has why something could not be opened, which callers are not told."""
-    if not opening.cancelled() and (failure := opening.exception()):
+    failure = None if opening.cancelled() else opening.exception()
+    if failure is not None and not isinstance(failure, Cancelled):
         _log.error("a graph or program could not be opened", exc_info=failure.__cause__ or failure)

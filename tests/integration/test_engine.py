@@ -4,7 +4,6 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -63,7 +62,7 @@ from salience_service.request import (
 )
 from salience_service.runtime.session import Device, Execution
 from salience_service.scheduling.scheduler import Scheduler
-from salience_service.scheduling.ticket import Account, RowSpan
+from salience_service.scheduling.ticket import RowSpan, Ticket
 from tests.conftest import BundleOf
 from tests.oracle.poly_cam import poly_cam
 from tests.oracle.score_cam import score_cam
@@ -291,50 +290,34 @@ def test_a_deadline_stops_device_work_within_one_batch(
     assert len(late) <= 1 + 24 / engine.models()[0].batch_size  # one batch, and all of the second
 
 
-def test_beside_a_request_of_low_priority_an_urgent_one_gets_nearly_all_of_the_device(
-    served: tuple[Engine, RecordingGraph],
+@pytest.mark.parametrize("priority", Priority)
+def test_rows_and_calls_of_a_request_weigh_what_its_priority_says(
+    served: tuple[Engine, RecordingGraph], monkeypatch: pytest.MonkeyPatch, priority: Priority
 ) -> None:
-    engine, graph = served
-    steps = range(40, 100)  # No two ask the same rows, which would run once.
-    bulk = order(
-        methods=[MethodCall("is-cam", {"steps": each}) for each in steps], priority=Priority.BULK
-    )
-    urgent = order(1, methods=[MethodCall("is-cam", {"steps": 40})], priority=Priority.INTERACTIVE)
-    control = Control()
-    running = engine.explain(bulk, control)
-    while not graph.calls:
-        next(running)
-    (source, _), *_ = graph.calls[0]
-    beside = threading.Thread(target=_read_until_cancelled, args=(running,))
-    beside.start()
-    explained(engine, urgent)
-    control.cancel()
-    beside.join()
-    others = [number for number, call in enumerate(graph.calls) if {s for s, _ in call} - {source}]
-    shared = [each for call in graph.calls[others[0] : others[-1] + 1] for each in call]
-    rows = sum(rows for _, rows in shared)
-    assert sum(rows for each, rows in shared if each == source) / rows < 0.3  # A 17th by weight.
-
-
-def _read_until_cancelled(answer: Iterator[Event]) -> None:
-    with suppress(Cancelled):
-        list(answer)
+    weights = _weights(monkeypatch)
+    explained(served[0], order(methods=ALL[1:2], priority=priority))
+    assert set(weights) == {priority.value}
+    assert len(weights) > 1  # The clean run, and rows.
 
 
 def test_a_prediction_has_the_priority_that_explanations_have_by_default(
     served: tuple[Engine, RecordingGraph], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    weights, call = list[int](), Scheduler.call
-
-    def heard(
-        self: Scheduler, work: object, control: Control, account: Account, *more: str
-    ) -> object:
-        weights.append(account.weight)
-        return call(self, work, control, account, *more)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(Scheduler, "call", heard)
+    weights = _weights(monkeypatch)
     served[0].infer(InferOrder("softmax", picture()[None]), Control())
     assert weights == [order().priority.value]
+
+
+def _weights(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Of all that is queued from now on."""
+    weights, queue = list[int](), Scheduler._queue
+
+    def heard(self: Scheduler, ticket: Ticket) -> Ticket:
+        weights.append(ticket.account.weight)
+        return queue(self, ticket)
+
+    monkeypatch.setattr(Scheduler, "_queue", heard)
+    return weights
 
 
 def test_closing_the_answer_frees_its_place(tiny_bundle: Bundle) -> None:

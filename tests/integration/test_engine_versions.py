@@ -16,7 +16,7 @@ from salience_service.bundle.reader import Bundle
 from salience_service.control import Control
 from salience_service.directory.models_directory import ModelsDirectory
 from salience_service.engine import Engine
-from salience_service.errors import BundleRefused, Cancelled, NotFound, SalienceError
+from salience_service.errors import BundleRefused, Cancelled, NotFound, Overloaded, SalienceError
 from salience_service.events import Finished, FinishedMap, GradientSide, Progress, Started
 from salience_service.models.versions import State, VersionName
 from salience_service.request import ExplainOrder, MethodCall, PreparedImage
@@ -75,6 +75,24 @@ def test_a_version_that_gave_way_before_it_was_leased_is_brought_again(
     assert taken == ["softmax"]
     with pytest.raises(NotFound):
         list(engine.explain(replace(asked, model="another"), Control()))
+
+
+def test_a_version_that_gives_way_again_and_again_is_refused_to_who_waits(
+    tmp_path: Path, tiny_bundle: Bundle, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_version(tiny_bundle, tmp_path, "1")
+    engine = opened(load_on_demand=True)
+    directory, brought = directory_of(engine), list[str]()
+    name = VersionName("softmax", "1")
+
+    def never_there(model: str, version: str, control: Control) -> None:
+        brought.append(model)
+        engine._repository.note(name, State.ON_DEMAND)
+
+    monkeypatch.setattr(directory, "bring", never_there)
+    with pytest.raises(Overloaded, match=r"more are asked for than may serve.*max_versions"):
+        list(engine.explain(ExplainOrder("softmax", IMAGE, QUICK), Control()))
+    assert len(brought) == 8
 
 
 def versions(engine: Engine) -> list[str]:

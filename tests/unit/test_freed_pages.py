@@ -1,6 +1,7 @@
 """Freed memory leaves the process: at once where it is asked for, and after a graph is opened."""
 
 import ctypes
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ BLOCK, BLOCKS = 64 * 1024, 1600
 
 def _resident() -> int:
     """Bytes of this process that are in memory."""
-    return int(STATM.read_text("ascii").split()[1]) * 4096
+    return int(STATM.read_text("ascii").split()[1]) * resource.getpagesize()
 
 
 @pytest.mark.skipif(

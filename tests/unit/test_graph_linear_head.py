@@ -111,6 +111,11 @@ def pooled_with_a_margin(d: Drawing, x: str) -> None:
     d.dense(d.op("Flatten", pooled), (MAPS, CLASSES), to="logits")
 
 
+def smoothed_without_pooling(d: Drawing, x: str) -> None:
+    smooth = d.op("AveragePool", x, kernel_shape=[16, 16], auto_pad="SAME_UPPER")
+    d.dense(d.op("Flatten", smooth), (MAPS * 256, CLASSES), to="logits")
+
+
 def averaged_over_channels(d: Drawing, x: str) -> None:
     square = d.conv(x, (MAPS, 256), kernel=1)  # As many channels as places.
     d.dense(d.op("Flatten", _mean(d, square, 1)), (256, CLASSES), to="logits")
@@ -138,6 +143,7 @@ def used_twice(d: Drawing, x: str) -> None:
         pooled_but_for_the_edge,
         pooled_with_a_margin,
         averaged_over_channels,
+        smoothed_without_pooling,
         convolved_over_neighbours,
         convolved_over_every_other_place,
         used_twice,
@@ -146,3 +152,31 @@ def used_twice(d: Drawing, x: str) -> None:
 )
 def test_anything_else_is_not(ending: Ending) -> None:
     assert not is_linear(ending)
+
+
+def _tokens_average(d: Drawing, x: str) -> None:
+    d.dense(d.op("Flatten", _mean(d, x, 1)), (MAPS, CLASSES), to="logits")
+
+
+def _channels_average(d: Drawing, x: str) -> None:
+    d.dense(d.op("Flatten", d.op("GlobalAveragePool", x)), (256, CLASSES), to="logits")
+
+
+def _channels_in_a_window(d: Drawing, x: str) -> None:
+    pooled = d.op("AveragePool", x, kernel_shape=[MAPS])
+    d.dense(d.op("Flatten", pooled), (256, CLASSES), to="logits")
+
+
+@pytest.mark.parametrize(
+    ("ending", "linear"),
+    [(_tokens_average, True), (_channels_average, False), (_channels_in_a_window, False)],
+)
+def test_of_tokens_it_is_the_mean_over_tokens_and_not_over_channels(
+    ending: Ending, linear: bool
+) -> None:
+    drawing = Drawing()
+    maps = drawing.op("Relu", drawing.conv("images", (3, MAPS), stride=2))
+    rows = drawing.op("Reshape", maps, drawing.ints(0, MAPS, 256))
+    ending(drawing, drawing.op("Transpose", rows, perm=[0, 2, 1], to="tokens"))
+    model = drawing.model("logits")
+    assert has_linear_head(Flow(model), tap_of(model, "tokens")) is linear

@@ -424,6 +424,18 @@ def test_a_version_retired_while_it_is_loaded_anew_does_not_come_back(
         repository.model("m", "1")
 
 
+class Waiting(Control):
+    """Says when its caller looks whether to wait on."""
+
+    def __init__(self, waits: threading.Semaphore) -> None:
+        super().__init__()
+        self._waits = waits
+
+    def check(self) -> None:
+        self._waits.release()
+        super().check()
+
+
 def test_who_waited_for_a_version_that_is_refused_is_held_by_nobody(
     tmp_path: Path, opened: Opened, load: FakeLoad
 ) -> None:
@@ -432,8 +444,11 @@ def test_who_waited_for_a_version_that_is_refused_is_held_by_nobody(
     directory, _ = opened(load_on_demand=True)
     load.let.clear()
     with without_the_collector(), ThreadPoolExecutor(4) as callers:
-        controls = [Control() for _ in range(4)]
+        waits = threading.Semaphore(0)
+        controls = [Waiting(waits) for _ in range(4)]
         waiting = [callers.submit(directory.bring, "m", "", control) for control in controls]
+        for _ in controls:
+            assert waits.acquire(timeout=SOON)
         gone = [weakref.ref(control) for control in controls]
         load.let.set()
         for each in waiting:

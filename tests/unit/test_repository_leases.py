@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from salience_service.errors import ConfigRefused, NotFound, NotPossible
+from salience_service.errors import ConfigRefused, NotFound, NotPossible, Unavailable
 from salience_service.models.repository import ModelRepository
 from salience_service.models.versions import State, VersionName
 from salience_service.runtime.device import Device, Lane
@@ -102,6 +102,15 @@ def test_a_pinned_version_is_not_retired_and_one_that_is_not_there_not_pinned() 
     with pytest.raises(NotFound):
         held.pin(VersionName("m", "3"))
     assert held.model("m") is one
+
+
+def test_a_pin_that_no_other_version_could_take_over_from_stays() -> None:
+    held, _ = repository("1")
+    held.pin(ONE)
+    held.fail(ONE, "it fails on the device")
+    with pytest.raises(Unavailable):
+        held.unpin("m")
+    assert held.is_pinned(ONE)
 
 
 def test_statuses_tell_leases_who_answers_and_why_others_do_not() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper
-from onnxruntime.capi.onnxruntime_pybind11_state import EPFail
+from onnxruntime.capi.onnxruntime_pybind11_state import EPFail, InvalidGraph
 
 from salience_service.errors import BundleRefused, ComputeFailed
 from salience_service.runtime import session as session_module
@@ -153,6 +153,20 @@ def test_a_provider_that_fails_to_open_a_graph_is_named_and_nothing_is_said_on_s
     with pytest.raises(BundleRefused, match=r"refused graph\.onnx"):
         Session(file, Device())
     assert not capsys.readouterr().out
+
+
+def test_a_graph_that_no_provider_could_load_is_refused_whatever_was_to_run_it(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else one bad bundle of several would keep a server with a GPU from starting."""
+
+    def fails(*_: object) -> None:
+        raise InvalidGraph("no operator of that name")
+
+    monkeypatch.setattr(session_module, "check_available", lambda *_: None)
+    monkeypatch.setattr(ort.InferenceSession, "_create_inference_session", fails)
+    with pytest.raises(BundleRefused, match=r"refused graph\.onnx"):
+        Session(file, Device("cuda"))
 
 
 def test_a_provider_that_fails_in_a_run_is_an_error_and_never_the_cpu(

@@ -97,7 +97,10 @@ class PermissionDenied(AccessDenied):
 
 
 class NotPossible(SalienceError):
-    """The model, as it was exported, cannot answer this; the message says what would help."""
+    """The model, as it was exported, cannot answer this; the message says what would help.
+
+    Also where its numbers overflow on what was asked.
+    """
 
     default_code = _Status.FAILED_PRECONDITION
 

@@ -86,7 +86,7 @@ class InProcess:
             return self._answers.describe_model(request)
 
     def close(self) -> None:
-        """Ends running explanations and the device's thread."""
+        """Ends running explanations and the lanes."""
         self._engine.close()
 
 

@@ -1,5 +1,6 @@
 """Whether a tap goes to the logits by global average pooling and one linear layer alone."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -44,9 +45,9 @@ def _kind(flow: Flow, node: onnx.NodeProto, name: str, pooled: bool) -> str | No
     others_are_constant = all(other == name or other not in flow.rows for other in node.input)
     if not others_are_constant or node.output[0] not in flow.shapes:
         return None
-    before = flow.shapes[name].per_image
+    before, after = flow.shapes[name].per_image, flow.shapes[node.output[0]].per_image
     if node.op_type in _POOLS:
-        return "pool" if not pooled and _pools_all(flow, node, before) else None
+        return "pool" if not pooled and _pools_all(flow, node, before, after) else None
     if node.op_type in _LINEAR:
         mixes_channels = node.op_type != "Conv" or _is_one_by_one(flow, node)
         return "linear" if mixes_channels and node.input[0] == name else None
@@ -55,19 +56,23 @@ def _kind(flow: Flow, node: onnx.NodeProto, name: str, pooled: bool) -> str | No
     return "arrange" if node.op_type in _ARRANGES and pooled else None
 
 
-def _pools_all(flow: Flow, node: onnx.NodeProto, before: Sequence[int]) -> bool:
+def _pools_all(
+    flow: Flow, node: onnx.NodeProto, before: Sequence[int], after: Sequence[int]
+) -> bool:
     """Whether it is the mean over all places of a map [C, h, w], or of tokens [T, C].
 
-    A window of 7×7 that steps over 8×8 cells leaves one number too, of 49 of the 64.
+    That one number a channel is left says too little: a window of 7×7 that steps over 8×8 cells
+    leaves one, of 49 of the 64.
     """
+    is_map, rank = len(before) == 3, 1 + len(before)
+    if math.prod(after) != (before[0] if is_map else before[-1]):
+        return False
+    if node.op_type == "ReduceMean":
+        return {axis % rank for axis in _axes(flow, node)} == ({2, 3} if is_map else {1})
     if node.op_type == "AveragePool":
         whole = list(_attribute(node, "kernel_shape", ())) == list(before[1:])
-        return whole and not any(_attribute(node, "pads", ()))
-    if node.op_type == "ReduceMean":
-        rank = 1 + len(before)
-        places = {2, 3} if rank == 4 else {1}
-        return {axis % rank for axis in _axes(flow, node)} == places
-    return True
+        return is_map and whole and not any(_attribute(node, "pads", ()))
+    return is_map
 
 
 def _is_one_by_one(flow: Flow, node: onnx.NodeProto) -> bool:

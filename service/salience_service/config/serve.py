@@ -54,7 +54,8 @@ class ServeConfig(Section):
     """Answer gRPC reflection, so that tools can list the service."""
 
     provider: Literal["cpu", "cuda", "tensorrt"] = "cpu"
-    """The ONNX Runtime execution provider; the server never falls back to another silently."""
+    """The ONNX Runtime execution provider; the server never falls back to another silently. cuda
+    and tensorrt were never run (docs/gpu.md), nor was anything below that needs them."""
 
     precision: Literal["float32", "tf32", "float16"] = "float32"
     """Of the numbers on the device; below float32 on cuda and tensorrt only, and within what the
@@ -75,7 +76,8 @@ class ServeConfig(Section):
     write, made where missing. Empty = nowhere: every start builds anew, which takes minutes."""
 
     device_resident_images: bool = False
-    """Keep an explanation's image on the device between its batches (cuda and tensorrt)."""
+    """Keep an explanation's image on the device between its batches (cuda and tensorrt; not
+    measured)."""
 
     batch_size: int = Field(0, ge=0, le=1024)
     """Rows per device call, fixed at warm-up. 0 = as the tune file of a bundle says, or else 2 on

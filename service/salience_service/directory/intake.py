@@ -55,6 +55,8 @@ class Intake:
         except Exception as error:
             if held == self._repository.holds(place.name):
                 self._refuse(place, held, error)
+            else:
+                _log.warning("retired while it was loaded anew: %s", place.name, exc_info=error)
             raise
 
     def was_refused(self, place: Place) -> bool:

@@ -111,7 +111,8 @@ class ModelsDirectory:
 
         Raises:
             InvalidRequest: not a name, or not a version.
-            NotFound: no such version lies in the directory; from the future, as what follows.
+            NotFound: no such version lies in the directory, or it was retired while it was loaded
+                anew; from the future, as what follows.
             SalienceError: it is refused.
             Overloaded: too many wait to be loaded.
         """
@@ -166,8 +167,7 @@ class ModelsDirectory:
         except Exception as error:
             told = str(error) if isinstance(error, SalienceError) else "the server's log says why"
             reason = f"it failed on the device, and was refused when it was opened anew: {told}"
-            if self._repository.holds(name):
-                self._repository.fail(name, reason)
+            self._repository.fail(name, reason)
 
     def lacks(self, model: str, version: str) -> bool:
         """Whether the version that would answer is loaded on demand, and is not here now."""
@@ -201,17 +201,9 @@ class ModelsDirectory:
         """The job that loads it: one for all who wait."""
         with self._lock:
             job = self._demands.get(name)
-            if job is not None and not job.done():
-                return job
-            job = self._demands[name] = self._submit(self._load_missing, name)
-        job.add_done_callback(lambda _: self._demanded(name))
-        return job
-
-    def _demanded(self, name: VersionName) -> None:
-        """Lets go of a job that is done, and of the error it may hold; of no other."""
-        with self._lock:
-            if name in self._demands and self._demands[name].done():
-                del self._demands[name]
+            if job is None or job.done():
+                job = self._demands[name] = self._submit(self._load_missing, name)
+            return job
 
     def _load(self, name: VersionName) -> None:
         path = self._path / name.model / name.version
@@ -239,8 +231,12 @@ class ModelsDirectory:
         self._intake.take(place)
 
     def _load_missing(self, name: VersionName) -> None:
-        if not self._repository.holds(name):
-            self._intake.take(place_of(self._path / name.model / name.version))
+        try:
+            if not self._repository.holds(name):
+                self._intake.take(place_of(self._path / name.model / name.version))
+        finally:  # An error that the job comes to hold is held by who waits for it alone.
+            with self._lock:
+                self._demands.pop(name, None)
 
     def _pin(self, name: VersionName) -> None:
         self._repository.pin(name)

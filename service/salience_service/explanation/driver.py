@@ -15,8 +15,8 @@ from salience_service.events import GradientSide, Progress
 from salience_service.explanation.distinct_stream import DistinctStream
 from salience_service.explanation.early_end import NEVER, EarlyEnd
 from salience_service.explanation.gradient_call import (
+    AnyGradientCall,
     GradientAnswers,
-    GradientCall,
     GradientCalls,
 )
 from salience_service.explanation.known import Alike, Known
@@ -234,15 +234,15 @@ class Driver:
         call = calls.of(probe)
         if self.gradient_side is GradientSide.ONNX:
             self.ran.add((call.role, call.tap, call.shape))
-        side = yield from self._opened(voice, call.opening)
+        yield from self._until_done(voice, call.opening)
         if isinstance(probe, MapGradient):
-            return (yield from self._called(voice, call, side))
+            return (yield from self._called(voice, call))
         asked = probe, voice.target, self.gradient_side
         if known := self.known.gradient(*asked):
             self.telling.tally.spare(1)
             yield from self.telling.progress(voice, self.telling.tally.complete)
             return known
-        answer = yield from self._called(voice, call, side)
+        answer = yield from self._called(voice, call)
         assert isinstance(answer, GradientAnswer)
         self.known.keep_gradient(*asked, answer)
         return answer
@@ -259,16 +259,11 @@ class Driver:
             voice.probe, voice.outcome = None, end.value
 
     def _called(
-        self, voice: Voice, call: GradientCall, side: Any
+        self, voice: Voice, call: AnyGradientCall
     ) -> Generator[Progress, None, GradientAnswers]:
         """One call that has the device to itself, told as a row."""
-        ticket = self.scheduler.call(
-            lambda execution: call.call(side, execution),
-            self.control,
-            self.account,
-            call.role.value,
-            side.alone,
-        )
+        work, alone = call.put()
+        ticket = self.scheduler.call(work, self.control, self.account, call.role.value, alone)
         while not ticket.wait(0, self.telling.until_heartbeat()):
             yield from self.telling.progress(voice)
         self.telling.tally.done += 1
@@ -277,8 +272,11 @@ class Driver:
         return ticket.result
 
     def _opened(self, voice: Voice, opening: Future[T]) -> Generator[Progress, None, T]:
-        """Waits for what may take some seconds to open when it is first asked for."""
+        """What may take some seconds to open when it is first asked for."""
+        yield from self._until_done(voice, opening)
+        return opened(opening)
+
+    def _until_done(self, voice: Voice, opening: Future[Any]) -> Generator[Progress, None, None]:
         while not wait([opening], self.control.remaining(HEARTBEAT_SECONDS)).done:
             self.control.check()
             yield from self.telling.progress(voice)
-        return opened(opening)

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Generic, Protocol, TypeVar
 
 from salience_service.bundle.manifest import GraphRole, Tap
 from salience_service.events import GradientSide
@@ -17,6 +18,7 @@ from salience_service.methods.probe import (
     MapGradientAnswer,
 )
 from salience_service.models.model import Forward, ServedModel
+from salience_service.openings import opened
 from salience_service.row_graphs.sources import MaskedImage, TappedImage
 from salience_service.runtime.session import Execution
 from salience_service.targets.target import Target
@@ -24,8 +26,21 @@ from salience_service.targets.target import Target
 GradientAnswers = MapGradientAnswer | GradientAnswer
 
 
+class Answering(Protocol):
+    """Who takes gradients.
+
+    Attributes:
+        alone: what its calls share with none that runs; None where they run side by side.
+    """
+
+    alone: str | None
+
+
+A = TypeVar("A", bound=Answering)
+
+
 @dataclass(frozen=True)
-class GradientCall:
+class GradientCall(Generic[A]):
     """A question for gradients, ready to be put.
 
     Attributes:
@@ -38,8 +53,20 @@ class GradientCall:
     role: GraphRole
     tap: str
     shape: tuple[int, int]
-    opening: Future[Any]
-    call: Callable[[Any, Execution], GradientAnswers]
+    opening: Future[A]
+    call: Callable[[A, Execution], GradientAnswers]
+
+    def put(self) -> tuple[Callable[[Execution], GradientAnswers], str | None]:
+        """What a lane is to run, and what it shares with none, once who answers is open.
+
+        Raises:
+            SalienceError: it could not be opened.
+        """
+        side = opened(self.opening)
+        return partial(self.call, side), side.alone
+
+
+AnyGradientCall = GradientCall[Differentiator] | GradientCall[TailGradient]
 
 
 @dataclass(frozen=True)
@@ -58,7 +85,7 @@ class GradientCalls:
     image: MaskedImage
     target: Target
 
-    def of(self, probe: MapGradient | Gradients) -> GradientCall:
+    def of(self, probe: MapGradient | Gradients) -> AnyGradientCall:
         """The call of any question."""
         if isinstance(probe, MapGradient):
             return self._of_map(probe)
@@ -66,7 +93,7 @@ class GradientCalls:
             return self._from_tap(probe, tap)
         return self._of_image(probe)
 
-    def _of_map(self, probe: MapGradient) -> GradientCall:
+    def _of_map(self, probe: MapGradient) -> GradientCall[Differentiator]:
         """The gradient to a map."""
 
         def call(side: Differentiator, execution: Execution) -> MapGradientAnswer:
@@ -81,7 +108,7 @@ class GradientCalls:
         opening = self.model.gradients.open(self.side)
         return GradientCall(GraphRole.MASKED_GRADIENT, "", (height, width), opening, call)
 
-    def _of_image(self, probe: Gradients) -> GradientCall:
+    def _of_image(self, probe: Gradients) -> GradientCall[Differentiator]:
         """The gradients to taps and image, from the image on."""
         taps = [tap for tap in self.model.manifest.taps if tap.name in probe.taps]
         tensors = [tap.output for tap in taps] + [IMAGES] * probe.of_image
@@ -96,7 +123,7 @@ class GradientCalls:
         opening = self.model.gradients.open(self.side)
         return GradientCall(GraphRole.GRADIENT, "", (0, 0), opening, call)
 
-    def _from_tap(self, probe: Gradients, tap: Tap) -> GradientCall:
+    def _from_tap(self, probe: Gradients, tap: Tap) -> GradientCall[TailGradient]:
         """The gradient to one tap, from there on; the clean image has been run up to there."""
 
         def call(tail: TailGradient, execution: Execution) -> GradientAnswer:

@@ -25,8 +25,8 @@ class GradientSides:
 
     The warm-up opens the gradient graphs, since it holds them against the golden example,
     so that no request pays for that. They cost memory: with EfficientNet-Lite0 a server
-    held 486 MB after a Score-CAM with them, 302 MB without. torch's program is opened for
-    the first who asks, or at the start where the configuration says so.
+    holds 466 MB after a Score-CAM with them, where it held 302 MB without. torch's program is
+    opened for the first who asks, or at the start where the configuration says so.
 
     Args:
         bundle: opened and verified.

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
 
-from salience_service.errors import ConfigRefused, NotPossible
+from salience_service.errors import ConfigRefused, NotPossible, SalienceError
 from salience_service.models.model import ServedModel
 from salience_service.models.version_book import Held, Note, VersionBook, order
 from salience_service.models.versions import State, VersionName, VersionStatus
@@ -145,8 +145,11 @@ class ModelRepository:
         """Takes out a version that fails on the device, also one that requests were pinned to.
 
         Who asks for it is told to come again, until it serves again or another one may answer.
+        One that was retired meanwhile stays so.
         """
         with self._lock:
+            if name not in self._book.serving:
+                return
             idle = self._taken_out(name)
             self._book.notes[name] = Note(State.FAILED, reason)
         self._changed(idle)
@@ -166,11 +169,17 @@ class ModelRepository:
         """Lets the newest version answer requests that name none.
 
         Raises:
-            NotFound: no version of that model serves.
+            NotFound: no version of that model serves; then nothing changes.
+            Unavailable: the newest failed on the device; likewise.
         """
         with self._lock:
-            self._book.pins.pop(model, None)
-            self._book.find(model, "")
+            pinned = self._book.pins.pop(model, None)
+            try:
+                self._book.find(model, "")
+            except SalienceError:
+                if pinned is not None:
+                    self._book.pins[model] = pinned
+                raise
         self._changed()
 
     def note(self, name: VersionName, state: State, reason: str = "") -> None:

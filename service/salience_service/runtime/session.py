@@ -8,6 +8,12 @@ from types import MappingProxyType
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
+from onnxruntime.capi.onnxruntime_pybind11_state import (
+    InvalidGraph,
+    InvalidProtobuf,
+    NoSuchFile,
+)
+from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NotImplemented_
 
 from salience_service.bundle.graph_bytes import GraphBytes, graph_bytes
 from salience_service.errors import BundleRefused, Cancelled, ComputeFailed
@@ -29,6 +35,8 @@ from salience_service.runtime.session_options import session_options
 __all__ = ["Device", "Execution", "Feed", "GraphShape", "Kept", "Lane", "Session"]
 
 _FIRST_LANE = Lane()
+_OF_THE_GRAPH = InvalidGraph, InvalidProtobuf, NoSuchFile, NotImplemented_
+"""What is amiss with a graph, whatever is to run it."""
 
 
 class Execution:
@@ -185,7 +193,7 @@ def _opened(
         # with the CPU.
         session = ort.InferenceSession(graph.model, options, providers=chain, enable_fallback=0)
     except Exception as error:  # ONNX Runtime's errors share no base but Exception
-        if device.provider != "cpu":
+        if device.provider != "cpu" and not isinstance(error, _OF_THE_GRAPH):
             raise refused_by(device, graph.name) from error
         raise BundleRefused(f"ONNX Runtime refused {graph.name}") from error
     check_came_up(device, session.get_providers())

@@ -207,7 +207,7 @@ class Scheduler:
 
     def _fail(self, batch: Sequence[_Share], error: Exception) -> None:
         """Fails the tickets of a batch; the lane and everyone else go on."""
-        if not isinstance(error, Cancelled):
+        if isinstance(error, ComputeFailed) or not isinstance(error, SalienceError):
             _log.error("a batch failed", exc_info=error.__cause__ or error)
         if isinstance(error, SalienceError):
             error = anew(error)  # Its frames hold this batch, whose tickets are to hold it.

@@ -5,7 +5,7 @@ from typing import Any
 
 import grpc
 
-from salience_service.errors import Cancelled, DeadlineExceeded
+from salience_service.errors import Cancelled, DeadlineExceeded, anew
 from salience_service.rpc.calls.call import abort
 
 
@@ -42,7 +42,7 @@ class Outlet:
                 f"a message of the answer was not read within {self._seconds:g} s, the limit: "
                 "read answers as they come"
             )
-            raise self._not_read from error
+            raise anew(self._not_read) from error
 
     async def abort(self, error: Exception) -> None:
         """Ends the call with the status of an error, which waits behind what is not read yet."""
@@ -61,4 +61,4 @@ class Outlet:
     def check_read(self) -> None:
         """Raises DeadlineExceeded where a message was not read in time."""
         if self._not_read:
-            raise self._not_read
+            raise anew(self._not_read)
