@@ -447,7 +447,7 @@ def test_who_waited_for_a_version_that_is_refused_is_held_by_nobody(
         waits = threading.Semaphore(0)
         controls = [Waiting(waits) for _ in range(4)]
         waiting = [callers.submit(directory.bring, "m", "", control) for control in controls]
-        for _ in controls:
+        for _ in range(4):
             assert waits.acquire(timeout=SOON)
         gone = [weakref.ref(control) for control in controls]
         load.let.set()
