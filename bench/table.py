@@ -72,7 +72,7 @@ def _block(known: Known) -> str:
     skipped = {name: each["skipped"] for name, each in known.items() if each["skipped"]}
     lines += [f"- **{name}** was skipped: {reason}" for name, reason in skipped.items()]
     if missing := [name for name in PARTS if name not in known]:
-        lines.append(f"- **Not measured yet**: {', '.join(missing)}")
+        lines.append(f"- **Not taken since this table is kept**: {', '.join(missing)}")
     return "\n".join(lines)
 
 

@@ -43,7 +43,7 @@ def test_what_was_missed_skipped_or_never_measured_is_said() -> None:
     assert "**missed**" in text
     assert "**gpu_rate** was skipped: never run: no GPU" in text
     missing = ", ".join(name for name in PARTS if name not in ("grpc_rate", "gpu_rate"))
-    assert f"**Not measured yet**: {missing}" in text
+    assert f"**Not taken since this table is kept**: {missing}" in text
 
 
 def test_a_later_run_replaces_its_parts_and_a_skipped_one_leaves_the_figures() -> None:
