@@ -236,7 +236,7 @@ class Engine:
         return max((model.warm_up_seconds for model in self.models()), default=0.0)
 
     def close(self) -> None:
-        """Ends the lanes; running explanations end as cancelled."""
+        """Ends the lanes; running explanations are told to come again."""
         if self._directory is not None:
             self._directory.close()
         self._scheduler.close()

@@ -53,8 +53,11 @@ def opened(opening: Future[T]) -> T:
     """What was opened, of one that is done.
 
     Raises:
+        Cancelled: it was given up, because the server ends.
         SalienceError: it could not be; for each who waited an error of their own.
     """
+    if opening.cancelled():
+        raise Cancelled("the server ended first")
     failure = opening.exception()
     if isinstance(failure, SalienceError):
         raise anew(failure)

@@ -1,6 +1,7 @@
 """What is opened for the first who asks: errors for each who waited, their cause in the log."""
 
 import logging
+import threading
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -79,6 +80,26 @@ def test_one_given_up_because_its_model_was_retired_is_no_news(
 ) -> None:
     openings(_fails(Cancelled("the model was retired"))).of("a").exception(10)
     assert not [record for record in caplog.records if record.name == LOG]
+
+
+def test_who_waits_for_what_is_given_up_is_told_so_in_an_error_of_ours(
+    openings: Callable[[Callable[[str], str]], Openings[str, str]],
+) -> None:
+    begun, may_end = threading.Event(), threading.Event()
+
+    def opens(key: str) -> str:
+        begun.set()
+        assert may_end.wait(10)
+        return key
+
+    known = openings(opens)
+    known.of("a")
+    assert begun.wait(10)
+    waiting = known.of("b")
+    assert waiting.cancel()  # As a pool does that is shut down.
+    may_end.set()
+    with pytest.raises(Cancelled, match="the server ended first"):
+        opened(waiting)
 
 
 def test_an_error_raised_anew_is_the_same_but_for_where_it_was() -> None:
