@@ -1,6 +1,5 @@
 """Versions that come and go under a real engine that is never idle: no request is dropped."""
 
-import gc
 import threading
 import time
 import weakref
@@ -20,6 +19,7 @@ from salience_service.errors import BundleRefused, Cancelled, NotFound, Overload
 from salience_service.events import Finished, FinishedMap, GradientSide, Progress, Started
 from salience_service.models.versions import State, VersionName
 from salience_service.request import ExplainOrder, MethodCall, PreparedImage
+from tests.support.freed import without_the_collector
 from tests.support.model_versions import (
     add_version,
     config_of,
@@ -286,9 +286,7 @@ def test_a_drained_version_is_freed_with_all_that_it_opened(
     threads = threading.active_count()
     control = Control()
     events = engine.explain(ExplainOrder("softmax", IMAGE, LONG.methods, version="2"), control)
-    gc.collect()
-    gc.disable()
-    try:
+    with without_the_collector():
         while not isinstance(next(events), Progress):
             pass
         directory_of(engine).retire("softmax", "2")
@@ -296,8 +294,6 @@ def test_a_drained_version_is_freed_with_all_that_it_opened(
         finish(events, control, end)
         del events
         gone(held)
-    finally:
-        gc.enable()
     assert threading.active_count() <= threads  # Those of earlier tests may end meanwhile.
 
 

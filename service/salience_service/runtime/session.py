@@ -8,12 +8,7 @@ from types import MappingProxyType
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
-from onnxruntime.capi.onnxruntime_pybind11_state import (
-    InvalidGraph,
-    InvalidProtobuf,
-    NoSuchFile,
-)
-from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NotImplemented_
+from onnxruntime.capi import onnxruntime_pybind11_state as faults
 
 from salience_service.bundle.graph_bytes import GraphBytes, graph_bytes
 from salience_service.errors import BundleRefused, Cancelled, ComputeFailed
@@ -35,7 +30,12 @@ from salience_service.runtime.session_options import session_options
 __all__ = ["Device", "Execution", "Feed", "GraphShape", "Kept", "Lane", "Session"]
 
 _FIRST_LANE = Lane()
-_OF_THE_GRAPH = InvalidGraph, InvalidProtobuf, NoSuchFile, NotImplemented_
+_OF_THE_GRAPH = (
+    faults.InvalidGraph,
+    faults.InvalidProtobuf,
+    faults.NoSuchFile,
+    faults.NotImplemented,
+)
 """What is amiss with a graph, whatever is to run it."""
 
 
