@@ -241,7 +241,8 @@ class Finished:
     """The end: rows run, seconds waited, computed and in all; seconds and rows per map.
 
     Attributes:
-        rows_spared: rows and gradients answered without running, being like others.
+        rows_spared: rows and gradients that need not run: they are like others, or of a channel
+            that is zero everywhere.
         from_cache: the whole answer was kept from an earlier request that asked the same.
     """
 

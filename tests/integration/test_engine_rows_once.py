@@ -17,8 +17,11 @@ from salience_service.engine import Engine
 from salience_service.events import Finished, FinishedMap, Progress
 from salience_service.interpolation import upsample
 from salience_service.methods import METHODS
+from salience_service.methods.channels import positive_sum
 from salience_service.methods.options import resolve
 from salience_service.methods.probe import Base, RowAnswers, Rows
+from salience_service.methods.rows.ablation_cam import FLOOR
+from salience_service.methods.single_channels import AllButEach
 from salience_service.models.model import ServedModel
 from salience_service.request import (
     BlackFill,
@@ -36,7 +39,7 @@ from salience_service.request import (
 from salience_service.row_graphs.sources import MaskedImage
 from salience_service.runtime.session import Execution
 from salience_service.scheduling.ticket import RowSpan
-from salience_service.targets.target import Target, TargetKind
+from tests.support.answering import class_target
 from tests.support.contracts import image_contract
 from tests.support.engines import engine_over
 from tests.support.networks import seeded
@@ -137,11 +140,10 @@ def row_by_row(model: ServedModel, options: dict[str, OptionScalar]) -> np.ndarr
     """Score-CAM with each of its rows run by itself, straight on the graph."""
     image, tap = picture(), model.manifest.taps[0]
     clean = model.forward(image, [tap], Execution())
-    target = Target("2", TargetKind.CLASS, 2, OutputKind.SOFTMAX)
     fill = np.zeros_like(image)
     source = MaskedImage.over(image, fill)
     method = METHODS["score-cam"]
-    base = Base(clean.features, clean.logits, target, image, fill)
+    base = Base(clean.features, clean.logits, class_target(2), image, fill)
     run = method.run(base, resolve(method.options, options))
     probe = next(run)
     while True:
@@ -196,6 +198,33 @@ def test_rows_over_another_fill_are_not_the_same(engine: Engine) -> None:
     assert over_black.ran == over_mean.ran == DISTINCT + 1  # The same map twice: scored once.
     alone = Answer(engine, order(call("score-cam"), fill=BlackFill()))
     assert alone.ran == DISTINCT
+
+
+def test_ablation_runs_no_row_of_a_channel_that_is_zero_everywhere(engine: Engine) -> None:
+    """Of the flat channels one is; without it the row would be that of all channels again."""
+    index = 0  # Its map is not zero everywhere.
+    target = (PresentTarget(ClassRef(index)),)
+    answer = Answer(engine, order(call("ablation-cam"), targets=target))
+    assert (answer.ran, answer.finished.rows_spared) == (1 + CHANNELS - 1, 1)
+    last = answer.progress[-1]
+    assert last.rows_done == last.rows_expected == answer.finished.rows
+    (found,) = answer.maps
+    drawn = np.frombuffer(found.encoded.data, np.float32)
+    np.testing.assert_array_equal(drawn, every_channel_ablated(engine.models()[0], index).ravel())
+    assert drawn.any()
+
+
+def every_channel_ablated(model: ServedModel, index: int) -> np.ndarray:
+    """Ablation-CAM with each of its rows run by itself, those of dead channels too."""
+    tap = model.manifest.taps[0]
+    clean = model.forward(picture(), [tap], Execution(), model.manifest.live(tap))
+    source, tail = model.tapped(clean, tap), model.tails.open(tap).result()
+    kept = AllButEach(CHANNELS, tuple(range(CHANNELS)))
+    rows = [kept[row : row + 1] for row in range(1 + CHANNELS)]
+    logits = np.concatenate([tail.score([RowSpan(source, row)], Execution()) for row in rows])
+    values = class_target(index).value(logits)
+    weights = (values[0] - values[1:]) / (abs(values[0]) + FLOOR)
+    return positive_sum(weights, clean.features[tap.name]).astype(np.float32)
 
 
 GRADIENT_CAMS = ("grad-cam", "hires-cam", "layer-cam", "xgrad-cam")

@@ -76,12 +76,31 @@ def test_a_target_of_value_zero_is_explained() -> None:
     assert np.isfinite(found).all()
 
 
-def test_dead_channels_weigh_nothing_and_dead_features_give_zeros() -> None:
+def test_dead_channels_are_not_asked_for() -> None:
+    network = pyramid()
+    with torch.no_grad():
+        network.coarse.weight[[0, 4, 8]] = 0
+        network.coarse.bias[[0, 4, 8]] = -1
+    scene = Scene.of(network)
+    dead = int((scene.features("coarse") == 0).all(dim=2).all(dim=1).sum())
+    assert 3 <= dead < 8
+    heard = explained(scene, class_target(CLASS))
+    (probe,) = heard.probes
+    assert isinstance(probe, ChannelRows)
+    assert (heard.rows, probe.spared) == (10 - dead, dead)
+    assert heard.previews[0][-1].fraction == 1
+    exact = expected(scene, TARGETS[0][1])  # Of every channel.
+    assert np.abs(heard.outcome.map - exact).max() < 1e-4 * exact.max()
+
+
+def test_dead_features_give_zeros() -> None:
     network = pyramid()
     with torch.no_grad():
         network.coarse.weight.zero_()
         network.coarse.bias.fill_(-1)
-    assert not explained(Scene.of(network), class_target(CLASS)).outcome.map.any()
+    heard = explained(Scene.of(network), class_target(CLASS))
+    assert heard.rows == 1
+    assert not heard.outcome.map.any()
 
 
 def test_two_classes_differ_and_another_last_layer_changes_the_map() -> None:
@@ -95,7 +114,7 @@ def test_two_classes_differ_and_another_last_layer_changes_the_map() -> None:
 
 
 def test_previews_sharpen_into_the_map() -> None:
-    heard = explained(SCENE, class_target(CLASS))
+    heard = explained(SIGNED, class_target(CLASS))
     (previews,) = heard.previews
     assert [round(10 * preview.fraction) for preview in previews] == list(range(1, 11))
     assert not previews[0].map.any()
@@ -103,10 +122,10 @@ def test_previews_sharpen_into_the_map() -> None:
 
 
 def test_rows_go_on_from_the_tap_and_targets_share_them() -> None:
-    features = SCENE.base(class_target(0), "coarse").features
+    features = SIGNED.base(class_target(0), "coarse").features
     voices = []
     for index in range(3):
-        base = replace(SCENE.base(class_target(index), "coarse"), features=features)
+        base = replace(SIGNED.base(class_target(index), "coarse"), features=features)
         run = ablation_cam(base, OPTIONS)
         voices.append(Voice(index, base.target, run, next(run)))
     assert isinstance(voices[0].probe, ChannelRows)

@@ -112,11 +112,27 @@ def test_targets_ask_for_one_run_of_rows() -> None:
 
 
 def test_rows_are_one_a_channel_and_one_of_nothing() -> None:
-    run = cam(SCENE.base(class_target(CLASS), "coarse"), CamOptions())
+    run = cam(SIGNED.base(class_target(CLASS), "coarse"), CamOptions())
     probe = next(run)
     assert isinstance(probe, ChannelRows)
     assert probe.kept.shape == (10, 9)
     assert cam_rows(Extent((9,), 54, 42), CamOptions()) == 10
+
+
+def test_dead_channels_are_not_asked_for() -> None:
+    network = pooled()
+    with torch.no_grad():
+        network.coarse.weight[[0, 4, 8]] = 0
+        network.coarse.bias[[0, 4, 8]] = -1
+    scene, target = Scene.of(network), class_target(CLASS)
+    dead = int((scene.features("coarse") == 0).all(dim=2).all(dim=1).sum())
+    assert 3 <= dead < 8
+    heard = hear(cam(scene.base(target, "coarse"), CamOptions()), scene, target)
+    (probe,) = heard.probes
+    assert isinstance(probe, ChannelRows)
+    assert (heard.rows, probe.spared) == (10 - dead, dead)
+    exact = expected(scene, {CLASS: 1.0})
+    np.testing.assert_allclose(heard.outcome.map, exact, rtol=0, atol=1e-5 * np.abs(exact).max())
 
 
 def test_dead_features_give_zeros_and_do_not_hide_a_weight() -> None:

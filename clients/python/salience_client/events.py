@@ -107,7 +107,8 @@ class Finished:
         map_seconds: seconds per map, in the order of map ids, scores included.
         partial_maps_skipped: partial maps left out because the reader was slow.
         map_rows: rows per map, in the order of map ids, scores included.
-        rows_spared: rows and gradients answered without running, being like others.
+        rows_spared: rows and gradients that need not run: they are like others, or of a channel
+            that is zero everywhere.
         from_cache: whether the whole answer was kept from an earlier request that asked the
             same; rows and seconds on the device are then those of that request.
     """

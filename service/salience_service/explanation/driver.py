@@ -158,6 +158,7 @@ class Driver:
         image: MaskedImage,
     ) -> Generator[Told, None, _Begun]:
         """The rows of a call, queued."""
+        self.telling.tally.spare(probes[0].spared)
         graph = yield from self._opened(voices[0], call.graph)
         alike = self.known.alike(probes[0], image)
         stream = self._stream(call, graph, alike)

@@ -26,7 +26,7 @@ class Pace:
 
 @dataclass
 class Tally:
-    """Rows done and expected over a whole explanation; spared: answered without running."""
+    """Rows done and expected over a whole explanation; spared: those that need not run."""
 
     expected: int
     done: int = 0

@@ -77,10 +77,12 @@ class RowProbe:
             n rows; None where nothing can be drawn yet. It is asked with ever more rows.
         anytime: whether it may be answered with fewer rows than it asks for, as few as one;
             its previews then tell their correlation.
+        spared: rows that the method counts on, and found that its map does not need.
     """
 
     preview: "Callable[[NDArray[np.float32]], Partial] | None" = None
     anytime: bool = False
+    spared: int = 0
 
 
 @dataclass(frozen=True, eq=False)

@@ -52,7 +52,7 @@ class Metrics(Witness):
         )
         self.spared = Counter(
             "salience_rows_spared",
-            "Rows and gradients answered without running, being like others.",
+            "Rows and gradients that need not run, being like others or of a dead channel.",
             ("model",),
             registry=registry,
         )

@@ -42,7 +42,7 @@ class ExplanationRecord:
         methods: their names, in the order asked.
         provenances: of every finished map, in the order they were ready; what options came to
             and which side took gradients stands there.
-        rows: run for it. rows_spared: answered without running.
+        rows: run for it. rows_spared: those that need not run.
         queue_seconds: its work waited for the device. compute_seconds: its share of the device.
         first_event_seconds: from its arrival until prediction was told, None where it never was.
         whole_seconds: from its arrival until its end.

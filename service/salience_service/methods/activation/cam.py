@@ -10,7 +10,7 @@ from salience_service.methods.channels import positive_sum, weighted_sum
 from salience_service.methods.method import Extent
 from salience_service.methods.options import Options
 from salience_service.methods.probe import Base, ChannelRows, FloatMap, MethodRun, Outcome
-from salience_service.methods.single_channels import EachAlone
+from salience_service.methods.single_channels import EachAlone, among, live_channels
 
 
 class CamOptions(Options):
@@ -29,18 +29,22 @@ def cam(base: Base, options: CamOptions) -> MethodRun:
     none. Departure: the weights are not read, but asked for. Where the logits are
     b + W · mean(A), a tap of ones in channel k and zeros elsewhere scores b + w_k, and
     one of zeros b: the difference is w_k to float32 rounding, for a target that is
-    a difference or an absence too.
+    a difference or an absence too. A channel that the image leaves at zero everywhere is not
+    asked for: no map shows it.
     """
     features = base.features[base.tap]
-    rows = ChannelRows(base.tap, EachAlone(len(features)), _ones(features.shape))
+    channels, live = len(features), live_channels(features)
+    rows = ChannelRows(
+        base.tap, EachAlone(channels, live), _ones(features.shape), spared=channels - len(live)
+    )
     scores = yield from scored(rows, base.target.value)
     combine = positive_sum if options.relu else weighted_sum
-    image_map = combine(scores[1:] - scores[0], features).astype(np.float32)
+    image_map = combine(among(channels, live, scores[1:] - scores[0]), features).astype(np.float32)
     return Outcome(image_map, signed=not options.relu)
 
 
 def cam_rows(extent: Extent, options: CamOptions) -> int:  # noqa: ARG001
-    """One row a channel, and one of nothing; each is of the last layer only."""
+    """One row a channel at most, and one of nothing; each is of the last layer only."""
     return 1 + sum(extent.channels)
 
 

@@ -7,8 +7,8 @@ from salience_service.methods.asking import finite, scored
 from salience_service.methods.channels import Weights, positive_sum
 from salience_service.methods.method import Extent
 from salience_service.methods.options import Options
-from salience_service.methods.probe import Base, ChannelRows, MethodRun, Outcome, Partial
-from salience_service.methods.single_channels import AllButEach
+from salience_service.methods.probe import Base, ChannelRows, FloatMap, MethodRun, Outcome, Partial
+from salience_service.methods.single_channels import AllButEach, among, live_channels
 
 FLOOR = 1e-8
 """Added to |y|, so that a target of value zero can be explained."""
@@ -24,26 +24,31 @@ def ablation_cam(base: Base, options: AblationCamOptions) -> MethodRun:  # noqa:
     Desai and Ramaswamy 2020, "Ablation-CAM: visual explanations
     for deep convolutional network via gradient-free localization"; y_k is the target's
     value, a logit, with channel k of the tap set to zero. Only the network after the
-    tap runs. y is scored in the same rows, so that rounding cancels.
+    tap runs. y is scored in the same rows, so that rounding cancels. A channel that is zero
+    everywhere is not asked for: without it nothing changes, and no map shows it.
 
     Departures: |y| where the paper has y, since a negative value would turn every
     weight round. A channel is always set to zero, as in the paper; pytorch-grad-cam
     does so only where the tap's least value is zero, and else takes 1e7 off it.
     """
     features = base.features[base.tap]
+    channels, live = len(features), live_channels(features)
+
+    def image_map(values: Weights) -> FloatMap:
+        weights = among(channels, live, _weights(values))
+        return positive_sum(weights, features).astype(np.float32)
 
     def drawn(logits: NDArray[np.float32]) -> Partial:
-        weights = _weights(finite(base.target.value(logits)))
-        image_map = positive_sum(weights, features[: len(weights)]).astype(np.float32)
-        return Partial(image_map, base.tap, len(logits) / (1 + len(features)))
+        values = finite(base.target.value(logits))
+        return Partial(image_map(values), base.tap, len(logits) / (1 + len(live)))
 
-    rows = ChannelRows(base.tap, AllButEach(len(features)), preview=drawn)
-    values = yield from scored(rows, base.target.value)
-    return Outcome(positive_sum(_weights(values), features).astype(np.float32))
+    kept = AllButEach(channels, live)
+    rows = ChannelRows(base.tap, kept, preview=drawn, spared=channels - len(live))
+    return Outcome(image_map((yield from scored(rows, base.target.value))))
 
 
 def ablation_cam_rows(extent: Extent, options: AblationCamOptions) -> int:  # noqa: ARG001
-    """One row a channel, and one of all; each is of the network after the tap only."""
+    """One row a channel at most, and one of all; each is of the network after the tap only."""
     return 1 + sum(extent.channels)
 
 
