@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from salience_service.bundle.manifest import OutputKind
 from salience_service.errors import InvalidRequest
-from salience_service.targets.target import Target, TargetKind, sigmoid
+from salience_service.targets.target import Target, TargetKind, class_probabilities, sigmoid
 from tests.oracle.targets import (
     exact_complement,
     exact_sigmoid_complement,
@@ -116,6 +116,16 @@ def test_log_probabilities_of_minus_infinity_are_certain_not_nan() -> None:
     assert present(OutputKind.LOG_PROBABILITY, 1).probability(row) == 1
     assert complement(present(OutputKind.LOG_PROBABILITY, 1), row) == 0
     assert present(OutputKind.LOG_PROBABILITY, 0).probability(row) == 0
+
+
+@pytest.mark.parametrize("output", [*SOFTMAX_KINDS, OutputKind.SIGMOID])
+def test_classes_asked_for_together_have_what_each_has_alone(output: OutputKind) -> None:
+    classes = np.array([3, 0, 9])
+    for row in [*LOGITS, np.array([-1e4, 1e4, 0, 3e38, -np.inf, *[0.5] * 5], np.float32)]:
+        before = row.copy()
+        alone = [float(present(output, index).probability(row)) for index in classes]
+        np.testing.assert_allclose(class_probabilities(row, classes, output), alone, rtol=1e-14)
+        np.testing.assert_array_equal(row, before)
 
 
 def test_the_only_class_of_a_softmax_is_certain() -> None:

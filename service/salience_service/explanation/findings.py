@@ -17,7 +17,6 @@ from salience_service.events import (
     Provenance,
     ScoreCurve,
     Started,
-    TargetScore,
 )
 from salience_service.explanation.driver import Driver
 from salience_service.explanation.plan import PlannedMethod
@@ -25,12 +24,13 @@ from salience_service.explanation.subject import Subject
 from salience_service.explanation.voices import Voice
 from salience_service.maps.render import render
 from salience_service.methods.options import as_scalars
-from salience_service.models.model import Forward, ServedModel
+from salience_service.models.model import ServedModel
 from salience_service.request import ExplainOrder, Fill
 from salience_service.scores.box import box_of
 from salience_service.scores.curves import areas
 from salience_service.scores.faithfulness import faithfulness
-from salience_service.targets.target import Target, TargetKind
+from salience_service.targets.highest import highest
+from salience_service.targets.target import class_probabilities
 
 SOFTWARE_VERSION = installed_version("salience")
 TOP_CLASSES = 5
@@ -61,10 +61,8 @@ class Findings:
 
     def prediction(self, subject: Subject) -> Prediction:
         """The best classes of the clean run, and what the targets came to."""
-        clean, placement = subject.clean, subject.prepared.placement
-        best = np.argsort(-clean.logits, kind="stable")[:TOP_CLASSES]
-        top = tuple(self._class_score(clean, int(index)) for index in best)
-        scored = tuple(_target_score(target, clean) for target in subject.targets)
+        placement = subject.prepared.placement
+        top, scored = self._top_classes(subject.clean.logits), tuple(subject.scored.values())
         return Prediction(top, scored, placement.original_height, placement.original_width)
 
     def finished_map(
@@ -83,7 +81,7 @@ class Findings:
         return FinishedMap(
             map_id=voice.map_id,
             provenance=self._provenance(driver, planned),
-            target=_target_score(voice.target, subject.clean),
+            target=subject.scored[voice.target],
             encoded=encoded,
             signed=outcome.signed,
             flags=tuple(flag for flag, raised in flags.items() if raised),
@@ -120,11 +118,15 @@ class Findings:
             curve_protocol=protocol if curves else None,
         )
 
-    def _class_score(self, clean: Forward, index: int) -> ClassScore:
-        head = self.model.manifest.head
-        label = head.labels[index] if head.labels else ""
-        score = _target_score(Target(label, TargetKind.CLASS, index, head.kind), clean)
-        return ClassScore(index, label, score.value, score.probability)
+    def _top_classes(self, logits: NDArray[np.float32]) -> tuple[ClassScore, ...]:
+        """The best, with their probabilities where the head has any."""
+        head, best = self.model.manifest.head, highest(logits, TOP_CLASSES)
+        found: list[float | None] = [None] * len(best)
+        if head.kind is not OutputKind.REGRESSION:
+            found = [*class_probabilities(logits, best, head.kind).tolist()]
+        labels = [head.labels[index] if head.labels else "" for index in best]
+        told = zip(best.tolist(), labels, logits[best].tolist(), found, strict=True)
+        return tuple(ClassScore(*each) for each in told)
 
     def _provenance(self, driver: Driver, planned: PlannedMethod) -> Provenance:
         model = self.model
@@ -150,11 +152,3 @@ class Findings:
             tuning_digest=model.tuning_digest,
             signed_by=model.signed_by,
         )
-
-
-def _target_score(target: Target, clean: Forward) -> TargetScore:
-    """The target's value in the clean run, and its probability where the head has any."""
-    value = float(target.value(clean.logits))
-    if target.output is OutputKind.REGRESSION:
-        return TargetScore(target, value, None)
-    return TargetScore(target, value, float(target.probability(clean.logits)))

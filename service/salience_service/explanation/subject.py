@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
-from salience_service.bundle.manifest import Tap
+from salience_service.bundle.manifest import OutputKind, Tap
+from salience_service.events import TargetScore
 from salience_service.image.prepare import Prepared
 from salience_service.methods.probe import Base
 from salience_service.models.model import Forward
@@ -28,6 +30,18 @@ class Subject:
     image: MaskedImage
     score_image: MaskedImage
     curve_images: Mapping[ScoreKind, MaskedImage]
+
+    @cached_property
+    def scored(self) -> Mapping[Target, TargetScore]:
+        """What each target came to in the clean run."""
+        return {target: self._score(target) for target in self.targets}
+
+    def _score(self, target: Target) -> TargetScore:
+        """The target's value, and its probability where the head has any."""
+        logits = self.clean.logits
+        of_regression = target.output is OutputKind.REGRESSION
+        probability = None if of_regression else float(target.probability(logits))
+        return TargetScore(target, float(target.value(logits)), probability)
 
     def base(self, taps: tuple[Tap, ...], target: Target) -> Base:
         """What a method gets that reads these taps."""

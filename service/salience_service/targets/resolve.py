@@ -19,6 +19,7 @@ from salience_service.request import (
     TopKTargets,
 )
 from salience_service.targets.classes import Classes
+from salience_service.targets.highest import highest
 from salience_service.targets.probabilities import probabilities as probabilities_of
 from salience_service.targets.target import Target, TargetKind
 from salience_service.targets.target_words import Plain, read_words
@@ -161,7 +162,7 @@ def _targets(
             name = f"{classes.name(first)}-{classes.name(second)}"
             yield Target(name, TargetKind.DIFFERENCE, first, head.kind, second)
         case TopKTargets(k=k):
-            for index in np.argsort(-logits, kind="stable")[:k]:
+            for index in highest(logits, k):
                 yield _present(int(index), head, classes)
         case AboveThresholdTargets():
             probabilities = probabilities_of(logits, head)

@@ -67,7 +67,7 @@ class Target:
             raise InvalidRequest("a regression has no probability: leave probability scores out")
         if self.kind is TargetKind.DIFFERENCE or self.output is OutputKind.SIGMOID:
             return self.value(logits)
-        odds = _softmax_log_odds(np.asarray(logits, np.float64), self.index)
+        odds = _softmax_log_odds(np.array(logits, np.float64), self.index)
         return -odds if self.kind is TargetKind.ABSENT else odds
 
     def probability(self, logits: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -88,15 +88,45 @@ def sigmoid(x: NDArray[np.float64] | float) -> NDArray[np.float64]:
     return result
 
 
-def _softmax_log_odds(logits: NDArray[np.float64], index: int) -> NDArray[np.float64]:
-    """y_c − logsumexp_{k≠c} y_k; one class alone is certain (infinite odds)."""
-    others = np.delete(logits, index, axis=-1)
-    if others.shape[-1] == 0:
-        return np.full(logits.shape[:-1], np.inf)
-    top = others.max(axis=-1)
+def class_probabilities(
+    logits: NDArray[np.floating], classes: NDArray[np.intp], output: OutputKind
+) -> NDArray[np.float64]:
+    """p of some classes [n] for the logits [K] of one image, float64 [n] in [0, 1].
+
+    Each as the target of that class has it, to rounding, and all in one go.
+
+    Args:
+        logits: of the image.
+        classes: indices, in [0, K).
+        output: what the logits mean; no regression.
+    """
+    if output is OutputKind.SIGMOID:
+        return sigmoid(np.asarray(logits[classes], np.float64))
+    rows = np.repeat(np.asarray(logits, np.float64)[None], len(classes), axis=0)
+    return sigmoid(_softmax_log_odds(rows, classes))
+
+
+def _softmax_log_odds(
+    logits: NDArray[np.float64], own: int | NDArray[np.intp]
+) -> NDArray[np.float64]:
+    """y_c − logsumexp_{k≠c} y_k, float64 [...]; one class alone is certain (infinite odds).
+
+    A request asks often, and its thread may lose Python's lock at every step over a thousand
+    numbers: there are as few as may be, and those in place.
+
+    Args:
+        logits: [..., K], of which nothing is left.
+        own: c, of all of them or [n] of [n, K].
+    """
+    at = (np.arange(len(logits)), own) if isinstance(own, np.ndarray) else (..., own)
+    values = logits[at].copy()
+    logits[at] = -np.inf
+    top = logits.max(axis=-1, keepdims=True)
     # A log probability may be −inf; −inf less itself would be NaN.
-    base = np.where(np.isfinite(top), top, 0)
+    top[~np.isfinite(top)] = 0
+    logits -= top
+    np.exp(logits, out=logits)
     with np.errstate(divide="ignore"):
-        rest = base + np.log(np.exp(others - base[..., None]).sum(axis=-1))
-    odds: NDArray[np.float64] = logits[..., index] - rest
+        rest = top[..., 0] + np.log(logits.sum(axis=-1))
+    odds: NDArray[np.float64] = values - rest
     return odds
