@@ -38,7 +38,7 @@ from tests.support.serving import FakeEngine, patient, plain, serving
 
 ASK = {"model": "tiny", "methods": "score-cam"}
 QUICK = RetryPolicy(attempts=8, first_wait=0.05, longest_wait=1)
-SOON_SECONDS = 10.0
+SOON_SECONDS = 20.0
 _SHORT = ("grpc.keepalive_time_ms", "grpc.keepalive_timeout_ms", "grpc.http2.ping_timeout_ms")
 WATCHFUL = tuple((dict(CHANNEL_OPTIONS) | dict.fromkeys(_SHORT, 500)).items())
 

@@ -205,10 +205,10 @@ def test_a_large_picture_is_refused_by_its_header(model: ServedModel) -> None:
     original = MapFormat(Encoding.PNG_OVERLAY, Geometry.ORIGINAL)
     order = replace(ORDER, image=large, format=original)
     with engine_bearing(model, held=10**9) as engine:
-        began = time.monotonic()
+        began = time.thread_time()
         with pytest.raises(InvalidRequest, match="at most 1000000000 a request: send a smaller"):
             answer(engine, order)
-        assert time.monotonic() - began < 0.5  # Decoding it takes longer.
+        assert time.thread_time() - began < 0.5  # Decoding it takes longer.
     assert 1e9 < footprint(model, order).bytes <= MOST_BYTES  # By default it is answered.
     assert footprint(model, replace(order, format=MapFormat())).bytes < 1.05e9
 

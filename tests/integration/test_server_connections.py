@@ -42,7 +42,7 @@ from tests.support.serving import (
     serving,
 )
 
-SOON_SECONDS = 10.0
+SOON_SECONDS = 20.0
 FEW = 8
 """Connections, where a test holds all that there may be."""
 
@@ -241,7 +241,7 @@ def _through_a_proxy(
     engine: FakeEngine,
 ) -> Iterator[tuple[Swallower, pb_grpc.ExplanationServiceStub]]:
     """A proxy to a server of impatient keepalive, and a stub on a connection through it."""
-    stated = {"keepalive_seconds": 1, "keepalive_timeout_seconds": 0.3}
+    stated = {"keepalive_seconds": 1, "keepalive_timeout_seconds": 2}
     with (
         serving(engine, connections=stated) as server,
         swallower(server.address) as proxy,
@@ -261,11 +261,11 @@ def test_a_caller_behind_a_dead_line_is_found_and_its_explanation_ends() -> None
 
 
 def test_a_caller_on_a_living_line_is_left_alone() -> None:
-    """As above, but nothing is swallowed: three times the keepalive it goes on."""
+    """As above, but nothing is swallowed: it goes on when the keepalive's time is long over."""
     engine = FakeEngine({"tiny": patient})
     with _through_a_proxy(engine) as (_, stub):
         call = stub.Explain(request())
-        for _ in itertools.islice(call, 300):  # 3 s of progress, one each 10 ms.
+        for _ in itertools.islice(call, 450):  # 4.5 s of progress, one each 10 ms.
             pass
         assert not engine.ended.acquire(blocking=False)
         call.cancel()

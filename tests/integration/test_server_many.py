@@ -31,7 +31,7 @@ from tests.support.serving import (
     serving,
 )
 
-SOON_SECONDS = 5.0
+SOON_SECONDS = 20.0
 ALL = ["started", "progress", "map", "finished"]
 INVALID_ARGUMENT = grpc.StatusCode.INVALID_ARGUMENT.value[0]
 

@@ -20,7 +20,7 @@ from salience_service.rpc.server.server import Server
 from tests.support.identity import HOST, Authority, token_file
 from tests.support.serving import FINISHED, STARTED, FakeEngine, calling_over, request, serving
 
-SOON_SECONDS = 10
+SOON_SECONDS = 20
 
 
 @pytest.fixture

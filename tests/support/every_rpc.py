@@ -9,7 +9,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
 
-SOON_SECONDS = 5
+SOON_SECONDS = 20
 Metadata = Sequence[tuple[str, str]]
 
 

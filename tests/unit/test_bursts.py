@@ -7,7 +7,7 @@ from queue import Queue
 
 from salience_service.telemetry.bursts import Bursts
 
-SOON_SECONDS = 10.0
+SOON_SECONDS = 20.0
 
 
 class Told:

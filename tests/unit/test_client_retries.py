@@ -149,7 +149,7 @@ def test_no_wait_goes_beyond_the_callers_deadline():
     with pytest.raises(Unavailable):
         Client(transport, retries=patient, timeout=0.5).explain(b"png", **ASK)
 
-    assert time.monotonic() - began < 0.6
+    assert time.monotonic() - began < 0.7  # The next wait would be 0.4 s and more.
     assert 2 <= transport.calls <= 10
 
 

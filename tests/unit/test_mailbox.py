@@ -14,7 +14,7 @@ from salience_service.errors import Cancelled, ComputeFailed
 from salience_service.rpc.calls.mailbox import Mailbox
 from tests.support.freed import is_freed, without_the_collector
 
-SOON_SECONDS = 5.0
+SOON_SECONDS = 20.0
 
 
 def _progress(rows: int) -> pb.ExplainResponse:

@@ -11,7 +11,7 @@ from salience_service.models.repository import ModelRepository
 from salience_service.models.versions import State
 from tests.support.model_versions import FakeLoad, config_of, fake_version
 
-SOON_SECONDS = 10.0
+SOON_SECONDS = 20.0
 
 
 @pytest.fixture

@@ -49,7 +49,7 @@ def test_what_is_not_read_in_time_ends_the_call_and_nothing_more_is_sent() -> No
         for _ in range(100):
             with pytest.raises(DeadlineExceeded):
                 await outlet.send("never sent")
-        assert time.monotonic() - began < 0.05 * 10, "waited again for a caller who does not read"
+        assert time.monotonic() - began < 0.05 * 50, "waited again for a caller who does not read"
         with pytest.raises(DeadlineExceeded):
             outlet.check_read()
         assert context.taken == ["read"]

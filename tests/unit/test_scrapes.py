@@ -12,7 +12,7 @@ import pytest
 
 from salience_service.telemetry.scrapes import ScrapeServer
 
-SOON_SECONDS = 10.0
+SOON_SECONDS = 20.0
 MOST = 4
 FIGURES = b"figures 1\n"
 

@@ -11,7 +11,7 @@ from salience_service.errors import Cancelled, ComputeFailed, DeadlineExceeded, 
 from salience_service.models.model import ServedModel
 from salience_service.models.standing import Standing
 
-SOON_SECONDS = 10.0
+SOON_SECONDS = 20.0
 
 
 class Named(ServedModel):

@@ -9,7 +9,7 @@ from salience_service.config.watchdog import WatchdogConfig
 from salience_service.life.watchdog import CallAges, Watchdog
 from salience_service.rpc.server.stuck import limit_seconds
 
-SOON_SECONDS = 10.0
+SOON_SECONDS = 20.0
 
 
 class Clock:
@@ -75,7 +75,7 @@ def test_a_watchdog_told_to_stop_says_nothing() -> None:
         looked.set()
         return ["stuck"]
 
-    watchdog = Watchdog(calls, lambda: 0.5, told.append)
+    watchdog = Watchdog(calls, lambda: 5.0, told.append)
     watchdog.start()
     assert looked.wait(SOON_SECONDS)
     watchdog.stop()
