@@ -1,11 +1,12 @@
 """Seconds of a whole Ablation-CAM of EfficientNet-Lite0, tap 1280×7×7: pytorch-grad-cam's ÷ ours.
 
-The tap lies behind ReLU6, so that both set channels to zero; its 1,280 channels are ablated one by
-one. Ours runs the network once and its tail for every channel, pytorch-grad-cam the whole network
-for every channel. Each runs in a process of its own (bench/peer_process.py) on the same prepared
-image and class, from the image to the finished map, and only one is busy at a time; theirs with
-progress bars off, the allocator tuned as in `peers`, and the better of batches of 8 and 32. A run
-of theirs takes most of a minute, so few pairs are taken; `control` is ours against ours.
+The tap lies behind ReLU6, so that both set channels to zero, one of its 1,280 at a time. Ours runs
+the network once and its tail for every channel that is not zero everywhere already,
+pytorch-grad-cam the whole network for every channel. Each runs in a process of its own
+(bench/peer_process.py) on the same prepared image and class, from the image to the finished map,
+and only one is busy at a time; theirs with progress bars off, the allocator tuned as in `peers`,
+and the better of batches of 8 and 32. A run of theirs takes most of a minute, so few pairs are
+taken; `control` is ours against ours.
 """
 
 import importlib.util

@@ -152,15 +152,21 @@ def test_who_leaves_does_not_end_what_has_begun_nor_its_record(place: Place) -> 
 def test_what_waits_when_the_server_ends_is_recorded_as_cancelled(tmp_path: Path) -> None:
     with placed(tmp_path) as place:
         place.admin.load.let.clear()
+        while place.admin.load.began.acquire(blocking=False):
+            pass
         asked = []
         for count, version in enumerate(("3", "4"), 1):
             fake_version(place.admin.models, "m", version)
             message = pb.LoadVersionRequest(model="m", version=version)
             asked.append(place.admin.stub.LoadVersion.future(message))
             until(lambda count=count: len(place.lines()) == count)  # type: ignore[misc]
-        threading.Timer(0.2, place.admin.load.let.set).start()
+        assert place.admin.load.began.acquire(timeout=SOON)
         assert place.admin.engine.directory is not None
-        place.admin.engine.directory.close()
+        closing = threading.Thread(target=place.admin.engine.directory.close)
+        closing.start()
+        until(lambda: len(place.lines()) == 3)  # The fourth was cancelled, the third runs.
+        place.admin.load.let.set()
+        closing.join()
     ended = {line["version"]: line for line in place.lines() if line["kind"] == "action_ended"}
     assert (ended["3"]["outcome"], ended["4"]["outcome"]) == ("ok", "cancelled")
 

@@ -78,8 +78,8 @@ def test_a_clock_that_is_set_ends_no_explanation_and_keeps_no_drain_waiting(
             assert next(answers).WhichOneof("event") == "progress"
         again = stub.Explain(request(), timeout=SOON_SECONDS)
         assert next(again).WhichOneof("event") == "started"
-        short = stub.Explain(request(), timeout=0.5)
         began = time.monotonic()
+        short = stub.Explain(request(), timeout=0.5)
         with pytest.raises(grpc.RpcError) as told:
             list(short)
         assert told.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED

@@ -258,8 +258,8 @@ def test_cancelling_stops_device_work_within_one_batch_and_neighbours_are_unharm
     for event in answer:
         if isinstance(event, Progress):
             break
-    rows_before = graph.rows()
     control.cancel()
+    rows_before = graph.rows()
     with pytest.raises(Cancelled):
         list(answer)
     beside.join()

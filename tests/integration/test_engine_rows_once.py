@@ -203,13 +203,12 @@ def test_rows_over_another_fill_are_not_the_same(engine: Engine) -> None:
 def test_ablation_runs_no_row_of_a_channel_that_is_zero_everywhere(engine: Engine) -> None:
     """Of the flat channels one is; without it the row would be that of all channels again."""
     index = 0  # Its map is not zero everywhere.
-    target = (PresentTarget(ClassRef(index)),)
-    answer = Answer(engine, order(call("ablation-cam"), targets=target))
+    targets = tuple(PresentTarget(ClassRef(each)) for each in (index, 2))
+    answer = Answer(engine, order(call("ablation-cam"), targets=targets))
     assert (answer.ran, answer.finished.rows_spared) == (1 + CHANNELS - 1, 1)
     last = answer.progress[-1]
     assert last.rows_done == last.rows_expected == answer.finished.rows
-    (found,) = answer.maps
-    drawn = np.frombuffer(found.encoded.data, np.float32)
+    drawn = np.frombuffer(answer.maps[0].encoded.data, np.float32)
     np.testing.assert_array_equal(drawn, every_channel_ablated(engine.models()[0], index).ravel())
     assert drawn.any()
 

@@ -29,6 +29,8 @@ from tests.support.prometheus import Scrape, scrape
 from tests.support.serving import calling, serving
 
 FREE = "127.0.0.1:0"
+LONG_ROWS = 4000
+LONG_RISE = {"name": "rise", "options": {"masks": {"integer": LONG_ROWS}}}
 
 
 @pytest.fixture(scope="module")
@@ -171,20 +173,20 @@ def test_what_waits_and_runs_is_told_beside_its_limits(engine: Engine) -> None:
 
 def test_the_gauges_follow_an_explanation_that_runs(engine: Engine) -> None:
     with metered(engine) as server:
-        long = _request(6, methods=[{"name": "rise", "options": {"masks": {"integer": 4000}}}])
+        long = _request(6, methods=[LONG_RISE] * 4)
         running = server.stub.Explain(long)
         while not next(running).HasField("progress"):
             pass
         during = server.scrape()
         running.cancel()
     assert during.value("salience_explanations_running") == 1
-    assert during.value("salience_queued_rows") >= 4000
+    assert during.value("salience_queued_rows") >= 4 * LONG_ROWS
     assert during.value("salience_queued_bytes") > 0
 
 
 def test_rows_that_a_caller_no_longer_wanted_are_counted(engine: Engine) -> None:
     with metered(engine) as server:
-        long = _request(7, methods=[{"name": "rise", "options": {"masks": {"integer": 4000}}}])
+        long = _request(7, methods=[LONG_RISE] * 4)
         running = server.stub.Explain(long)
         while not next(running).HasField("progress"):
             pass
@@ -192,7 +194,7 @@ def test_rows_that_a_caller_no_longer_wanted_are_counted(engine: Engine) -> None
         told = server.scrape()
         while not told.value("salience_explanations_total", outcome="Cancelled"):
             told = server.scrape()
-    assert 0 < told.value("salience_rows_cancelled_total", model="softmax") <= 4000
+    assert 0 < told.value("salience_rows_cancelled_total", model="softmax") <= 4 * LONG_ROWS
 
 
 def test_callers_are_told_apart_only_where_that_is_configured(engine: Engine) -> None:

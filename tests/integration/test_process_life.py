@@ -100,7 +100,7 @@ def test_a_fault_of_ours_ends_with_a_code_that_asks_for_another_start(
 def test_a_stuck_call_tells_all_who_wait_to_come_again_and_the_supervised_server_starts_anew(
     tmp_path: Path, models: Path
 ) -> None:
-    config = config_file(tmp_path, UNSIGNED + "[watchdog]\nstuck_call_seconds = 1\n")
+    config = config_file(tmp_path, UNSIGNED + "[watchdog]\nstuck_call_seconds = 5\n")
     address, marker = free_address(), tmp_path / "stuck"
     bounds = ("--most-restarts", 1, "--window-seconds", 600, "--first-wait-seconds", 0.05)
     bounds += ("--longest-wait-seconds", 1, "--stop-seconds", 20)

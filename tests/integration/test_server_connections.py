@@ -119,9 +119,11 @@ def test_connections_beyond_the_most_are_closed_at_once_and_those_before_stay() 
 
 
 def test_a_known_caller_is_answered_again_once_strangers_are_cut_off() -> None:
-    stated = {"max_connections": FEW, "handshake_seconds": 0.5}
+    stated = {"max_connections": FEW, "handshake_seconds": 4}
     with serving(FakeEngine(), connections=stated) as server, ExitStack() as stack:
-        silent = [stack.enter_context(raw_connection(server.address)) for _ in range(FEW)]
+        silent = [
+            stack.enter_context(raw_connection(server.address, SOON_SECONDS)) for _ in range(FEW)
+        ]
         with calling(server) as stub, pytest.raises(grpc.RpcError) as told:
             list(stub.Explain(request()))
         assert told.value.code() is grpc.StatusCode.UNAVAILABLE

@@ -182,24 +182,24 @@ client's own gRPC takes as many as it likes to hold; 5 were seen."""
 def test_a_slow_reader_holds_a_few_messages_and_is_ended_in_time() -> None:
     script = Endless()
     engine = FakeEngine({"big": script, "tiny": plain})
-    stated = {"slow_reader_seconds": 0.5}
+    stated = {"slow_reader_seconds": 2}
     with serving(engine, connections=stated) as server, calling(server) as stub:
         began = time.monotonic()
         slow = stub.Explain(request("big"))
         assert engine.ended.acquire(timeout=SOON_SECONDS)
-        assert time.monotonic() - began >= 0.5
+        assert time.monotonic() - began >= 2
         assert len(script.made) <= CAPACITY + IN_FLIGHT
         assert len(list(stub.Explain(request()))) == 4
         told = refusal(slow)  # Who reads at last, reads what was on its way, and why it ended.
     assert told.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    assert "not read within 0.5 s" in told.details()
+    assert "not read within 2 s" in told.details()
 
 
 def test_a_slow_reader_who_leaves_is_no_failure_of_the_server(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     engine = FakeEngine({"big": Endless(), "tiny": plain})
-    stated = {"slow_reader_seconds": 0.2}
+    stated = {"slow_reader_seconds": 2}
     with serving(engine, connections=stated) as server:
         with calling(server) as stub:
             slow = stub.Explain(request("big"))
@@ -213,7 +213,7 @@ def test_a_slow_reader_who_leaves_is_no_failure_of_the_server(
 def test_a_slow_reader_of_many_answers_is_ended_in_time_with_all_of_them() -> None:
     script = Endless()
     engine = FakeEngine({"big": script, "tiny": plain})
-    stated = {"slow_reader_seconds": 0.5}
+    stated = {"slow_reader_seconds": 2}
     with serving(engine, connections=stated) as server, calling(server) as stub:
         slow = stub.ExplainMany(iter([tagged(str(number), "big") for number in range(4)]))
         assert all(engine.ended.acquire(timeout=SOON_SECONDS) for _ in range(4))
@@ -230,10 +230,10 @@ def test_who_reads_one_message_after_the_other_may_take_as_long_as_it_likes() ->
             yield finished_map(bytes(2**20))
         yield FINISHED
 
-    stated = {"slow_reader_seconds": 1}
+    stated = {"slow_reader_seconds": 5}
     with serving(FakeEngine({"tiny": ten}), connections=stated) as server, calling(server) as stub:
         read = 0
         for _ in stub.Explain(request()):
-            time.sleep(0.2)
+            time.sleep(0.5)
             read += 1
     assert read == 12

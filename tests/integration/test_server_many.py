@@ -30,6 +30,7 @@ from tests.support.serving import (
     request,
     serving,
 )
+from tests.support.waiting import until
 
 SOON_SECONDS = 20.0
 ALL = ["started", "progress", "map", "finished"]
@@ -137,6 +138,7 @@ def test_reading_stops_at_the_window_until_an_answer_is_complete() -> None:
     with serving(engine, max_in_flight_per_call=window) as server, calling(server) as stub:
         call = stub.ExplainMany(requests())
         next(call)
+        until(lambda: len(engine.controls) == window)
         time.sleep(0.3)
         assert len(engine.controls) == window
         assert len(sent) < 64, "gRPC's own buffers aside, nothing was held back"
@@ -171,6 +173,7 @@ def test_a_caller_who_goes_while_answers_wait_to_be_read_is_no_failure_of_the_se
     with serving(engine) as server, calling(server) as stub:
         call = stub.ExplainMany(_tagged(str(number)) for number in range(3))
         next(call)
+        until(lambda: len(engine.controls) == 3)
         time.sleep(0.2)
         call.cancel()
         assert all(engine.ended.acquire(timeout=SOON_SECONDS) for _ in range(3))

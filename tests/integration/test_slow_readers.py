@@ -38,7 +38,7 @@ def _request() -> pb.ExplainRequest:
 def test_callers_who_read_nothing_hold_no_more_than_was_counted_and_give_it_back(
     tiny_bundle: Bundle,
 ) -> None:
-    asked, stated = _request(), {"slow_reader_seconds": 2}
+    asked, stated = _request(), {"slow_reader_seconds": 5}
     with (
         engine_over(tiny_bundle) as engine,
         serving(engine, connections=stated) as server,

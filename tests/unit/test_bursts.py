@@ -28,7 +28,7 @@ class Told:
 
 def test_the_first_of_each_kind_pass_and_the_others_are_told_by_their_number() -> None:
     told = Told()
-    bursts = Bursts(3, 0.2, told)
+    bursts = Bursts(3, 2, told)
     assert [bursts.passes("a") for _ in range(10)] == [True] * 3 + [False] * 7
     assert [bursts.passes("b") for _ in range(3)] == [True] * 3
     assert told.next() == ("a", 7)
@@ -37,8 +37,8 @@ def test_the_first_of_each_kind_pass_and_the_others_are_told_by_their_number() -
 
 def test_after_a_window_as_many_pass_again() -> None:
     told = Told()
-    bursts = Bursts(2, 0.1, told)
-    for _ in range(3):
+    bursts = Bursts(2, 1, told)
+    for _ in range(2):
         assert [bursts.passes("a") for _ in range(4)] == [True, True, False, False]
         assert told.next() == ("a", 2)
 

@@ -115,13 +115,14 @@ def test_the_channel_keeps_grpcs_own_receive_limit():
 
 
 def test_a_deadline_ends_the_call_on_both_sides(server, client):
+    client.models()  # Connected, so that no time goes on that.
     began = time.monotonic()
 
     with pytest.raises(DeadlineExceeded):
-        client.explain(b"png", model="sleep", methods="score-cam", timeout=0.3)
+        client.explain(b"png", model="sleep", methods="score-cam", timeout=1)
 
-    assert time.monotonic() - began < 5
-    assert server.servicer.cancelled.wait(5)
+    assert time.monotonic() - began < 20
+    assert server.servicer.cancelled.wait(20)
 
 
 def test_closing_a_stream_cancels_the_call_on_the_server(server, client):

@@ -167,9 +167,9 @@ def test_a_clock_that_is_stepped_changes_no_deadline(monkeypatch):
     transport = Unsteady([Unavailable("gone"), None])
     monkeypatch.setattr(time, "time", lambda: 0.0)
 
-    Client(transport, retries=QUICK, timeout=5).models()
+    Client(transport, retries=QUICK, timeout=50).models()
 
-    assert transport.timeouts[-1] == pytest.approx(5, abs=1)
+    assert transport.timeouts[-1] == pytest.approx(50, abs=20)
 
 
 def test_closing_the_client_ends_a_wait():

@@ -92,11 +92,13 @@ def test_a_full_box_blocks_the_writer_until_the_reader_takes_one() -> None:
 
         writer = threading.Thread(target=write)
         writer.start()
-        await asyncio.sleep(0.1)
-        assert written == [0, 1]
-        assert (await anext(mailbox)).map.map_id == 0
-        await asyncio.sleep(0.1)
-        assert written == [0, 1, 2]
+        for room in (2, 3):
+            while len(written) < room:
+                await asyncio.sleep(0.005)
+            await asyncio.sleep(0.1)
+            assert written == [*range(room)]
+            if room == 2:
+                assert (await anext(mailbox)).map.map_id == 0
         assert [each.map.map_id for each in await _read_all(mailbox)] == [1, 2, 3, 4]
         writer.join()
 
@@ -129,16 +131,18 @@ def test_progress_takes_no_room_from_what_must_arrive() -> None:
 def test_closing_wakes_a_blocked_writer() -> None:
     async def run() -> None:
         mailbox = Mailbox(capacity=1)
-        refused = threading.Event()
+        full, refused = threading.Event(), threading.Event()
 
         def write() -> None:
             mailbox.put(_map(0))
+            full.set()
             with pytest.raises(Cancelled):
                 mailbox.put(_map(1))
             refused.set()
 
         writer = threading.Thread(target=write)
         writer.start()
+        assert full.wait(SOON_SECONDS)
         await asyncio.sleep(0.05)
         mailbox.close()
         writer.join(SOON_SECONDS)

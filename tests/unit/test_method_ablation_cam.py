@@ -135,7 +135,7 @@ def test_rows_go_on_from_the_tap_and_targets_share_them() -> None:
 
 
 def test_a_score_that_is_not_a_number_is_an_error_and_no_map() -> None:
-    run = ablation_cam(SCENE.base(class_target(CLASS), "coarse"), OPTIONS)
+    run = ablation_cam(SIGNED.base(class_target(CLASS), "coarse"), OPTIONS)
     rows = next(run)
     logits = np.zeros((10, 6), np.float32)
     logits[3, CLASS] = np.inf

@@ -429,10 +429,12 @@ class Waiting(Control):
 
     def __init__(self, waits: threading.Semaphore) -> None:
         super().__init__()
-        self._waits = waits
+        self._waits: threading.Semaphore | None = waits
 
     def check(self) -> None:
-        self._waits.release()
+        if self._waits:  # It looks again and again.
+            self._waits.release()
+            self._waits = None
         super().check()
 
 

@@ -12,6 +12,7 @@ from salience_service.control import Control
 from salience_service.errors import BundleRefused, Cancelled, ComputeFailed, Overloaded, anew
 from salience_service.openings import Openings, opened
 from tests.support.freed import is_freed, without_the_collector
+from tests.support.waiting import until
 
 LOG = "salience_service.openings"
 
@@ -59,6 +60,7 @@ def test_each_who_waited_has_an_error_of_their_own_and_the_log_the_cause(
             opened(first)
         told.append(raised.value)
     assert told[0] is not told[1] is not first.exception()
+    until(lambda: any(record.name == LOG for record in caplog.records))
     assert [record.levelno for record in caplog.records if record.name == LOG] == [logging.ERROR]
 
 
@@ -71,7 +73,7 @@ def test_an_error_from_inside_is_told_in_the_log_alone(
     with pytest.raises(ComputeFailed) as told:
         opened(first)
     assert "/srv" not in str(told.value)
-    assert "/srv" in caplog.text
+    until(lambda: "/srv" in caplog.text)
 
 
 def test_one_given_up_because_its_model_was_retired_is_no_news(

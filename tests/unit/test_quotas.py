@@ -1,5 +1,6 @@
 """Quotas: what is beyond is refused, and told when to come again."""
 
+import re
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -38,16 +39,17 @@ def test_requests_beyond_the_quota_are_told_which_it_is_and_when_to_come_again()
     for _ in range(3):
         door.charge_request(GATEWAY)
     told = refusal(door.charge_request, GATEWAY)
-    assert 19 < (told.retry_after or 0) <= 20
-    assert str(told) == "gateway has used up its quota of 3 requests a minute; come again in 20 s"
+    assert 10 < (told.retry_after or 0) <= 20  # A busy machine may take a while to ask.
+    words = "gateway has used up its quota of 3 requests a minute; come again in [12][0-9] s"
+    assert re.fullmatch(words, str(told))
     door.charge_request(VIEWER)
 
 
 def test_who_comes_again_when_told_is_let_in() -> None:
-    door = quotas(rows_per_minute=60)
-    door.charge_rows(GATEWAY, 60)
+    door = quotas(rows_per_minute=20)
+    door.charge_rows(GATEWAY, 20)
     told = refusal(door.charge_rows, GATEWAY, 1)
-    assert 0 < (told.retry_after or 0) <= 1
+    assert 0 < (told.retry_after or 0) <= 3
     time.sleep(told.retry_after or 0)
     door.charge_rows(GATEWAY, 1)
 
@@ -60,12 +62,12 @@ def test_rows_are_counted_by_their_number(key: str, period: str, seconds: float)
     door.charge_rows(GATEWAY, 600)
     told = refusal(door.charge_rows, GATEWAY, 500)
     assert f"its quota of 1000 rows a {period}" in str(told)
-    assert told.retry_after == pytest.approx(seconds * 0.1, rel=0.02)
+    assert seconds * 0.1 - 5 < (told.retry_after or 0) <= seconds * 0.1
     door.charge_rows(GATEWAY, 400)
 
 
 def test_what_is_refused_is_not_counted() -> None:
-    door = quotas(rows_per_minute=100)
+    door = quotas(rows_per_day=100)
     for _ in range(5):
         door.charge_rows(VIEWER, 1)
         refusal(door.charge_rows, VIEWER, 100)
@@ -116,29 +118,29 @@ def test_counts_of_any_number_of_clients_stay_bounded() -> None:
 
 @pytest.mark.parametrize("step", [-86_400.0, 86_400.0])
 def test_a_stepped_clock_changes_nothing(monkeypatch: pytest.MonkeyPatch, step: float) -> None:
-    door = quotas(requests_per_minute=60)
-    for _ in range(60):
+    door = quotas(requests_per_minute=6)
+    for _ in range(6):
         door.charge_request(GATEWAY)
     stepped = time.time() + step
     monkeypatch.setattr(time, "time", lambda: stepped)
-    assert (refusal(door.charge_request, GATEWAY).retry_after or 9) <= 1
+    assert 0 < (refusal(door.charge_request, GATEWAY).retry_after or 0) <= 10
 
 
 def test_threads_that_race_get_no_more_than_the_quota() -> None:
-    door, let_in, start = quotas(requests_per_minute=100), [0] * 8, threading.Barrier(8)
+    door, let_in, start = quotas(rows_per_day=100), [0] * 8, threading.Barrier(8)
 
     def ask(place: int) -> None:
         start.wait()
         for _ in range(50):
             try:
-                door.charge_request(GATEWAY)
+                door.charge_rows(GATEWAY, 1)
                 let_in[place] += 1
             except QuotaExceeded:
                 pass
 
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(ask, range(8)))
-    assert 100 <= sum(let_in) <= 102  # One more each 0.6 s.
+    assert sum(let_in) == 100
 
 
 def test_quotas_are_read_from_the_file(tmp_path: Path) -> None:

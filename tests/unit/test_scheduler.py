@@ -18,11 +18,12 @@ from salience_service.errors import (
     SalienceError,
     Unavailable,
 )
-from salience_service.runtime.session import Device, Execution
+from salience_service.runtime.session import Device, Execution, Lane
 from salience_service.scheduling import scheduler as scheduler_module
 from salience_service.scheduling.scheduler import Scheduler
 from salience_service.scheduling.ticket import Account, RowSpan, Ticket
 from tests.support.freed import is_freed, without_the_collector
+from tests.support.waiting import until
 
 BATCH = 4
 
@@ -88,8 +89,14 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 @contextmanager
 def held(scheduler: Scheduler) -> Iterator[None]:
     """Holds the only lane, so that what is queued meanwhile is there before any of it runs."""
-    let = threading.Event()
-    scheduler.call(lambda _: let.wait(10), Control(), Account())
+    begun, let = threading.Event(), threading.Event()
+
+    def hold(_: Execution) -> None:
+        begun.set()
+        let.wait(10)
+
+    scheduler.call(hold, Control(), Account())
+    assert begun.wait(10)
     try:
         yield
     finally:
@@ -551,10 +558,16 @@ def test_lanes_run_side_by_side_and_rows_still_come_back_in_order() -> None:
     class FirstIsSlow(CountingGraph):
         """Its first batch ends after all others."""
 
+        def __init__(self) -> None:
+            super().__init__()
+            self.lanes: list[Lane] = []
+            self.one_by_one = threading.Lock()
+
         def score(self, spans: list[RowSpan], execution: Execution) -> np.ndarray:
-            first = not self.calls
-            self.lanes = [*getattr(self, "lanes", []), execution.lane]
-            self.calls.append([(span.source, len(span)) for span in spans])
+            with self.one_by_one:
+                first = not self.calls
+                self.lanes.append(execution.lane)
+                self.calls.append([(span.source, len(span)) for span in spans])
             if first:
                 assert self.let.acquire(timeout=10)
             return np.concatenate([span.maps.mean(axis=(1, 2)) for span in spans])[:, None]
@@ -562,8 +575,8 @@ def test_lanes_run_side_by_side_and_rows_still_come_back_in_order() -> None:
     scheduler, graph = Scheduler(Device(numbers=(0, 1)).lanes()), FirstIsSlow()
     try:
         ticket = scheduler.rows(graph, span("a", 5 * BATCH), Control(), Account())
-        assert ticket.wait(0, 0.3) == 0
-        assert len(graph.calls) == 5  # The other lane did all that was left meanwhile.
+        until(lambda: len(graph.calls) == 5)  # The other lane does all that is left meanwhile.
+        assert ticket.wait(0, 0) == 0
         graph.let.release()
         assert ticket.wait(5 * BATCH - 1, 10) == 5 * BATCH
         np.testing.assert_array_equal(ticket.logits[:, 0], np.arange(5 * BATCH))

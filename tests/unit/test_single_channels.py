@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from salience_service.methods.single_channels import AllButEach, EachAlone, among, live_channels
+from salience_service.methods.single_channels import AllButEach, EachAlone, among, shown_channels
 
 ASKED = (0, 1, 3, 6)
 
@@ -34,7 +34,7 @@ def test_rows_of_the_same_channels_are_equal_and_of_others_are_not() -> None:
 def test_a_channel_lives_where_one_of_its_cells_is_not_zero() -> None:
     features = np.zeros((5, 2, 3), np.float32)
     features[1, 1, 2], features[2, 0, 0], features[3] = 1e-30, -1, -0.0
-    assert live_channels(features) == (1, 2)
+    assert shown_channels(features) == (1, 2)
 
 
 def test_weights_go_to_the_channels_asked_for_and_the_first_of_them_to_the_first() -> None:

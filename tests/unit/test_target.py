@@ -122,16 +122,18 @@ def test_log_probabilities_of_minus_infinity_are_certain_not_nan() -> None:
 def test_classes_asked_for_together_have_what_each_has_alone(output: OutputKind) -> None:
     classes = np.array([3, 0, 9])
     for row in [*LOGITS, np.array([-1e4, 1e4, 0, 3e38, -np.inf, *[0.5] * 5], np.float32)]:
-        before = row.copy()
-        alone = [float(present(output, index).probability(row)) for index in classes]
-        np.testing.assert_allclose(class_probabilities(row, classes, output), alone, rtol=1e-14)
-        np.testing.assert_array_equal(row, before)
+        doubles = row.astype(np.float64)
+        alone = [float(present(output, index).probability(doubles)) for index in classes]
+        together = class_probabilities(doubles, classes, output)
+        np.testing.assert_allclose(together, alone, rtol=1e-14)
+        np.testing.assert_array_equal(doubles, row, "the logits themselves were written to")
 
 
 def test_the_only_class_of_a_softmax_is_certain() -> None:
     target = present(OutputKind.SOFTMAX, 0)
     np.testing.assert_array_equal(target.probability(LOGITS[:, :1]), 1)
     np.testing.assert_array_equal(complement(target, LOGITS[:, :1]), 0)
+    assert target.probability(np.array([-np.inf], np.float32)) == 1
 
 
 def test_a_regression_has_a_value_but_no_probability() -> None:

@@ -64,7 +64,7 @@ class Prediction:
 class Progress:
     """Rows really completed for the whole request; `rows_done` never decreases.
 
-    `rows_expected` may shrink when a method converges early.
+    `rows_expected` may shrink when a method converges early, or rows need not run.
     """
 
     map_id: int

@@ -38,7 +38,7 @@ class EachAlone:
 
 @dataclass(frozen=True)
 class AllButEach:
-    """First everything, then all but each channel; as `EachAlone`, of which it is one less."""
+    """First everything, then all but each channel; one minus `EachAlone`."""
 
     channels: int
     asked: tuple[int, ...]
@@ -53,7 +53,7 @@ class AllButEach:
         return 1 - EachAlone(self.channels, self.asked)[part]
 
 
-def live_channels(features: FloatMap) -> tuple[int, ...]:
+def shown_channels(features: FloatMap) -> tuple[int, ...]:
     """Numbers of the channels of features [K, h, w] that are not zero everywhere."""
     return tuple(np.flatnonzero(features.any(axis=(1, 2))).tolist())
 

@@ -120,6 +120,8 @@ def _softmax_log_odds(
     """
     at = (np.arange(len(logits)), own) if isinstance(own, np.ndarray) else (..., own)
     values = logits[at].copy()
+    if logits.shape[-1] == 1:
+        return np.full_like(values, np.inf)
     logits[at] = -np.inf
     top = logits.max(axis=-1, keepdims=True)
     # A log probability may be −inf; −inf less itself would be NaN.

@@ -10,7 +10,7 @@ from salience_service.methods.channels import positive_sum, weighted_sum
 from salience_service.methods.method import Extent
 from salience_service.methods.options import Options
 from salience_service.methods.probe import Base, ChannelRows, FloatMap, MethodRun, Outcome
-from salience_service.methods.single_channels import EachAlone, among, live_channels
+from salience_service.methods.single_channels import EachAlone, among, shown_channels
 
 
 class CamOptions(Options):
@@ -33,13 +33,13 @@ def cam(base: Base, options: CamOptions) -> MethodRun:
     asked for: no map shows it.
     """
     features = base.features[base.tap]
-    channels, live = len(features), live_channels(features)
+    channels, shown = len(features), shown_channels(features)
     rows = ChannelRows(
-        base.tap, EachAlone(channels, live), _ones(features.shape), spared=channels - len(live)
+        base.tap, EachAlone(channels, shown), _ones(features.shape), spared=channels - len(shown)
     )
     scores = yield from scored(rows, base.target.value)
     combine = positive_sum if options.relu else weighted_sum
-    image_map = combine(among(channels, live, scores[1:] - scores[0]), features).astype(np.float32)
+    image_map = combine(among(channels, shown, scores[1:] - scores[0]), features).astype(np.float32)
     return Outcome(image_map, signed=not options.relu)
 
 

@@ -8,7 +8,7 @@ from salience_service.methods.channels import Weights, positive_sum
 from salience_service.methods.method import Extent
 from salience_service.methods.options import Options
 from salience_service.methods.probe import Base, ChannelRows, FloatMap, MethodRun, Outcome, Partial
-from salience_service.methods.single_channels import AllButEach, among, live_channels
+from salience_service.methods.single_channels import AllButEach, among, shown_channels
 
 FLOOR = 1e-8
 """Added to |y|, so that a target of value zero can be explained."""
@@ -25,25 +25,25 @@ def ablation_cam(base: Base, options: AblationCamOptions) -> MethodRun:  # noqa:
     for deep convolutional network via gradient-free localization"; y_k is the target's
     value, a logit, with channel k of the tap set to zero. Only the network after the
     tap runs. y is scored in the same rows, so that rounding cancels. A channel that is zero
-    everywhere is not asked for: without it nothing changes, and no map shows it.
+    everywhere is not asked for: no map shows it, whatever it weighs.
 
     Departures: |y| where the paper has y, since a negative value would turn every
     weight round. A channel is always set to zero, as in the paper; pytorch-grad-cam
     does so only where the tap's least value is zero, and else takes 1e7 off it.
     """
     features = base.features[base.tap]
-    channels, live = len(features), live_channels(features)
+    channels, shown = len(features), shown_channels(features)
 
     def image_map(values: Weights) -> FloatMap:
-        weights = among(channels, live, _weights(values))
+        weights = among(channels, shown, _weights(values))
         return positive_sum(weights, features).astype(np.float32)
 
     def drawn(logits: NDArray[np.float32]) -> Partial:
         values = finite(base.target.value(logits))
-        return Partial(image_map(values), base.tap, len(logits) / (1 + len(live)))
+        return Partial(image_map(values), base.tap, len(logits) / (1 + len(shown)))
 
-    kept = AllButEach(channels, live)
-    rows = ChannelRows(base.tap, kept, preview=drawn, spared=channels - len(live))
+    kept = AllButEach(channels, shown)
+    rows = ChannelRows(base.tap, kept, preview=drawn, spared=channels - len(shown))
     return Outcome(image_map((yield from scored(rows, base.target.value))))
 
 
