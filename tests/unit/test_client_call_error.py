@@ -68,6 +68,15 @@ def test_a_call_that_failed_without_a_word_is_named_by_its_status():
     assert type(error_of_call(Fault(grpc.StatusCode.DATA_LOSS, ""))) is ServerFailed
 
 
+def test_a_message_that_could_not_be_sent_is_a_broken_connection_and_a_fault_told_is_not():
+    unsent = error_of_call(Fault(grpc.StatusCode.INTERNAL, "Internal error from Core"))
+    told = status_of(errors.ComputeFailed("the model failed on the device")).SerializeToString()
+    failed = error_of_call(Fault(grpc.StatusCode.INTERNAL, "the model failed on the device", told))
+
+    assert type(unsent) is Unavailable
+    assert type(failed) is ServerFailed
+
+
 @pytest.mark.parametrize("reason", ["SomethingElse", "QuotaExceeded", ""])
 def test_a_reason_never_makes_an_error_what_its_status_is_not(reason):
     status = status_pb2.Status()

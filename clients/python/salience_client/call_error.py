@@ -15,6 +15,8 @@ DETAILS_KEY = "grpc-status-details-bin"
 """Where gRPC carries a google.rpc.Status."""
 _WORDLESS = (None, "", "CANCELLED")
 """What gRPC says of a call that was cancelled from afar by nobody in particular."""
+_NOT_SENT = "Internal error from Core"
+"""What gRPC on asyncio says of a message that could not be sent, whatever ended the call."""
 _LATE = "Deadline Exceeded"
 """What gRPC says of a deadline, alone or in brackets."""
 
@@ -33,6 +35,9 @@ def error_of_call(error: grpc.RpcError) -> SalienceError:
     if _was_dropped(error, told):
         told.code = grpc.StatusCode.UNAVAILABLE.value[0]
         told.message = "the server ended the call: it stops"
+    if _was_cut(error, told):
+        told.code = grpc.StatusCode.UNAVAILABLE.value[0]
+        told.message = "the connection broke while a message was sent"
     return error_of_message(told)
 
 
@@ -46,6 +51,12 @@ def _was_dropped(error: grpc.RpcError, told: RequestError) -> bool:
     """Whether a server that stops left the call without a word, which gRPC calls CANCELLED."""
     cancelled = error.code() is grpc.StatusCode.CANCELLED
     return cancelled and not told.reason and error.details() in _WORDLESS
+
+
+def _was_cut(error: grpc.RpcError, told: RequestError) -> bool:
+    """Whether a message could not be sent, which gRPC on asyncio calls INTERNAL."""
+    internal = error.code() is grpc.StatusCode.INTERNAL
+    return internal and not told.reason and error.details() == _NOT_SENT
 
 
 def _status(error: grpc.RpcError) -> Any:
