@@ -4,14 +4,12 @@ import gc
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 
 import grpc
 import numpy as np
 import pytest
 
 from salience.v1 import explanation_service_pb2 as pb
-from salience.v1 import explanation_service_pb2_grpc as pb_grpc
 from salience_service.control import Control
 from salience_service.errors import ComputeFailed
 from salience_service.events import Event, Progress
@@ -27,8 +25,8 @@ from tests.support.serving import (
     plain,
     request,
     serving,
+    until_answered,
 )
-from tests.support.waiting import until
 
 SOON_SECONDS = 20.0
 """Far above what is needed, far below the time limit of a test: machines are shared."""
@@ -157,14 +155,7 @@ def test_one_explanation_more_than_the_limit_is_refused_at_once_and_fits_later()
         assert "1 explanations" in told.value.details()
         running.cancel()
         assert engine.ended.acquire(timeout=SOON_SECONDS)
-        until(lambda: _answered(stub))
-
-
-def _answered(stub: pb_grpc.ExplanationServiceStub) -> bool:
-    """Whether there is room: the server learns of a cancelled call a moment after its caller."""
-    with suppress(grpc.RpcError):
-        return len(list(stub.Explain(request()))) == 4
-    return False
+        until_answered(stub)
 
 
 def test_requests_one_after_the_other_always_find_room() -> None:

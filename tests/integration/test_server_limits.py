@@ -4,7 +4,6 @@ import re
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 import grpc
@@ -13,7 +12,6 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from salience.v1 import explanation_service_pb2 as pb
-from salience.v1 import explanation_service_pb2_grpc as pb_grpc
 from salience_service.control import Control
 from salience_service.events import Event
 from salience_service.request import ExplainOrder
@@ -29,6 +27,7 @@ from tests.support.serving import (
     plain,
     request,
     serving,
+    until_answered,
 )
 
 SOON_SECONDS = 20.0
@@ -65,16 +64,7 @@ def test_one_client_may_not_run_all_explanations() -> None:
         assert "2 calls of anonymous are running, the limit for one client" in told.details()
         running[0].cancel()
         assert engine.ended.acquire(timeout=SOON_SECONDS)
-        _until_answered(stub)
-
-
-def _until_answered(stub: pb_grpc.ExplanationServiceStub) -> None:
-    """The server learns of a cancelled call a moment after its caller."""
-    began, answered = time.monotonic(), 0
-    while answered != 4:
-        assert time.monotonic() - began < SOON_SECONDS
-        with suppress(grpc.RpcError):
-            answered = len(list(stub.Explain(request())))
+        until_answered(stub)
 
 
 def test_explanations_of_a_call_of_many_count_one_by_one() -> None:
@@ -146,7 +136,7 @@ def test_who_does_not_send_the_message_of_a_call_is_not_waited_for() -> None:
         never.set()
         assert told.code() is grpc.StatusCode.DEADLINE_EXCEEDED
         assert "did not arrive within 0.3 s" in told.details()
-        _until_answered(stub)
+        until_answered(stub)
 
 
 def test_a_call_of_many_may_be_silent_between_its_messages() -> None:

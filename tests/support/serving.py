@@ -2,8 +2,9 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
 import grpc
@@ -57,6 +58,7 @@ from salience_service.telemetry.witness import Witnesses
 
 Script = Callable[[ExplainOrder, Control], Iterator[Event]]
 
+_SOON_SECONDS = 20.0
 STARTED = Started("tiny", "1", "d" * 64, "CPUExecutionProvider", 0)
 FINISHED = Finished(5, 0.1, 0.2, 0.3, (0.2,), (4,))
 TARGET_SCORE = TargetScore(Target("cat", TargetKind.CLASS, 0, OutputKind.SOFTMAX), 2.0, 0.75)
@@ -258,6 +260,15 @@ def request(model: str = "tiny", **fields: object) -> pb.ExplainRequest:
         "methods": [{"name": "score-cam"}],
     }
     return pb.ExplainRequest(model=model, **(stated | fields))
+
+
+def until_answered(stub: pb_grpc.ExplanationServiceStub) -> None:
+    """Asks until there is room: the server learns of a cancelled call a moment after its caller."""
+    began, answered = time.monotonic(), 0
+    while answered != 4:
+        assert time.monotonic() - began < _SOON_SECONDS
+        with suppress(grpc.RpcError):
+            answered = len(list(stub.Explain(request())))
 
 
 async def _started(engine: Explainer, config: ServeConfig, watching: Telemetry) -> Server:

@@ -5,9 +5,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from salience_service.bundle.manifest import OutputKind
+from salience_service.bundle.manifest import Head, OutputKind
 from salience_service.errors import InvalidRequest
-from salience_service.targets.target import Target, TargetKind, class_probabilities, sigmoid
+from salience_service.targets.probabilities import probabilities
+from salience_service.targets.target import Target, TargetKind, sigmoid
 from tests.oracle.targets import (
     exact_complement,
     exact_sigmoid_complement,
@@ -120,11 +121,12 @@ def test_log_probabilities_of_minus_infinity_are_certain_not_nan() -> None:
 
 @pytest.mark.parametrize("output", [*SOFTMAX_KINDS, OutputKind.SIGMOID])
 def test_classes_asked_for_together_have_what_each_has_alone(output: OutputKind) -> None:
-    classes = np.array([3, 0, 9])
-    for row in [*LOGITS, np.array([-1e4, 1e4, 0, 3e38, -np.inf, *[0.5] * 5], np.float32)]:
+    extreme = np.array([-1e4, 1e4, 0, 3e38, -np.inf, *[0.5] * 5], np.float32)
+    infinite = np.array([0, np.inf, -np.inf, *[0.5] * 7], np.float32)
+    for row in [*LOGITS, extreme, infinite]:
         doubles = row.astype(np.float64)
-        alone = [float(present(output, index).probability(doubles)) for index in classes]
-        together = class_probabilities(doubles, classes, output)
+        alone = [float(present(output, index).probability(doubles)) for index in range(10)]
+        together = probabilities(doubles, Head(output, 10))
         np.testing.assert_allclose(together, alone, rtol=1e-14)
         np.testing.assert_array_equal(doubles, row, "the logits themselves were written to")
 
@@ -133,7 +135,9 @@ def test_the_only_class_of_a_softmax_is_certain() -> None:
     target = present(OutputKind.SOFTMAX, 0)
     np.testing.assert_array_equal(target.probability(LOGITS[:, :1]), 1)
     np.testing.assert_array_equal(complement(target, LOGITS[:, :1]), 0)
-    assert target.probability(np.array([-np.inf], np.float32)) == 1
+    impossible = np.array([-np.inf], np.float32)
+    assert target.probability(impossible) == 1
+    assert probabilities(impossible, Head(OutputKind.SOFTMAX, 1)).tolist() == [1]
 
 
 def test_a_regression_has_a_value_but_no_probability() -> None:

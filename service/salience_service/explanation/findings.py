@@ -30,7 +30,7 @@ from salience_service.scores.box import box_of
 from salience_service.scores.curves import areas
 from salience_service.scores.faithfulness import faithfulness
 from salience_service.targets.highest import highest
-from salience_service.targets.target import class_probabilities
+from salience_service.targets.probabilities import probabilities
 
 SOFTWARE_VERSION = installed_version("salience")
 TOP_CLASSES = 5
@@ -123,7 +123,7 @@ class Findings:
         head, best = self.model.manifest.head, highest(logits, TOP_CLASSES)
         found: list[float | None] = [None] * len(best)
         if head.kind is not OutputKind.REGRESSION:
-            found = [*class_probabilities(logits, best, head.kind).tolist()]
+            found = [*probabilities(logits, head)[best].tolist()]
         labels = [head.labels[index] if head.labels else "" for index in best]
         told = zip(best.tolist(), labels, logits[best].tolist(), found, strict=True)
         return tuple(ClassScore(*each) for each in told)

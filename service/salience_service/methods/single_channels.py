@@ -29,11 +29,8 @@ class EachAlone:
 
     def __getitem__(self, part: slice, /) -> FloatMap:
         """Rows start to stop; row n + 1 has its one at the n-th channel asked for."""
-        rows = np.zeros((part.stop - part.start, self.channels), np.float32)
-        first = max(part.start, 1)
-        asked = list(self.asked[first - 1 : part.stop - 1])
-        rows[np.arange(first, part.stop) - part.start, asked] = 1
-        return rows
+        ones = np.array((-1, *self.asked)[part])  # No channel is −1: the first row has none.
+        return np.asarray(np.arange(self.channels) == ones[:, None], np.float32)
 
 
 @dataclass(frozen=True)

@@ -88,27 +88,7 @@ def sigmoid(x: NDArray[np.float64] | float) -> NDArray[np.float64]:
     return result
 
 
-def class_probabilities(
-    logits: NDArray[np.floating], classes: NDArray[np.intp], output: OutputKind
-) -> NDArray[np.float64]:
-    """p of some classes [n] for the logits [K] of one image, float64 [n] in [0, 1].
-
-    Each as the target of that class has it, to rounding, and all in one go.
-
-    Args:
-        logits: of the image.
-        classes: indices, in [0, K).
-        output: what the logits mean; no regression.
-    """
-    if output is OutputKind.SIGMOID:
-        return sigmoid(np.asarray(logits[classes], np.float64))
-    rows = np.repeat(np.asarray(logits, np.float64)[None], len(classes), axis=0)
-    return sigmoid(_softmax_log_odds(rows, classes))
-
-
-def _softmax_log_odds(
-    logits: NDArray[np.float64], own: int | NDArray[np.intp]
-) -> NDArray[np.float64]:
+def _softmax_log_odds(logits: NDArray[np.float64], index: int) -> NDArray[np.float64]:
     """y_c − logsumexp_{k≠c} y_k, float64 [...]; one class alone is certain (infinite odds).
 
     A request asks often, and its thread may lose Python's lock at every step over a thousand
@@ -116,13 +96,12 @@ def _softmax_log_odds(
 
     Args:
         logits: [..., K], of which nothing is left.
-        own: c, of all of them or [n] of [n, K].
+        index: c.
     """
-    at = (np.arange(len(logits)), own) if isinstance(own, np.ndarray) else (..., own)
-    values = logits[at].copy()
+    own = logits[..., index].copy()
     if logits.shape[-1] == 1:
-        return np.full_like(values, np.inf)
-    logits[at] = -np.inf
+        return np.full_like(own, np.inf)
+    logits[..., index] = -np.inf
     top = logits.max(axis=-1, keepdims=True)
     # A log probability may be −inf; −inf less itself would be NaN.
     top[~np.isfinite(top)] = 0
@@ -130,5 +109,5 @@ def _softmax_log_odds(
     np.exp(logits, out=logits)
     with np.errstate(divide="ignore"):
         rest = top[..., 0] + np.log(logits.sum(axis=-1))
-    odds: NDArray[np.float64] = values - rest
+    odds: NDArray[np.float64] = own - rest
     return odds
