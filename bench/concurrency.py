@@ -5,15 +5,17 @@ out, over gRPC. Its device work is a forward of one image, a gradient from its l
 masked row. `bare` is ONNX Runtime alone on just that: the forward graph cut to logits and tap, the
 tail gradient graph of that tap, and the rows as ready-made images in full batches of the forward
 graph, at the service's batch size; one call at a time, on all cores. `bare, side by side` is the
-same by a call of one thread for each core, which leaves no core waiting. Server, both bare sides
-and clients have a process each; the clients are tasks on one connection, each asking anew as soon
-as it is answered, and their work is counted in. At 64 clients, total rates are compared in
-interleaved pairs; the sweep over the clients is taken in turn, beside the pairs' median bare rate.
-Batch fill is the share of the masked graph's row places that held a row. `control` is bare against
-bare.
+same by a call of one thread for each core, which leaves no core waiting. The server is set for
+many small requests, as docs/tuning.md says: a call in flight more than there are cores, of one
+thread each; `as it comes` is a server with the defaults. Servers, both bare sides and clients have
+a process each; the clients are tasks on one connection, each asking anew as soon as it is
+answered, and their work is counted in. At 64 clients, total rates are compared in interleaved
+pairs; the sweep over the clients is taken in turn, beside the pairs' median bare rate. Batch fill
+is the share of the masked graph's row places that held a row. `control` is bare against bare.
 """
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,7 +41,10 @@ BATCH = DEFAULTS.masked_batch_size
 """The service's on CPU."""
 BARE_COUNT = 32
 """Explanations of a bare run: full batches."""
-SIDE_BY_SIDE = "bare, side by side"
+ROOM_FOR_MANY = {"max_explanations": MANY, "max_running_per_client": MANY}
+SET_FOR_MANY = {"calls_in_flight": usable_cores() + 1, "image_threads": 1}
+"""Of the server; the threads of a run of rows follow from it."""
+AS_IT_COMES, SIDE_BY_SIDE = f"{MANY} clients, as it comes", "bare, side by side"
 IN_PAIRS = 6
 """Explanations a client in a run of the pairs: at its end ever fewer clients ask, and the cores
 wait; of three each that was a larger share (EfficientNet-Lite0 0.91 and 0.89 in two runs)."""
@@ -117,25 +122,29 @@ def _taken(
         apart(
             bare_explanations, models, network, picture, BATCH, BARE_COUNT, usable_cores()
         ) as side_by_side,
-        counted_serving(models, max_explanations=MANY, max_running_per_client=MANY) as server,
+        counted_serving(models, **ROOM_FOR_MANY, **SET_FOR_MANY) as server,
+        counted_serving(models, **ROOM_FOR_MANY) as plain,
         asyncio.Runner() as runner,
     ):
         crowd = runner.run(_crowd(server.address, network, picture))
+        other = runner.run(_crowd(plain.address, network, picture))
         each = 1 if place.quick else IN_PAIRS
 
-        def many() -> None:
-            runner.run(crowd.ask(MANY, each))
+        def many(crowd: Crowd) -> Callable[[], object]:
+            return per_thousand(lambda: runner.run(crowd.ask(MANY, each)), MANY * each)
 
         taken = in_pairs(
             {
-                f"{MANY} clients": per_thousand(many, MANY * each),
+                f"{MANY} clients": many(crowd),
+                AS_IT_COMES: many(other),
                 SIDE_BY_SIDE: per_thousand(side_by_side, BARE_COUNT),
             },
             per_thousand(bare, BARE_COUNT),
             place.pairs,
         )
         levels = [_level(runner, crowd, server, clients, place.quick) for clients in CLIENTS]
-        runner.run(crowd.client.close())
+        for each_crowd in (crowd, other):
+            runner.run(each_crowd.client.close())
     return taken, levels
 
 
@@ -159,7 +168,7 @@ def _level(
 
 def _figures(network: Network, taken: dict[str, Pairs], last: Level) -> list[Figure]:
     speed, room = taken[f"{MANY} clients"].speed.median, taken[CONTROL].speed.half_spread
-    beside = taken[SIDE_BY_SIDE].speed.median
+    plain, beside = (taken[each].speed.median for each in (AS_IT_COMES, SIDE_BY_SIDE))
     name = f"{network.name}, {MANY} clients"
     middle, _, slow = last.times()["whole"]
     return [
@@ -170,6 +179,7 @@ def _figures(network: Network, taken: dict[str, Pairs], last: Level) -> list[Fig
             f"≥ {LEAST_RATE}",
             judged(speed - LEAST_RATE, room),
         ),
+        Figure(f"{network.name}, {AS_IT_COMES}: total rate ÷ bare", plain, ""),
         Figure(f"{name}: total rate ÷ {SIDE_BY_SIDE}", speed / beside, ""),
         Figure(f"{name}: {SIDE_BY_SIDE} ÷ bare", beside, ""),
         Figure(f"{name}: control, bare ÷ bare", taken[CONTROL].speed.median, ""),

@@ -86,6 +86,16 @@ def test_a_crop_larger_than_the_resized_image_gets_torchvisions_black_border(
     np.testing.assert_allclose(got.tensor, wanted.numpy(), atol=2e-6)
 
 
+@pytest.mark.parametrize("order", [ColourOrder.RGB, ColourOrder.BGR])
+def test_8_bit_samples_become_the_very_numbers_that_normalise_gives(order: ColourOrder) -> None:
+    every = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    pixels = np.stack([every, every[::-1], every.T], axis=2)
+    rule = contract(ResizeRule.STRETCH, (16, 16), order=order)
+    intensity = pixels.transpose(2, 0, 1).astype(np.float32) / np.float32(255)
+    wanted = rule.normalise(intensity[::-1] if order is ColourOrder.BGR else intensity)
+    np.testing.assert_array_equal(prepare(PixelImage(pixels, 255), rule, LIMITS).tensor, wanted)
+
+
 def test_stretch_resizes_both_sides() -> None:
     pixels = photograph(90, 200)
     wanted = normalised(

@@ -2,6 +2,7 @@
 
 import ipaddress
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import unquote
 
 from salience_service.access.principal import ANONYMOUS
@@ -27,6 +28,7 @@ class Client:
         return f"{self.name} {self.address}" if self.name == ANONYMOUS.name else self.name
 
 
+@lru_cache(maxsize=4096)  # Asked several times a call, and of many calls on one connection.
 def address_of(peer: str) -> str:
     """The machine behind a peer as gRPC names it, such as `ipv4:192.0.2.7:50123`."""
     kind, _, rest = unquote(peer).partition(":")

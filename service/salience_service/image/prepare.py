@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeVar
 
 import numpy as np
@@ -118,9 +119,9 @@ def _fitted(pixels: Pixels, contract: InputContract, limits: ImageLimits) -> Pre
             f"the image is {height}×{width} pixels, and would be {plan.height}×{plan.width} when "
             f"resized; at most {limits.max_pixels} are allowed: crop it to a less extreme shape"
         )
-    intensity = _resized(_coloured(pixels, contract), plan, contract)
-    channels = np.broadcast_to(intensity, (contract.channels, *intensity.shape[1:]))
-    tensor = _bordered(contract.normalise(in_order(channels, contract)), plan, contract)
+    samples = _resized(_coloured(pixels, contract), plan, contract)
+    channels = in_order(np.broadcast_to(samples, (contract.channels, *samples.shape[1:])), contract)
+    tensor = _bordered(_normalised(channels, pixels.full_scale, contract), plan, contract)
     return Prepared(tensor, plan.placement((height, width), contract), pixels.shown())
 
 
@@ -135,19 +136,46 @@ def _coloured(pixels: Pixels, contract: InputContract) -> Pixels:
     return Pixels(np.minimum(luma, np.float32(pixels.full_scale))[:, :, None], pixels.full_scale)
 
 
-def _resized(pixels: Pixels, plan: Fit, contract: InputContract) -> NDArray[np.float32]:
-    """Resizes, and keeps what the model sees: intensities, float32 [1 or 3, h, w] in [0, 1]."""
+def _resized(pixels: Pixels, plan: Fit, contract: InputContract) -> NDArray[np.generic]:
+    """Resizes, and keeps what the model sees: [1 or 3, h, w], uint8 where they have 8 bits, else
+    float32 near [0, full scale].
+    """
     method = RESAMPLING[contract.resize.interpolation]
     rows, columns = plan.kept(contract)
     planes = []
     for picture in _pictures(pixels):
         resized = picture.resize((plan.width, plan.height), method)
         planes.append(np.atleast_3d(np.asarray(resized)[rows, columns]))
-    channels = np.concatenate(planes, axis=2).transpose(2, 0, 1)
+    return np.concatenate(planes, axis=2).transpose(2, 0, 1)
+
+
+def _normalised(
+    channels: NDArray[np.generic], full_scale: float, contract: InputContract
+) -> NDArray[np.float32]:
+    """What `_resized` gave, [C, h, w] in the model's channel order, as the model's numbers.
+
+    Those of 8 bits are looked up: the same numbers in a tenth of the time.
+    """
+    if channels.dtype == np.uint8:
+        numbers = np.empty(channels.shape, np.float32)
+        for table, plane, found in zip(
+            _eight_bit_numbers(contract), channels, numbers, strict=True
+        ):
+            np.take(table, plane, out=found, mode="clip")  # The default mode copies `out`.
+        return numbers
     # In place: arrays of this size may come from the system, which zeroes them page by page.
     intensity = channels.astype(np.float32, order="C")
-    intensity /= np.float32(pixels.full_scale)
-    return np.clip(intensity, 0, 1, out=intensity)
+    intensity /= np.float32(full_scale)
+    return contract.normalise(np.clip(intensity, 0, 1, out=intensity))
+
+
+@lru_cache(maxsize=64)
+def _eight_bit_numbers(contract: InputContract) -> NDArray[np.float32]:
+    """The model's numbers for samples of 0 to 255, float32 [C, 256]."""
+    intensity = np.arange(256, dtype=np.float32) / np.float32(255)
+    numbers = contract.normalise(np.broadcast_to(intensity, (contract.channels, 256)))
+    numbers.flags.writeable = False
+    return numbers
 
 
 def _pictures(pixels: Pixels) -> Iterator[Image.Image]:
