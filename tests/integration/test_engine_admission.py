@@ -34,6 +34,7 @@ from salience_service.methods import METHODS
 from salience_service.models.model import ServedModel
 from salience_service.request import (
     AboveThresholdTargets,
+    BoxOrder,
     ClassRef,
     EncodedImage,
     Encoding,
@@ -329,13 +330,22 @@ def photograph(kind: str, height: int, width: int) -> ImageInput:
 
 @pytest.mark.skipif(not CLEAR.exists(), reason="peaks of memory are read as Linux tells them")
 @pytest.mark.parametrize("kind", ["JPEG", "WEBP", "grey16", "float32"])
-@pytest.mark.parametrize("encoding", [Encoding.FLOAT32, Encoding.PNG_OVERLAY, Encoding.PNG_MASKED])
+@pytest.mark.parametrize(
+    ("encoding", "geometry", "box"),
+    [
+        (Encoding.FLOAT32, Geometry.ORIGINAL, None),
+        (Encoding.PNG_OVERLAY, Geometry.ORIGINAL, None),
+        (Encoding.PNG_MASKED, Geometry.ORIGINAL, None),
+        (Encoding.FLOAT32, Geometry.ORIGINAL, BoxOrder()),
+        (Encoding.FLOAT32, Geometry.INPUT, BoxOrder()),
+    ],
+)
 def test_no_more_memory_is_taken_than_was_counted(
-    model: ServedModel, kind: str, encoding: Encoding
+    model: ServedModel, kind: str, encoding: Encoding, geometry: Geometry, box: BoxOrder | None
 ) -> None:
     height, width = 2000, 3000
     image = photograph(kind, height, width)
-    order = replace(ORDER, image=image, format=MapFormat(encoding, Geometry.ORIGINAL))
+    order = replace(ORDER, image=image, format=MapFormat(encoding, geometry), box=box)
     with engine_bearing(model) as engine:
         answer(engine, replace(order, image=PREPARED))  # What is loaded once is loaded.
         CLEAR.write_text("5")

@@ -1,14 +1,16 @@
 """Several targets of one request: rows run once, maps as if each had been asked for alone."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 import numpy as np
 import pytest
 
-from salience_client import Client, Explanation, Preprocessed
+from salience_client import Client, Explanation, NotPossible, Preprocessed
 from salience_service.bundle.reader import Bundle
 from salience_service.interpolation import upsample
 from salience_service.methods import METHODS
+from salience_service.methods.options import OptionKind, describe
 from tests.support.engines import client_over
 from tests.support.small import small
 
@@ -22,17 +24,53 @@ def client(tiny_bundle: Bundle) -> Iterator[Client]:
         yield made
 
 
-def explained(client: Client, method: str, targets: object, **asked: object) -> Explanation:
+def explained(
+    client: Client,
+    method: str,
+    targets: object,
+    options: Mapping[str, str | bool] = MappingProxyType({}),
+    **asked: object,
+) -> Explanation:
     noise = np.random.default_rng(5).normal(size=(3, 8, 8)).astype(np.float32)
     image = Preprocessed(upsample(noise, 32, 32))
     return client.explain(
-        image, model="softmax", methods=small(method), targets=targets, scale="raw", **asked
+        image,
+        model="softmax",
+        methods=small(method, **options),
+        targets=targets,
+        scale="raw",
+        **asked,
     )
 
 
 @pytest.mark.parametrize("method", SHARING)
 def test_rows_of_several_targets_run_once(client: Client, method: str) -> None:
     one, several = (explained(client, method, targets) for targets in (TARGETS[:1], TARGETS))
+    assert several.finished.rows == one.finished.rows
+
+
+def choices() -> Iterator[tuple[str, str, str | bool]]:
+    """Every word and flag that an option of a method may have, but for its default."""
+    for name in SHARING:
+        for option in describe(METHODS[name].options):
+            words = option.choices if option.kind is OptionKind.CHOICE else ()
+            flags = (False, True) if option.kind is OptionKind.FLAG else ()
+            yield from (
+                (name, option.name, one) for one in (*words, *flags) if one != option.default
+            )
+
+
+@pytest.mark.parametrize(("method", "option", "value"), [*choices()])
+def test_so_they_do_whatever_the_method_is_told(
+    client: Client, method: str, option: str, value: str | bool
+) -> None:
+    try:
+        one, several = (
+            explained(client, method, targets, options={option: value})
+            for targets in (TARGETS[:1], TARGETS)
+        )
+    except NotPossible as reason:
+        pytest.skip(str(reason))
     assert several.finished.rows == one.finished.rows
 
 

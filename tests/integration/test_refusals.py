@@ -1,12 +1,9 @@
-"""Every refusal that can be provoked, in one sweep: our own error, in words fit for a stranger."""
+"""Every request that is refused, in one sweep: our own error, in words fit for a stranger."""
 
 import io
-import json
 import re
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import chain
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,39 +14,21 @@ from PIL import Image
 
 from salience.v1 import explanation_service_pb2 as pb
 from salience.v1 import image_pb2
-from salience_service.bundle.manifest_json import from_json
-from salience_service.bundle.reader import open_bundle, read_golden
-from salience_service.bundle.repository import find_bundles
-from salience_service.config import ServeConfig, read_config
+from salience_service.bundle.reader import open_bundle
 from salience_service.engine import Engine
-from salience_service.errors import BundleRefused, ConfigRefused, SalienceError
+from salience_service.errors import SalienceError
 from salience_service.methods import METHODS
 from salience_service.methods.options import OptionDescription, OptionKind, describe
 from salience_service.rpc.in_process import InProcessTransport
 from salience_service.rpc.wire.status import code_of, status_of
 from tests.conftest import BundleOf
 from tests.support.bundles import tiny_bundle as write_tiny_bundle
-from tests.support.bundles import tiny_manifest, write_manifest
 from tests.support.engines import engine_over
+from tests.support.error_words import assert_fit_for_a_stranger
 from tests.support.image_files import COLOUR, blank_png, png16, png_header, tiff
-
-INSIDE = re.compile(
-    r"Traceback|0x[0-9a-f]{4}| object at |<class|\.py\b|site-packages|\bself\b|\bNoneType\b"
-    r"|(?<![\w.])/(?:tmp|root|home|usr|work|etc|var|srv|opt|proc)\b"
-    r"|numpy|pydantic|onnxruntime|\bORT\b|google\.protobuf|\bPIL\b|(?:Error|Exception)\b"
-)
-"""What no error text may hold: paths, stacks, and the words of the libraries behind."""
 
 Fields = dict[str, Any]
 T = TypeVar("T")
-
-
-def assert_fit_for_a_stranger(words: str) -> None:
-    assert words.strip()
-    assert len(words) > 10, words
-    assert "\n" not in words, words
-    assert len(words.encode()) <= 1024, words
-    assert not INSIDE.search(words), words
 
 
 @pytest.fixture(scope="module")
@@ -450,111 +429,3 @@ def test_every_numeric_option_has_both_limits() -> None:
     numeric = [o for o in described if o.kind in (OptionKind.NUMBER, OptionKind.INTEGER)]
     assert numeric
     assert not [o.name for o in numeric if o.minimum is None or o.maximum is None]
-
-
-@pytest.fixture
-def directory(tmp_path: Path) -> Path:
-    write_tiny_bundle(tmp_path / "models" / "tiny" / "1")
-    return tmp_path / "models" / "tiny" / "1"
-
-
-def edited(*place: str | int, to: object) -> Callable[[Path], None]:
-    """Changes one value of the manifest."""
-
-    def spoil(directory: Path) -> None:
-        tree = inner = json.loads((directory / "manifest.json").read_text())
-        for step in place[:-1]:
-            inner = inner[step]
-        inner[place[-1]] = to
-        (directory / "manifest.json").write_text(json.dumps(tree))
-
-    return spoil
-
-
-def replaced(name: str, data: bytes, *, signed: bool = False) -> Callable[[Path], None]:
-    """Another file in the place of one; `signed` with a manifest that is true to it."""
-
-    def spoil(directory: Path) -> None:
-        (directory / name).write_bytes(data)
-        if signed:
-            write_manifest(directory, tiny_manifest(directory))
-
-    return spoil
-
-
-def linked(name: str) -> Callable[[Path], None]:
-    def spoil(directory: Path) -> None:
-        shutil.move(directory / name, directory.parent / "elsewhere")
-        (directory / name).symlink_to(directory.parent / "elsewhere")
-
-    return spoil
-
-
-SPOILT: dict[str, Callable[[Path], None]] = {
-    "no manifest": lambda directory: (directory / "manifest.json").unlink(),
-    "no weights": lambda directory: (directory / "weights.bin").unlink(),
-    "no bundle": lambda directory: shutil.rmtree(directory),
-    "manifest of nonsense": replaced("manifest.json", b"\xff\xfe{"),
-    "manifest of a list": replaced("manifest.json", b"[]"),
-    "another schema": edited("schemaVersion", to=99),
-    "odd name": edited("name", to="../tiny"),
-    "no graphs": edited("graphs", to=[]),
-    "wrong digest": edited("files", 0, "sha256", to="0" * 64),
-    "wrong size": edited("files", 0, "size", to="1"),
-    "path outside": edited("files", 0, "path", to="../forward.onnx"),
-    "no classes": edited("head", "classes", to=0),
-    "odd side": edited("input", "height", to=99_999),
-    "changed weights": replaced("weights.bin", bytes(24)),
-    "graph of nonsense": replaced("forward.onnx", b"not onnx", signed=True),
-    "golden of nonsense": replaced("golden.npz", b"not a zip", signed=True),
-    "linked weights": linked("weights.bin"),
-    "linked manifest": linked("manifest.json"),
-}
-
-
-@pytest.mark.parametrize("name", SPOILT)
-def test_a_refused_bundle_tells_what_and_nothing_from_inside(directory: Path, name: str) -> None:
-    SPOILT[name](directory)
-    with pytest.raises(BundleRefused) as refused:
-        read_golden(open_bundle(directory))
-    assert_fit_for_a_stranger(str(refused.value))
-    assert str(directory.parent.parent.parent) not in str(refused.value)
-
-
-def test_a_refused_directory_of_models_is_told_without_its_path(tmp_path: Path) -> None:
-    with pytest.raises(BundleRefused) as refused:
-        find_bundles(tmp_path / "nowhere")
-    assert_fit_for_a_stranger(str(refused.value))
-
-
-def test_a_manifest_cut_short_anywhere_is_refused_in_clean_words(directory: Path) -> None:
-    text = (directory / "manifest.json").read_text()
-    for length in range(0, len(text) - 1, 97):
-        with pytest.raises(BundleRefused) as refused:
-            from_json(text[:length])
-        assert_fit_for_a_stranger(str(refused.value))
-
-
-def limits_of_the_configuration() -> Iterator[tuple[str, float]]:
-    """Each number of the configuration, one step beyond each of its limits."""
-    for name, key in ServeConfig.model_fields.items():
-        step = 1 if key.annotation is int else 1e-9
-        for limit in key.metadata:
-            for bound, sign in (("ge", -1), ("le", 1)):
-                if hasattr(limit, bound):
-                    yield name, getattr(limit, bound) + sign * step
-            if hasattr(limit, "gt"):
-                yield name, limit.gt
-
-
-@pytest.mark.parametrize(("key", "value"), [*limits_of_the_configuration()])
-def test_a_configuration_beyond_a_limit_is_refused_in_clean_words(key: str, value: float) -> None:
-    with pytest.raises(ConfigRefused, match=f"{key} = ") as refused:
-        read_config(**{key: value})
-    assert_fit_for_a_stranger(str(refused.value))
-
-
-def test_every_number_of_the_configuration_has_both_limits() -> None:
-    beyond_limits = [name for name, _ in limits_of_the_configuration()]
-    numbers = [n for n, key in ServeConfig.model_fields.items() if key.annotation in (int, float)]
-    assert {name: beyond_limits.count(name) for name in numbers} == dict.fromkeys(numbers, 2)

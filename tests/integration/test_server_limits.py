@@ -1,5 +1,6 @@
 """What one client may take of a server: explanations, calls, requests, rows, and time to read."""
 
+import queue
 import re
 import threading
 import time
@@ -75,6 +76,31 @@ def test_explanations_of_a_call_of_many_count_one_by_one() -> None:
         call.cancel()
     assert told.code == EXHAUSTED.value[0]
     assert "2 explanations of anonymous" in told.message
+
+
+def test_the_end_is_told_when_all_that_it_took_is_given_back() -> None:
+    """So that the next request of whoever may have one at a time finds room."""
+    given_back = threading.Event()
+
+    def slow_to_end(order: ExplainOrder, control: Control) -> Iterator[Event]:
+        try:
+            yield from plain(order, control)
+        finally:
+            time.sleep(0.2)
+            given_back.set()
+
+    engine = FakeEngine({"tiny": slow_to_end})
+    with serving(engine, max_running_per_client=1, max_explanations=1) as server:
+        told = queue.SimpleQueue[str | None]()
+        told.put("first")
+        requests = (tagged(tag) for tag in iter(told.get, None))
+        with calling(server) as stub:
+            for response in stub.ExplainMany(requests):
+                assert response.WhichOneof("outcome") == "response", response.error.message
+                if response.response.HasField("finished"):
+                    assert given_back.is_set()
+                    told.put("second" if response.tag == "first" else None)
+    assert len(engine.controls) == 2
 
 
 def test_calls_of_all_clients_are_bounded_and_refused_before_their_message_is_read() -> None:

@@ -26,6 +26,7 @@ from tests.support.engines import engine_over
 from tests.support.image_files import blank_png
 from tests.support.serving import FakeEngine, calling, patient, plain, request, serving
 from tests.support.spans import Collected
+from tests.support.waiting import until
 
 AT_THE_END_SECONDS = 10.0
 FIGURELESS: Any = None
@@ -151,6 +152,24 @@ def test_a_call_that_its_caller_leaves_ends_its_spans_as_cancelled() -> None:
     told = collected.one(EXPLAIN, SpanKind.SERVER).attributes or {}
     assert told["rpc.response.status_code"] == "CANCELLED"
     assert (collected.one("explanation").attributes or {})["salience.outcome"] == "Cancelled"
+
+
+def test_an_answer_that_its_reader_closes_ends_the_span_of_its_call() -> None:
+    collected = Collected()
+    engine = FakeEngine({"slow": patient})
+    with (
+        traced(collected) as (tracer, watching),
+        serving(engine, watching) as server,
+        Client(server.address, tracer=tracer) as client,
+    ):
+        answer = client.stream(blank_png(40, 40), model="slow", methods="cam")
+        next(answer)
+        answer.close()
+        engine.ended.acquire(timeout=10)
+        ended: Any = tracer
+        until(lambda: ended.span_processor.force_flush() and bool(collected.named(EXPLAIN)))
+    told = collected.one(EXPLAIN, SpanKind.CLIENT).attributes or {}
+    assert told["rpc.response.status_code"] == "CANCELLED"
 
 
 def test_every_explanation_of_explain_many_has_a_span_in_that_of_the_call() -> None:

@@ -4,7 +4,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import ExtensionOID, NameOID
 
+from salience_service.access.client_certificate import client_certificate
 from salience_service.access.gate import LONGEST_TOKEN, GuardedGate, OpenGate, Shown
 from salience_service.access.principal import ANONYMOUS, Call
 from salience_service.access.tokens import new_token
@@ -81,6 +87,26 @@ def test_a_certificate_shows_its_principal_by_common_or_alternative_name(place: 
         (place.certificate("x.example", common_name="gateway"), "gateway"),
     ):
         assert place.gate.caller(shown).name == name
+
+
+def test_a_certificate_with_a_name_of_an_unknown_kind_is_nobodys() -> None:
+    """An ediPartyName, RFC 5280, beside a name that would be known."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "gateway")])
+    odd = x509.UnrecognizedExtension(
+        ExtensionOID.SUBJECT_ALTERNATIVE_NAME, bytes.fromhex("3009a507a1050c03656469")
+    )
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), 1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(odd, critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    with pytest.raises(x509.UnsupportedGeneralNameType):
+        _ = made.extensions
+    assert client_certificate(made.public_bytes(Encoding.PEM)) is None
 
 
 def test_names_of_a_certificate_are_compared_whole_and_with_their_kind(place: Place) -> None:

@@ -1,5 +1,7 @@
 """The service in this process: its errors come out as the client's."""
 
+import time
+
 import pytest
 
 from salience_client import (
@@ -78,6 +80,22 @@ def test_many_requests_run_one_after_the_other_and_fail_alone():
 
     assert [tag for tag, _ in events] == ["a", "b"]
     assert all(isinstance(e, Failed) and isinstance(e.error, Overloaded) for _, e in events)
+
+
+def test_the_time_of_many_requests_is_that_of_all_of_them():
+    class Slow(FullEngine):
+        def explain(self, order, control):
+            self.deadlines.append(control.deadline)
+            time.sleep(control.remaining(10))
+            control.check()
+            yield
+
+    requests = ((str(number), explain_request(b"png", **ASK)) for number in range(100))
+    engine = Slow()
+
+    with pytest.raises(DeadlineExceeded):
+        list(Client(InProcess(engine), retries=None).explain_many(requests, timeout=0.05))
+    assert len(engine.deadlines) == 1
 
 
 def test_no_models_are_an_empty_list_and_closing_closes_the_engine():

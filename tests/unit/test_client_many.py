@@ -128,6 +128,23 @@ def test_attempts_are_counted_anew_once_something_was_answered():
     assert sum(isinstance(event, Finished) for _, event in events) == 20
 
 
+@pytest.mark.parametrize("kind", [BreakingCalls, None])
+def test_a_server_that_stays_away_once_all_is_answered_takes_nothing_away(kind):
+    transport = BreakingCalls([EVENTS * 3, *[0] * 100], GONE)
+
+    async def ask() -> list[Tagged]:
+        client = AsyncClient(AsyncBreakingCalls(transport), retries=QUICK)
+        return [tagged async for tagged in client.explain_many(Once("abc"))]
+
+    if kind is BreakingCalls:
+        events = list(Client(transport, retries=QUICK).explain_many(Once("abc")))
+    else:
+        events = asyncio.run(ask())
+
+    assert whole(events) == dict.fromkeys("abc", ANSWER)
+    assert len(transport.sent) == 1
+
+
 def test_a_server_that_stays_away_is_given_up():
     transport = BreakingCalls([0] * 100, GONE)
 

@@ -180,6 +180,24 @@ def test_a_letterboxed_image_is_whole_and_centred_on_black():
     assert (picture[4:] == 0).all()
 
 
+def test_a_map_of_a_model_that_pads_covers_the_bars_beside_the_image():
+    """An image of 2×6 in a frame of 6×6: two rows of bars above it and two below."""
+
+    def padded(message):
+        message.seen.height, message.seen.width = 2, 6
+
+    image = np.full((2, 6, 3), 90, np.uint8)
+    framed = overlay(image, saliency_map(np.eye(6, dtype=np.float32), padded), 0, resize="pad")
+
+    np.testing.assert_array_equal(framed, letterboxed(image, 6, 6))
+
+
+def test_the_image_of_a_map_in_original_geometry_has_no_bars_whatever_the_rule():
+    picture = overlay(GREY, saliency_map(fake.ramp(), original), 0, resize="pad")
+
+    np.testing.assert_array_equal(picture, GREY)
+
+
 def test_wrong_things_are_refused_by_name():
     def png_grey(message):
         message.encoding = 3

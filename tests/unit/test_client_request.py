@@ -50,7 +50,7 @@ def test_the_least_request_has_a_model_an_image_and_a_method():
 def test_everything_that_can_be_said_is_in_the_message():
     request = ask(
         version="2",
-        methods=["score-cam", Method("poly-cam", taps=["a", "b"], variant="plus")],
+        methods=["score-cam", Method("poly-cam", taps=["a", "b"], weights="plus")],
         targets=[3, "not:tabby"],
         scores=["ag", "ad"],
         fill="black",
@@ -69,7 +69,7 @@ def test_everything_that_can_be_said_is_in_the_message():
 
     assert request.version == "2"
     assert request.methods[1].taps == ["a", "b"]
-    assert request.methods[1].options["variant"].text == "plus"
+    assert request.methods[1].options["weights"].text == "plus"
     assert request.targets[0].present.index == 3
     assert request.targets[1].text == "not:tabby"
     assert list(request.scores) == [
@@ -151,6 +151,11 @@ def test_one_target_and_one_score_need_no_list():
 
     assert [target.text for target in request.targets] == ["A-B"]
     assert list(request.scores) == [map_pb2.SCORE_KIND_AVERAGE_DROP]
+
+
+def test_an_overlay_of_no_strength_is_refused_for_on_the_wire_it_means_the_default():
+    with pytest.raises(InvalidRequest, match="not at 0"):
+        explain_request(b"png", model="lite0", methods="cam", overlay_alpha=0.0)
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,12 @@ import pytest
 
 from salience_client import (
     AsyncClient,
+    BrokenAnswer,
     Cancelled,
     Client,
     DeadlineExceeded,
     Explanation,
+    Finished,
     InvalidRequest,
     NotFound,
     Overloaded,
@@ -94,6 +96,27 @@ def test_a_stream_that_breaks_off_says_so_and_is_told_from_its_start(told):
     assert events[told] == Restarted(error)
     assert len(events) == told + 1 + 7
     assert isinstance(events[told + 1], Started)
+
+
+@pytest.mark.parametrize("error", [Unavailable("killed"), DeadlineExceeded(""), ServerFailed("")])
+def test_a_whole_answer_stays_whole_however_its_call_ends(error):
+    transport, other = Unsteady([error, None], told=7), AsyncUnsteady([error, None], told=7)
+
+    events = list(Client(transport, retries=QUICK).stream(b"png", **ASK))
+    explanation = asyncio.run(AsyncClient(other, retries=None).explain(b"png", **ASK))
+
+    assert [type(event) for event in events].count(Finished) == 1
+    assert isinstance(events[-1], Finished)
+    assert len(explanation.maps) == 1
+    assert (transport.calls, other.inner.calls) == (1, 1)
+
+
+def test_an_answer_that_goes_on_after_its_end_is_broken():
+    transport = Unsteady([None])
+    transport.answer.append(transport.answer[0])
+
+    with pytest.raises(BrokenAnswer, match="after its end"):
+        list(Client(transport, retries=None).stream(b"png", **ASK))
 
 
 def test_an_explanation_that_breaks_off_is_that_of_the_whole_answer():

@@ -1,8 +1,10 @@
 """Bytes of a message that would take far more memory than they do are refused unread."""
 
+import time
 from typing import Any
 
 import pytest
+from google.protobuf.message import DecodeError
 
 from salience.inference import grpc_service_pb2 as inference
 from salience.v1 import explanation_service_pb2 as pb
@@ -12,6 +14,7 @@ from salience_service.rpc.wire.requests import MOST_METHODS, MOST_OPTIONS, MOST_
 
 EXPLAIN: Any = pb.ExplainRequest.DESCRIPTOR
 INFER: Any = inference.ModelInferRequest.DESCRIPTOR
+AT_ONCE_SECONDS = 1.0
 EMPTY_METHOD, EMPTY_INPUT, UNKNOWN = b"\x22\x00", b"\x2a\x00", b"\xf8\x07\x01"
 
 
@@ -41,6 +44,24 @@ def test_as_many_fields_as_may_be_pass_and_one_more_does_not(field: bytes) -> No
 def test_fields_within_a_field_count(number: int, within: bytes, kind: Any) -> None:
     with pytest.raises(InvalidRequest):
         check_field_count(_nested(number, within), kind)
+
+
+@pytest.mark.parametrize("damaged", [b"\xff", b"\x80"])
+def test_a_number_without_end_is_left_to_the_decoder_at_once(damaged: bytes) -> None:
+    """Of as many bytes as a message may have: summing them up took minutes a megabyte."""
+    data = damaged * 2**25
+    began = time.thread_time()
+    check_field_count(data, EXPLAIN)
+    assert time.thread_time() - began < AT_ONCE_SECONDS
+    with pytest.raises(DecodeError):
+        pb.ExplainRequest.FromString(data)
+
+
+def test_the_longest_number_there_can_be_is_read() -> None:
+    longest = b"\xf8\x07" + b"\xff" * 9 + b"\x01"
+    check_field_count(longest + EMPTY_METHOD * (MOST_FIELDS - 1), EXPLAIN)
+    with pytest.raises(InvalidRequest):
+        check_field_count(longest + EMPTY_METHOD * MOST_FIELDS, EXPLAIN)
 
 
 def test_an_image_and_packed_numbers_are_one_field_whatever_is_in_them() -> None:

@@ -524,6 +524,24 @@ def test_on_demand_the_one_used_longest_ago_gives_way(
     assert "b/1" in served(repository)
 
 
+def test_on_demand_who_waits_hears_nothing_of_the_version_that_was_to_give_way(
+    tmp_path: Path, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An administrator retired it or pinned it, between the choice of it and its turn."""
+    for name in ("secret", "other"):
+        fake_version(tmp_path, name, "1")
+    directory, repository = opened(load_on_demand=True, max_versions=1)
+    directory.bring("secret", "", Control())
+
+    def retired_meanwhile(*_: object) -> None:
+        raise NotFound("no version 1 of secret serves")
+
+    monkeypatch.setattr(repository, "retire", retired_meanwhile)
+    with pytest.raises(Overloaded, match="try again") as told:
+        directory.bring("other", "", Control())
+    assert "secret" not in str(told.value)
+
+
 def test_on_demand_a_refused_version_is_refused_to_all_and_tried_no_more(
     tmp_path: Path, opened: Opened, load: FakeLoad
 ) -> None:

@@ -289,6 +289,23 @@ def test_a_masked_image_is_what_the_model_was_given() -> None:
     np.testing.assert_allclose(got, wanted.transpose(1, 2, 0), atol=1.01)
 
 
+@pytest.mark.parametrize("geometry", [Geometry.INPUT, Geometry.ORIGINAL])
+def test_a_signed_map_masks_by_its_evidence_for_as_it_is_scored(geometry: Geometry) -> None:
+    form = MapFormat(Encoding.PNG_MASKED, geometry)
+    got = rendered(SIGNED, form, signed=True)
+    np.testing.assert_array_equal(picture(got), picture(rendered(np.maximum(SIGNED, 0), form)))
+    raw = rendered(SIGNED, MapFormat(geometry=geometry), signed=True)
+    assert (got.raw_minimum, got.raw_maximum) == (raw.raw_minimum, raw.raw_maximum)
+    assert got.raw_minimum < 0
+    assert not got.degenerate
+
+
+def test_a_map_of_nothing_but_evidence_against_hides_the_whole_image() -> None:
+    fill = fill_tensor(ColourFill((1.0, 0.0, 0.2)), PREPARED.tensor, RULE)
+    got = picture(rendered(-UNSIGNED, MapFormat(Encoding.PNG_MASKED), signed=True, fill=fill))
+    np.testing.assert_allclose(got, np.broadcast_to([255, 0, 51], got.shape), atol=0.51)
+
+
 @pytest.mark.parametrize("order", [ColourOrder.GREY, ColourOrder.BGR])
 @pytest.mark.parametrize("encoding", [Encoding.PNG_OVERLAY, Encoding.PNG_MASKED])
 @pytest.mark.parametrize("geometry", [Geometry.INPUT, Geometry.ORIGINAL])

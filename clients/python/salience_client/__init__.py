@@ -6,7 +6,7 @@ with Client("localhost:50051") as client:
 explanation = client.explain(
 "cat.jpg",
 model="efficientnet-lite0",
-methods=["score-cam", Method("poly-cam", variant="plus")],
+methods=["score-cam", Method("poly-cam", weights="plus")],
 scores=["ad", "ai", "ag"],
 )
 for saliency_map in explanation.maps:

@@ -68,8 +68,13 @@ class Feed:
             self._conversation.end_call()
 
     @property
+    def all_answered(self) -> bool:
+        """See `Conversation.all_answered`."""
+        return self._conversation.all_answered
+
+    @property
     def done(self) -> bool:
-        """Whether all is answered."""
+        """Whether all is answered, and the call that did has ended."""
         return self._conversation.done
 
     def close(self) -> None:
@@ -152,6 +157,11 @@ class AsyncFeed:
     def end_call(self) -> None:
         """As `Feed.end_call`."""
         self._conversation.end_call()
+
+    @property
+    def all_answered(self) -> bool:
+        """As `Feed.all_answered`."""
+        return self._conversation.all_answered
 
     @property
     def done(self) -> bool:

@@ -35,6 +35,7 @@ from salience_client.identity import (
 if TYPE_CHECKING:
     from opentelemetry.trace import Tracer
 
+_IN_THE_READERS_THREAD = ChannelOptions.SingleThreadedUnaryStream
 # Maps above 1 MiB come in pieces, so gRPC's own limit of 4 MB a message stands.
 CHANNEL_OPTIONS: Options = (
     # Pings find a connection whose other end vanished without a word, within 25 seconds, also
@@ -51,7 +52,7 @@ CHANNEL_OPTIONS: Options = (
     ("grpc.min_reconnect_backoff_ms", 5_000),
     # A blocking answer is read by the thread that asks for it, not by one of gRPC's that then wakes
     # it for each message: half a millisecond of a Fake-CAM's whole 13. gRPC calls it experimental.
-    (ChannelOptions.SingleThreadedUnaryStream, 1),
+    (_IN_THE_READERS_THREAD, 1),
 )
 
 
@@ -83,6 +84,8 @@ class GrpcTransport:
     ) -> None:
         self._token = token
         self._closed = False
+        if tracer is not None:  # A call that is left ends its span in gRPC's own thread.
+            options = tuple(each for each in options if each[0] != _IN_THE_READERS_THREAD)
         self._channel = open_channel(address, tls, token, options)
         self._stub = _stub(self._channel, tracer)
 

@@ -21,6 +21,7 @@ from salience.v1.explanation_service_pb2 import (
 )
 from salience_client.errors import SalienceError, error_of_message, message_of_error
 from salience_client.extras import require
+from salience_client.retries import Deadline
 
 
 def open_in_process(models: str | PathLike[str], **config: object) -> "InProcess":
@@ -63,12 +64,15 @@ class InProcess:
     def explain_many(
         self, requests: Iterable[ExplainManyRequest], timeout: float | None
     ) -> Generator[ExplainManyResponse]:
-        """One request after the other; `timeout` is for each."""
+        """One request after the other; `timeout` is of all of them."""
+        deadline = Deadline(timeout)
         for request in requests:
             try:
-                for response in self.explain(request.request, timeout):
+                for response in self.explain(request.request, deadline.remaining()):
                     yield ExplainManyResponse(tag=request.tag, response=response)
             except SalienceError as error:
+                if deadline.remaining() == 0:  # As the call to a server ends.
+                    raise
                 yield ExplainManyResponse(tag=request.tag, error=message_of_error(error))
 
     def list_models(self, request: ListModelsRequest, timeout: float | None) -> ListModelsResponse:  # noqa: ARG002

@@ -52,7 +52,7 @@ class Conversation:
     Attributes:
         complete: whether the last request has been entered.
         fault: what the caller's iterable raised, if it did.
-        done: whether all is answered.
+        done: whether all is answered, and the call that did has ended.
     """
 
     def __init__(self, policy: RetryPolicy, window: int = WINDOW) -> None:
@@ -117,6 +117,11 @@ class Conversation:
         """Whether this call is sent no more: that was all, or its server is going."""
         return self._leaving or (self.complete and not self._due)
 
+    @property
+    def all_answered(self) -> bool:
+        """Whether the last request has been entered, and none waits for its answer."""
+        return self.complete and not self._asked
+
     def read(
         self, message: ExplainManyResponse, now: float
     ) -> Iterator[tuple[str, Event | Failed]]:
@@ -150,7 +155,7 @@ class Conversation:
             raise self.fault
         if lost or not (self.complete or self._leaving):
             raise BrokenAnswer(f"no whole answer came for {', '.join(lost) or 'the last requests'}")
-        self.done = self.complete and not self._asked
+        self.done = self.all_answered
 
     def _failed(
         self, message: ExplainManyResponse, now: float

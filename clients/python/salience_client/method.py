@@ -14,7 +14,7 @@ _LARGEST = 2**63
 
 @dataclass(frozen=True, init=False)
 class Method:
-    """`Method("poly-cam", taps=["layer4", "layer3"], variant="plus")`.
+    """`Method("poly-cam", taps=["layer4", "layer3"], weights="plus")`.
 
     Attributes:
         name: such as "score-cam"; `client.describe(model).methods` lists them.

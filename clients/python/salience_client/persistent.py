@@ -11,13 +11,13 @@ from collections.abc import (
     Iterable,
     Iterator,
 )
-from contextlib import AbstractContextManager, aclosing, closing, suppress
+from contextlib import AbstractContextManager, aclosing, closing, contextmanager, suppress
 from typing import TypeVar
 
 import tenacity
 
 from salience.v1.explanation_service_pb2 import ExplainRequest
-from salience_client.errors import SalienceError
+from salience_client.errors import BrokenAnswer, SalienceError
 from salience_client.events import Event, Failed, Finished, Restarted
 from salience_client.feed import AsyncFeed, Feed
 from salience_client.many import Conversation, TaggedRequest
@@ -61,11 +61,8 @@ class Persistent:
         for attempt in self._attempts(deadline):
             with attempt, past:
                 yield from past.voided()
-                reader = AnswerReader()
-                with closing(self._transport.explain(request, deadline.remaining())) as answer:
-                    for message in answer:
-                        yield from past.hear(reader.read(message))
-                reader.end()
+                with closing(self._one_answer(request, deadline)) as events:
+                    yield from past.hear(events)
 
     def many(self, requests: Iterable[TaggedRequest], timeout: float | None) -> Generator[Tagged]:
         """The events of many answers over one call, or several where one breaks off."""
@@ -81,11 +78,19 @@ class Persistent:
         """Ends every wait; the attempt after it finds the transport closed."""
         self._closed.set()
 
+    def _one_answer(self, request: ExplainRequest, deadline: Deadline) -> Generator[Event]:
+        reader = AnswerReader()
+        answer = self._transport.explain(request, deadline.remaining())
+        with _whole_is_whole(lambda: reader.finished), closing(answer):
+            for message in answer:
+                yield from reader.read(message)
+        reader.end()
+
     def _one_call(
         self, feed: Feed, deadline: Deadline, attempt: tenacity.AttemptManager
     ) -> Generator[Tagged]:
         answers = self._transport.explain_many(feed.messages(), deadline.remaining())
-        with closing(answers):
+        with _whole_is_whole(lambda: feed.all_answered), closing(answers):
             for message in answers:
                 for tagged in feed.read(message):
                     _note_progress(tagged, attempt)
@@ -127,14 +132,9 @@ class AsyncPersistent:
             with attempt, past:
                 for voided in past.voided():
                     yield voided
-                reader = AnswerReader()
-                async with aclosing(
-                    self._transport.explain(request, deadline.remaining())
-                ) as answer:
-                    async for message in answer:
-                        for event in past.hear(reader.read(message)):
-                            yield event
-                reader.end()
+                async with aclosing(self._one_answer(request, deadline, past)) as events:
+                    async for event in events:
+                        yield event
 
     async def many(
         self,
@@ -157,17 +157,28 @@ class AsyncPersistent:
         """As `Persistent.close`."""
         self._closed.set()
 
+    async def _one_answer(
+        self, request: ExplainRequest, deadline: Deadline, past: "_Past"
+    ) -> AsyncGenerator[Event]:
+        reader = AnswerReader()
+        answer = self._transport.explain(request, deadline.remaining())
+        with _whole_is_whole(lambda: reader.finished):
+            async with aclosing(answer):
+                async for message in answer:
+                    for event in past.hear(reader.read(message)):
+                        yield event
+        reader.end()
+
     async def _one_call(
         self, feed: AsyncFeed, deadline: Deadline, attempt: tenacity.AttemptManager
     ) -> AsyncGenerator[Tagged]:
-        messages = feed.messages()
-        async with aclosing(
-            self._transport.explain_many(messages, deadline.remaining())
-        ) as answers:
-            async for message in answers:
-                for tagged in await feed.read(message):
-                    _note_progress(tagged, attempt)
-                    yield tagged
+        answers = self._transport.explain_many(feed.messages(), deadline.remaining())
+        with _whole_is_whole(lambda: feed.all_answered):
+            async with aclosing(answers):
+                async for message in answers:
+                    for tagged in await feed.read(message):
+                        _note_progress(tagged, attempt)
+                        yield tagged
         feed.end_call()
 
     def _attempts(self, deadline: Deadline) -> tenacity.AsyncRetrying:
@@ -201,6 +212,16 @@ class _Past(AbstractContextManager["_Past"]):
     def __exit__(self, _: object, error: BaseException | None, *__: object) -> None:
         if isinstance(error, SalienceError):
             self.error = error
+
+
+@contextmanager
+def _whole_is_whole(complete: Callable[[], bool]) -> Iterator[None]:
+    """A call that breaks off once everything was answered takes nothing of that away."""
+    try:
+        yield
+    except SalienceError as error:
+        if isinstance(error, BrokenAnswer) or not complete():
+            raise
 
 
 def _note_progress(tagged: Tagged, attempt: tenacity.AttemptManager) -> None:

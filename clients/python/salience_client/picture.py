@@ -30,7 +30,11 @@ ImageSource = NDArray[np.uint8] | bytes | str | os.PathLike[str]
 
 
 def overlay(
-    image: ImageSource, saliency_map: SaliencyMap | NDArray[Any], alpha: float = 0.5
+    image: ImageSource,
+    saliency_map: SaliencyMap | NDArray[Any],
+    alpha: float = 0.5,
+    *,
+    resize: str = "",
 ) -> NDArray[np.uint8]:
     """A map in colour over its image, on the map's grid.
 
@@ -41,10 +45,12 @@ def overlay(
 
     Args:
         image: the image as it was sent. For a map in input geometry it is cut to what the
-            model saw; then it is resized to the map's grid.
+            model saw, or put into its frame; then it is resized to the map's grid.
         saliency_map: a map in input or original geometry; or numbers [h, w], which are
             taken as signed if one is negative.
         alpha: how strongly the colours are mixed over the image, in [0, 1].
+        resize: the model's rule, `ModelDescription.input.resize`. Only "pad" matters, and there
+            only in input geometry: the map covers the bars beside the image too.
 
     Returns:
         RGB, uint8 [h, w, 3].
@@ -62,6 +68,8 @@ def overlay(
     else:
         values, signed = _plain(saliency_map), bool((saliency_map < 0).any())
         seen, valid = None, None
+    if seen is not None and resize == "pad":
+        image, seen = letterboxed(image, *values.shape[::-1]), None
     under = _fit(image, values.shape, seen).astype(np.float32)
     mixed = under + alpha * (_coloured(values, signed, valid) - under)
     result = mixed if valid is None else np.where(valid[:, :, None], mixed, under)

@@ -120,6 +120,8 @@ def explain_request(image: ImageLike, **options: Unpack[RequestOptions]) -> wire
 
 
 def _format(options: RequestOptions) -> map_pb2.MapFormat:
+    if options.get("overlay_alpha") == 0:  # Which on the wire stands for the default.
+        raise InvalidRequest("overlay_alpha lies above 0 and at most at 1, not at 0")
     return map_pb2.MapFormat(
         encoding=number_of(map_pb2.MapEncoding, options.get("encoding", "float32")),
         geometry=number_of(map_pb2.MapGeometry, options.get("geometry", "input")),

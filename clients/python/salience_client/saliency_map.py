@@ -204,7 +204,7 @@ class SaliencyMap:
 
     @property
     def is_degenerate(self) -> bool:
-        """True where the map is flat: it says nothing, and is all zeros."""
+        """True where the map is flat: it says nothing. Zeros; in the raw scale its one value."""
         return "degenerate" in self.flags
 
     @property

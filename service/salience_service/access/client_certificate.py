@@ -35,7 +35,7 @@ def client_certificate(pem: bytes) -> ClientCertificate | None:
     try:
         certificate = x509.load_pem_x509_certificate(pem)
         names = frozenset((*_common_name(certificate), *_alternative_names(certificate)))
-    except (ValueError, x509.DuplicateExtension):
+    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
         return None
     return ClientCertificate(
         names, certificate.not_valid_before_utc, certificate.not_valid_after_utc

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from salience_service.directory.scan import Fingerprint, Place
-from salience_service.errors import Overloaded, SalienceError
+from salience_service.errors import NotFound, NotPossible, Overloaded, SalienceError
 from salience_service.models.model import ServedModel
 from salience_service.models.repository import ModelRepository
 from salience_service.models.versions import State, VersionName
@@ -90,7 +90,10 @@ class Intake:
             raise Overloaded(
                 f"{serving} versions serve, the limit (repository.max_versions): retire one first"
             )
-        self._repository.retire(unused, f"gave way to {name}", State.ON_DEMAND)
+        try:
+            self._repository.retire(unused, f"gave way to {name}", State.ON_DEMAND)
+        except (NotFound, NotPossible):  # In words about a model that who asks may not know of.
+            raise Overloaded("another version just gave way or was pinned: try again") from None
 
     def _serve(self, place: Place, held: bool) -> None:
         model = self._load(place.path)

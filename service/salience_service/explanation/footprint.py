@@ -67,7 +67,8 @@ class Footprint:
     @cached_property
     def _image(self) -> ImageFootprint:
         contract = self.model.manifest.input
-        return ImageFootprint(self.order.image, contract, self.order.format, self.limits)
+        boxed = self.order.box is not None
+        return ImageFootprint(self.order.image, contract, self.order.format, self.limits, boxed)
 
     @property
     def _pixels(self) -> int:

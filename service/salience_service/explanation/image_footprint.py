@@ -44,6 +44,8 @@ DRAWING_BYTES = {
     Encoding.PNG_MASKED: 34,
 }
 """Of a pixel of a map put on its grid, scaled, drawn and encoded: 16.4 and 32.4 measured."""
+BOX_BYTES = 16
+"""Of a pixel of the original, in which the box of a map of any geometry is looked for: 13."""
 ENCODED_BYTES = {
     Encoding.FLOAT32: 5,
     Encoding.FLOAT16: 3,
@@ -63,19 +65,23 @@ class ImageFootprint:
 
     Attributes:
         image: as sent. contract: what the model takes. format: that of the maps.
-        limits: what an image may be.
+        limits: what an image may be. boxed: whether maps have boxes, which lie in the original.
     """
 
     image: ImageInput
     contract: InputContract
     format: MapFormat
     limits: ImageLimits
+    boxed: bool = False
 
     @property
     def bytes(self) -> int:
         """Held at a time: an image is decoded before a map is drawn on it, and maps one by one."""
-        drawing = DRAWING_BYTES[self.format.encoding] * self._grid + self._ways
-        return self._sent + max(self._decoding, KEPT_BYTES * self._pixels + drawing)
+        drawing = DRAWING_BYTES[self.format.encoding] * self._grid
+        if self.format.geometry is Geometry.ORIGINAL:
+            drawing += self._ways
+        boxing = self.map_bytes + BOX_BYTES * self._pixels + self._ways if self.boxed else 0
+        return self._sent + max(self._decoding, KEPT_BYTES * self._pixels + max(drawing, boxing))
 
     @property
     def map_bytes(self) -> int:
@@ -127,7 +133,5 @@ class ImageFootprint:
     @property
     def _ways(self) -> int:
         """Matrices that take a map to the original, by rows and by columns."""
-        if self.format.geometry is not Geometry.ORIGINAL:
-            return 0
         sides = self._header.height + self._header.width
         return WAY_BYTES * max(self.contract.height, self.contract.width) * sides

@@ -78,9 +78,12 @@ def render(
     check_format(wanted)
     if not float(raw_map.max()) - float(raw_map.min()) <= WIDEST:  # NaN compares false.
         raise NotPossible("the map holds NaN, infinity or numbers near it: the model ran over")
-    grid = _on_grid(raw_map, prepared, wanted.geometry)
+    grid = mask = _on_grid(raw_map, prepared, wanted.geometry)
+    if signed and wanted.encoding is Encoding.PNG_MASKED:
+        # The mask of the row that is scored: evidence against hides as much as none does.
+        mask = _on_grid(np.maximum(raw_map, 0), prepared, wanted.geometry)
     return EncodedMap(
-        data=_encoded(grid, signed, prepared, contract, fill_tensor, wanted),
+        data=_encoded(grid, mask, signed, prepared, contract, fill_tensor, wanted),
         encoding=wanted.encoding,
         geometry=wanted.geometry,
         scale=wanted.scale,
@@ -96,13 +99,14 @@ def render(
 
 def _encoded(
     grid: "_Grid",
+    mask: "_Grid",
     signed: bool,
     prepared: Prepared,
     contract: InputContract,
     fill_tensor: NDArray[np.float32],
     wanted: MapFormat,
 ) -> bytes:
-    """The map's pixels in the encoding asked for."""
+    """The map's pixels in the encoding asked for; `mask` is that of `png-masked`."""
     unit = grid.unit(signed)
     match wanted.encoding:
         case Encoding.FLOAT32:
@@ -116,7 +120,7 @@ def _encoded(
         drawn = overlay(vivid(unit, grid.validity), signed, picture, wanted.overlay_alpha)
     else:
         fill = _on_picture(to_pixels(fill_tensor, contract), prepared, wanted.geometry)
-        drawn = masked(grid.unit(signed=False), picture, fill)
+        drawn = masked(mask.unit(signed=False), picture, fill)
     return png(striped(drawn, picture, grid.validity))
 
 

@@ -8,7 +8,7 @@ from salience.v1 import explanation_service_pb2 as pb
 from salience_service.access.permits import permit_model
 from salience_service.access.principal import Principal
 from salience_service.control import Control
-from salience_service.errors import NotFound
+from salience_service.errors import NotFound, Unavailable
 from salience_service.events import Event
 from salience_service.field_path import read
 from salience_service.inference.order import InferOrder, Inferred
@@ -105,5 +105,5 @@ def _is_default(engine: Explainer, model: DescribedModel) -> bool:
     """Whether this version answers when none is named."""
     try:
         return engine.model(model.name) is model
-    except NotFound:  # All its versions were retired meanwhile.
+    except (NotFound, Unavailable):  # All were retired meanwhile, or the one that does has failed.
         return False

@@ -2,15 +2,15 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from salience_client.extras import require
-from salience_client.picture import ImageSource, letterboxed, overlay
-from salience_client.saliency_map import Rectangle, SaliencyMap
+from salience_client.picture import ImageSource, overlay
+from salience_client.saliency_map import SaliencyMap
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 _LONGEST_STEM = 120
@@ -67,21 +67,10 @@ def _write(map_: SaliencyMap, image: ImageSource, resize: str, stem: Path) -> Wr
     """Not `with_suffix`: names of methods and targets may hold dots."""
     written = WrittenMap(Path(f"{stem}.npy"), Path(f"{stem}.png"))
     np.save(written.array, map_.array, allow_pickle=False)
-    write_png(drawn(map_, image, resize), written.picture)
+    write_png(overlay(image, map_, resize=resize), written.picture)
     return written
 
 
 def write_png(pixels: NDArray[np.uint8], file: Path) -> None:
     """Writes RGB, uint8 [h, w, 3]."""
     require("PIL.Image", "cli", "writing a PNG").fromarray(pixels).save(file, "PNG")
-
-
-def drawn(
-    map_: SaliencyMap, image: ImageSource, resize: str, alpha: float = 0.5
-) -> NDArray[np.uint8]:
-    """A map in input geometry in colour over its image, as the model's resize rule cuts that."""
-    if resize != "pad":
-        return overlay(image, map_, alpha)
-    framed = letterboxed(image, map_.width, map_.height)
-    whole = Rectangle(0, 0, map_.width, map_.height)
-    return overlay(framed, replace(map_, seen=whole), alpha)

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from salience_client.commands.files import drawn, write_png
+from salience_client.commands.files import write_png
 from salience_client.explanation import Explanation
+from salience_client.picture import overlay
 from salience_client.saliency_map import SaliencyMap
 from salience_client.tiles import Tile, montage
 
@@ -25,9 +26,9 @@ def write_montage(explanation: Explanation, image: Path, resize: str, file: Path
         f"{started.model} {started.version}",
         *(targets if len(targets) == 1 else ()),
     ]
-    plain = Tile(drawn(maps[0], image, resize, alpha=0), "the photograph")
+    plain = Tile(overlay(image, maps[0], 0, resize=resize), "the photograph")
     tiles = [
-        Tile(drawn(map_, image, resize), map_.method, _note(map_, len(targets) > 1))
+        Tile(overlay(image, map_, resize=resize), map_.method, _note(map_, len(targets) > 1))
         for map_ in maps
     ]
     file.parent.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from salience_service.methods.asking import finite, scored
 from salience_service.methods.channels import Weights
-from salience_service.methods.probe import Answer, Base, FloatMap, Partial, Probe, Rows
+from salience_service.methods.probe import Answer, Base, Partial, Probe, Rows, Series
 
 Change = Literal["plus", "minus", "plus-minus"]
 
@@ -30,7 +30,7 @@ class Confidence:
     """
 
     base: Base
-    masks: FloatMap
+    masks: Series
     normalise: bool
     change: Change
     draw: Callable[[Weights, int], Partial] | None = None
@@ -38,8 +38,8 @@ class Confidence:
     def weights(self) -> Generator[Probe, Answer, Weights]:
         """Has the rows run; float64 [K]."""
         score = self.base.target.confidence
-        shown = np.zeros(len(self.masks))
-        hidden = np.full(len(self.masks), self._clean)
+        channels = self.masks.shape[0]
+        shown, hidden = np.zeros(channels), np.full(channels, self._clean)
         if self.change != "minus":
             preview = self._preview(lambda known: (_begun(shown, known), hidden), 0)
             shown = yield from scored(Rows(self.masks, self.normalise, preview=preview), score)

@@ -12,7 +12,7 @@ from salience_service.interpolation import FLAT, interpolation_matrix
 from salience_service.methods.channels import Weights, positive_sum
 from salience_service.methods.method import Extent
 from salience_service.methods.options import Options
-from salience_service.methods.probe import Base, FloatMap, MethodRun, Outcome, Partial
+from salience_service.methods.probe import Base, FloatMap, MethodRun, Outcome, Partial, Series
 from salience_service.methods.rows.confidence import Confidence
 from salience_service.methods.rows.local_norm import (
     Map64,
@@ -85,6 +85,32 @@ def clipped(maps: NDArray[np.floating]) -> FloatMap:
     return np.asarray(share, np.float32)
 
 
+@dataclass(frozen=True, eq=False)
+class ClippedMasks:
+    """u(A_k) of the authors' code, float32 [K, h, w]; equal to others of the same array of
+    features, so that all targets share their rows.
+
+    Attributes:
+        features: A, float32 [K, h, w].
+    """
+
+    features: FloatMap
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ClippedMasks) and self.features is other.features
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """[K, h, w]."""
+        return self.features.shape
+
+    def __getitem__(self, part: slice, /) -> FloatMap:
+        """Masks of channels start to stop."""
+        return clipped(self.features[part])
+
+
 @dataclass(frozen=True)
 class _Variant:
     """What paper and code do differently.
@@ -96,7 +122,7 @@ class _Variant:
         finished: P_l, float64, to the map that is handed out, float32.
     """
 
-    masks: Callable[[FloatMap], FloatMap]
+    masks: Callable[[FloatMap], Series]
     normalise: bool
     coarsen: Callable[[int, int], Matrix]
     finished: Callable[[Map64], FloatMap]
@@ -110,7 +136,7 @@ PAPER = _Variant(
 )
 """u(up(A)) with u = min–max; LNorm by average pooling; P_l as it is."""
 
-CODE = _Variant(masks=clipped, normalise=False, coarsen=interpolation_matrix, finished=clipped)
+CODE = _Variant(masks=ClippedMasks, normalise=False, coarsen=interpolation_matrix, finished=clipped)
 """up(u(A)) with u = `clipped`; LNorm by bilinear reduction; u(P_l). Their nansum is a sum
 here: nothing in it can be NaN."""
 

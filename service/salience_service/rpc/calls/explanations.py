@@ -184,15 +184,19 @@ class Explanations:
     ) -> None:
         """In a worker thread: from the request message to the last response message."""
         failure: BaseException | None = None
+        last: pb.ExplainResponse | None = None
         try:
             with closing(answer.explain(self._engine, request, control, observation)) as responses:
                 for response in responses:
-                    mailbox.put(response)
+                    if response.HasField("finished"):
+                        last = response
+                    else:
+                        mailbox.put(response)
         except BaseException as error:  # handed to the reader, who tells the caller
             failure = error
         # Before the caller can know of the end, so that its next request finds room.
         self._running.leave(client)
-        mailbox.end(failure)
+        mailbox.end(failure, last)
         # Its traceback holds this frame and all maps: a ring that only the collector would open.
         failure = None
 

@@ -58,9 +58,14 @@ class Mailbox:
             self._replaceable += key is not None
         self._wake()
 
-    def end(self, error: BaseException | None = None) -> None:
-        """No message follows; the reader meets the error after all that waits."""
+    def end(
+        self, error: BaseException | None = None, last: pb.ExplainResponse | None = None
+    ) -> None:
+        """No message follows but `last`, which finds room; then the reader meets the error."""
         with self._lock:
+            if last is not None and not self._closed:
+                self._stamp(last)
+                self._waiting.append((None, last))
             self._ended = True
             # Kept for a reader who went, an error's traceback would keep all maps with it.
             self._error = None if self._closed else error

@@ -7,7 +7,7 @@ from salience.inference import grpc_service_pb2 as pb
 from salience_service.access.permits import permit_model
 from salience_service.access.principal import Principal
 from salience_service.control import Control
-from salience_service.errors import NotFound
+from salience_service.errors import NotFound, Unavailable
 from salience_service.explanation.findings import SOFTWARE_VERSION
 from salience_service.field_path import read
 from salience_service.inference.order import Inferred
@@ -97,7 +97,7 @@ def _is_ready(engine: Explainer, name: str, version: str) -> bool:
         return engine.ready().get(name, False)
     try:
         engine.model(name, version)
-    except NotFound:
+    except (NotFound, Unavailable):
         return False
     return True
 

@@ -18,6 +18,8 @@ MOST_FIELDS = 65_536
 """Of a message and all within it. 64 methods of 64 options and 64 taps each come to 25,000."""
 _VARINT, _EIGHT_BYTES, _PREFIXED, _FOUR_BYTES = 0, 1, 2, 5
 """Wire types, https://protobuf.dev/programming-guides/encoding; groups have but their keys."""
+_LAST_SHIFT = 63 - 7
+"""Of the last byte of a varint that another may follow."""
 
 
 class CountFields(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
@@ -54,7 +56,7 @@ def check_field_count(data: bytes, kind: Descriptor, most: int = MOST_FIELDS) ->
     """
     try:
         left = _left(data, 0, len(data), kind, most)
-    except IndexError:  # They end within a field.
+    except IndexError:  # They end within a field, or a number in them has no end.
         return
     if left < 0:
         raise InvalidRequest(
@@ -83,9 +85,15 @@ def _left(data: bytes, at: int, end: int, kind: Descriptor, left: int) -> int:
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """The number there, and where the next thing is."""
+    """The number there, and where the next thing is.
+
+    Raises:
+        IndexError: it has no end here, or more than the ten bytes that a varint may have.
+    """
     value = shift = 0
     while data[at] & 0x80:
+        if shift > _LAST_SHIFT:  # Of a megabyte of such bytes the sum alone would take minutes.
+            raise IndexError
         value |= (data[at] & 0x7F) << shift
         at, shift = at + 1, shift + 7
     return value | data[at] << shift, at + 1
