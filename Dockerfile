@@ -31,7 +31,7 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=60s \
 ENTRYPOINT ["salience"]
 CMD ["serve", "/models", "--config", "/etc/salience.toml"]
 
-# torch, for Opti-CAM's gradients, would add more than a gigabyte:
+# torch, for guided backpropagation and for models without gradient graphs, would add more than a gigabyte:
 # build with --build-arg EXTRAS=service-gpu,torch to have it.
 FROM base AS gpu
 ARG EXTRAS=service-gpu

@@ -12,7 +12,7 @@ done
 target=$1
 volumes+=("$2:/models:ro")
 shift 2
-[ $# -gt 0 ] || set -- serve /models --config /etc/salience.toml
+[ $# -gt 0 ] || set -- serve /models --config /etc/salience.toml --address 127.0.0.1:50051
 
 buildah() { command buildah --storage-driver vfs "$@"; }
 

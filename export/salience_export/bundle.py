@@ -31,7 +31,7 @@ from salience_service.bundle.manifest_json import to_json
 from salience_service.bundle.program import check_program
 from salience_service.bundle.reader import open_bundle, read_golden
 from salience_service.bundle.signing import sign_bundle
-from salience_service.errors import BundleRefused
+from salience_service.errors import BundleRefused, SalienceError
 
 MANIFEST, GOLDEN, PROGRAM = "manifest.json", "golden.npz", "gradient.pt2"
 
@@ -63,8 +63,7 @@ def export_bundle(
             f"{destination.name} {destination.version} exists already; choose another version"
         )
     source = open_source()
-    final.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{destination.version}-", dir=final.parent))
+    draft = _draft(final)
     try:
         manifest, parity, precisions = _write(draft, source, contract, destination)
         digest = _prove(draft)
@@ -72,12 +71,28 @@ def export_bundle(
             sign_bundle(draft, key)
         draft.chmod(0o755)
         _show(draft, final)
+    except (SalienceError, OSError) as error:
+        raise ExportError(f"the bundle cannot be written: {_words(error)}") from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
         with suppress(OSError):  # only an empty directory goes
             final.parent.rmdir()
     seconds = time.perf_counter() - began
     return ExportReport(final, manifest, digest, parity, seconds, precisions)
+
+
+def _draft(final: Path) -> Path:
+    """A hidden directory beside where the bundle is to be."""
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=f".{final.name}-", dir=final.parent))
+    except OSError as error:
+        raise ExportError(f"the bundle cannot be written: {_words(error)}") from error
+
+
+def _words(error: SalienceError | OSError) -> str:
+    """What went wrong; the system's own words name a path."""
+    return (error.strerror or "") if isinstance(error, OSError) else str(error)
 
 
 def _write(

@@ -14,6 +14,8 @@ from salience_service.config import ServeConfig, read_config
 from salience_service.life import exit_codes
 from salience_service.life.process_end import EXIT_SLACK_SECONDS
 
+TOKEN_FILE = "SALIENCE_TOKEN_FILE"
+"""Without it the health of a model is told to nobody, and no pod would ever be ready."""
 DEPLOY = Path(__file__).parents[2] / "deploy"
 
 
@@ -74,12 +76,15 @@ def test_kubernetes_gives_it_the_time_to_drain_and_asks_its_health(least: float)
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
         assert container[probe]["exec"]["command"][:2] == ["salience", "health"]
     assert len(container["livenessProbe"]["exec"]["command"]) == 2, "a model's end is no death"
+    (token,) = [each["value"] for each in container["env"] if each["name"] == TOKEN_FILE]
+    etc = next(volume for volume in spec["volumes"] if volume["name"] == "etc")
+    assert token in {f"/etc/salience/{item['path']}" for item in etc["secret"]["items"]}
 
 
 def test_compose_gives_it_the_time_to_drain_and_starts_it_again(least: float) -> None:
     service = composed()
     assert float(service["stop_grace_period"].removesuffix("s")) > least
-    assert service["restart"].startswith("on-failure")
+    assert service["restart"] == "unless-stopped"
 
 
 def test_containers_run_without_rights_on_a_root_that_nothing_writes() -> None:

@@ -1,20 +1,24 @@
 """Who may administer: on a port with identities, those with the permission, and nobody else."""
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
 import pytest
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from salience_client import NotFound, PermissionDenied, Unauthenticated
 from salience_client.admin import AdminClient
 from salience_client.identity import bearer
+from salience_service.rpc.admin.server import MOST_CALLS_EACH
 from tests.support.administered import Administered, administered
 from tests.support.every_rpc import call, every_rpc
 from tests.support.identity import token_file
 from tests.support.model_versions import fake_version
 
 HEALTH = "/grpc.health.v1.Health/"
+SOON_SECONDS = 20.0
 EXPLAIN = ("describe", "explain", "infer")
 
 
@@ -82,3 +86,28 @@ def test_models_that_do_not_exist_for_an_administrator_cannot_be_touched_or_seen
         client.roll_back("ward-1", "1")
     assert admin.engine.model("m").version == "2"
     assert admin.engine.model("ward-1").version == "1"
+
+
+def test_who_may_but_describe_shuts_no_administrator_out(
+    admin: Administered, tokens: dict[str, str]
+) -> None:
+    reader, over = bearer(tokens["reader"]), threading.Event()
+
+    def held_open() -> Iterator[reflection_pb2.ServerReflectionRequest]:
+        yield reflection_pb2.ServerReflectionRequest(list_services="")
+        over.wait(SOON_SECONDS)
+
+    with grpc.insecure_channel(admin.admin_address) as channel:
+        reflect = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo
+        held = [
+            reflect(held_open(), metadata=reader, timeout=SOON_SECONDS)
+            for _ in range(MOST_CALLS_EACH)
+        ]
+        for one in held:
+            next(one)
+        with pytest.raises(grpc.RpcError) as refused:
+            next(reflect(held_open(), metadata=reader, timeout=SOON_SECONDS))
+        assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        with AdminClient(admin.admin_address, token=tokens["root"]) as client:
+            assert client.versions()
+        over.set()

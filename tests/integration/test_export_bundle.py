@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from salience_export import Destination, ExportError, ModelContract, export_torch
 from salience_export.bundle import export_bundle
 from salience_export.source import FloatArray, Reference, SourceModel
 from salience_export.sources.torch_module import open_torch
-from salience_service.bundle.manifest import OutputKind
+from salience_service.bundle.manifest import GraphRole, OutputKind
 from salience_service.bundle.program import check_program
 from salience_service.bundle.reader import Bundle, open_bundle
 from tests.support import networks
@@ -144,3 +146,38 @@ def test_names_outside_the_alphabet_are_refused(word: str) -> None:
 def test_a_version_that_ends_as_tune_files_do_is_refused_before_work() -> None:
     with pytest.raises(ExportError, match=r"version '1\.tune\.json' ends as tune files do"):
         Destination(Path("models"), "net", "1.tune.json")
+
+
+class Wide(nn.Module):
+    """A BatchNorm of as many channels as make a weight, that no convolution before it takes in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 256, 3, 2), nn.BatchNorm2d(256)
+        self.head = nn.Linear(256, 4)
+        nn.init.uniform_(self.norm.running_var, 0.5, 2)
+        nn.init.normal_(self.norm.weight)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        features = self.norm(self.conv(images).relu()).relu()
+        return self.head(features.mean((2, 3)))
+
+
+def test_a_batch_norm_as_large_as_weights_has_its_gradient(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "weights.bin").write_bytes(bytes(2**16))  # Not those of the bundle.
+    report = export_torch(Wide(), CONTRACT, Destination(tmp_path / "models", "wide"))
+    assert report.manifest.graph(GraphRole.GRADIENT) is not None
+    assert "no graphs for gradients" not in " ".join(report.manifest.source.changes)
+
+
+def test_where_nothing_can_be_written_the_error_says_so_without_a_path(
+    source: SourceModel, tmp_path: Path
+) -> None:
+    (tmp_path / "models").write_text("a file")
+    with pytest.raises(ExportError, match="cannot be written") as refused:
+        export_bundle(lambda: source, CONTRACT, Destination(tmp_path / "models", "net"))
+    assert str(tmp_path) not in str(refused.value)

@@ -12,7 +12,7 @@ from cryptography.x509.oid import ExtensionOID, NameOID
 
 from salience_service.access.client_certificate import client_certificate
 from salience_service.access.gate import LONGEST_TOKEN, GuardedGate, OpenGate, Shown
-from salience_service.access.principal import ANONYMOUS, Call
+from salience_service.access.principal import ANONYMOUS, LONGEST_NAME, Call, Permissions
 from salience_service.access.tokens import new_token
 from salience_service.config.access import AccessConfig
 from salience_service.errors import ConfigRefused, Unauthenticated
@@ -190,3 +190,11 @@ def test_a_token_file_that_cannot_be_used_at_the_start_is_refused(tmp_path: Path
     )
     with pytest.raises(ConfigRefused, match=r"access\.tokens_file: none cannot be read"):
         GuardedGate(config)
+
+
+def test_a_name_longer_than_any_is_seen_by_no_pattern() -> None:
+    """Looked for in 32 MiB, a pattern would hold up the event loop."""
+    may = Permissions(("*-cxr",), ("*-cam",), frozenset())
+    assert may.sees("a" * (LONGEST_NAME - 4) + "-cxr")
+    assert not may.sees("a" * LONGEST_NAME + "-cxr")
+    assert not may.has_method("a" * LONGEST_NAME + "-cam")

@@ -2,6 +2,7 @@
 
 import json
 import stat
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,6 +33,7 @@ from salience_service.telemetry.records import (
 )
 from tests.support.audit import KEYS, checked, fields, trail_of
 from tests.support.serving import FINISHED, PROVENANCE, STARTED, finished_map
+from tests.support.waiting import until
 
 PATIENT = "Jane Doe 1970-01-01"
 ARRIVAL = Arrival("request-1", "ward-7", 0.0)
@@ -247,6 +249,38 @@ def test_callers_turned_away_by_the_thousand_are_counted_and_not_queued(director
     away = lines_of(directory, "turned_away")
     assert len(away) <= MOST_WAITING + 2
     assert len(away) + sum(int(str(line["untold"])) for line in away) == many + 1
+
+
+class SometimesFull(FullDisk):
+    """A disk that has room for the last line alone."""
+
+    def __init__(self) -> None:
+        self.full, self.lines = True, list[Mapping[str, object]]()
+
+    def append(self, kind: Kind, fields: Mapping[str, object], durable: bool = True) -> int:
+        if self.full:
+            return super().append(kind, fields, durable)
+        self.lines.append(fields)
+        return 1
+
+
+def test_what_a_full_disk_left_out_is_told_by_the_next_line_that_can_be_written() -> None:
+    disk = SometimesFull()
+    auditor = Auditor(disk, KEYS, refuses=True)
+    for _ in range(20):
+        auditor.refused(Refusal("QuotaExceeded", "r", "ward-7"))
+    until(lambda: auditor._untold == 20)
+    disk.full = False
+    auditor.refused(Refusal("QuotaExceeded", "r", "ward-7"))
+    auditor.close()
+    assert len(disk.lines) + sum(int(str(line["untold"])) for line in disk.lines) == 21
+
+
+def test_what_was_never_told_is_in_the_log_at_the_end(caplog: pytest.LogCaptureFixture) -> None:
+    auditor = Auditor(FullDisk(), KEYS, refuses=True)
+    auditor.refused(Refusal("QuotaExceeded", "r", "ward-7"))
+    auditor.close()
+    assert "audit: 1 refusals were counted and NOT written" in caplog.messages
 
 
 def test_without_a_record_there_is_no_answer() -> None:

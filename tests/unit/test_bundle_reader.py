@@ -5,6 +5,7 @@ import io
 import json
 import os
 import shutil
+import time
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +33,8 @@ from tests.support.bundles import (
     tiny_manifest,
     write_manifest,
 )
+
+SOON_SECONDS = 20.0
 
 
 @pytest.fixture
@@ -440,3 +443,58 @@ def test_a_missing_golden_array_is_refused(directory, name):
 def test_a_file_that_may_not_be_read_refuses_its_bundle_alone(directory, name):
     (directory / name).chmod(0)
     assert "cannot be read" in refusal(directory)
+
+
+def _encrypted() -> bytes:
+    """An archive whose first entry says that it needs a password."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **golden_arrays())
+    data = bytearray(buffer.getvalue())
+    for signature, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        data[data.index(signature) + flags] |= 1
+    return bytes(data)
+
+
+def _badly_deflated() -> bytes:
+    """An archive of which the bytes of the last entry, compressed, make no sense."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **golden_arrays())
+    with zipfile.ZipFile(buffer) as archive:
+        last = archive.infolist()[-1]
+    data = bytearray(buffer.getvalue())
+    at = last.header_offset + 30 + len(last.filename)
+    extra = int.from_bytes(data[last.header_offset + 28 : last.header_offset + 30], "little")
+    at += extra
+    data[at : at + last.compress_size] = b"\xff" * last.compress_size
+    return bytes(data)
+
+
+def _array_before_the_archive() -> bytes:
+    """To whoever looks at its end an archive; at its beginning, an array of its own size."""
+    buffer, archive = io.BytesIO(), io.BytesIO()
+    np.save(buffer, np.zeros(3, np.float32))
+    np.savez(archive, **golden_arrays())
+    return buffer.getvalue() + archive.getvalue()
+
+
+@pytest.mark.parametrize("data", [_encrypted(), _badly_deflated()], ids=["encrypted", "deflate"])
+def test_a_golden_example_that_cannot_be_unpacked_is_refused(directory, data):
+    with_golden(directory, data)
+    assert "golden.npz" in golden_refusal(directory)
+
+
+def test_a_golden_example_is_read_as_the_archive_that_was_measured(directory):
+    with_golden(directory, _array_before_the_archive())
+    golden = read_golden(open_bundle(directory))
+    np.testing.assert_array_equal(golden.maps, golden_arrays()["maps"])
+
+
+def test_a_manifest_that_names_a_hundred_thousand_files_is_refused_at_once(directory):
+    """Each compared with every other, they kept the loader busy for hours."""
+    tree = json.loads((directory / "manifest.json").read_text())
+    entry = tree["files"][0]
+    tree["files"] += [{**entry, "path": f"{number}.bin"} for number in range(50_000)]
+    (directory / "manifest.json").write_text(json.dumps(tree, separators=(",", ":")))
+    began = time.thread_time()
+    refusal(directory)
+    assert time.thread_time() - began < SOON_SECONDS

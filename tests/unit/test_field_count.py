@@ -82,3 +82,31 @@ def test_the_largest_request_that_is_served_has_fewer_fields() -> None:
 @pytest.mark.parametrize("damaged", [b"\x22", b"\x22\xff", b"\x22\x7f", b"\xff" * 64, b"\x09\0"])
 def test_damaged_bytes_are_left_to_the_decoder(damaged: bytes) -> None:
     check_field_count(damaged, EXPLAIN)
+
+
+@pytest.mark.parametrize("number", [b"\x01", b"\xff" * 9 + b"\x01"])
+def test_packed_numbers_that_grow_when_they_are_decoded_count_one_by_one(number: bytes) -> None:
+    """`contents.int64_contents`, a field of a field of a field, and the shape of a tensor."""
+    for packed in (b"\x2a", b"\x1a"):
+        for count, refused in ((MOST_FIELDS - 9, False), (MOST_FIELDS + 1, True)):
+            content = _packed(packed, number * count)
+            message = _nested(5, _nested(5, _packed(b"\x1a", number * count)))
+            if packed == b"\x1a":
+                message = _nested(5, content)
+            if refused:
+                with pytest.raises(InvalidRequest):
+                    check_field_count(message, INFER)
+            else:
+                check_field_count(message, INFER)
+
+
+def test_scores_by_the_million_are_refused_and_pixels_are_not() -> None:
+    with pytest.raises(InvalidRequest):
+        check_field_count(_packed(b"\x3a", b"\x01" * 2**20), EXPLAIN)
+    pixels = inference.ModelInferRequest(inputs=[{"contents": {"uint_contents": [7] * 2**20}}])
+    check_field_count(pixels.SerializeToString(), INFER)
+
+
+def _packed(key: bytes, numbers: bytes) -> bytes:
+    """A field of packed numbers."""
+    return _nested(key[0] >> 3, numbers)

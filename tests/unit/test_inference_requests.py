@@ -9,6 +9,7 @@ from salience.inference import grpc_service_pb2 as pb
 from salience_service.errors import InvalidRequest
 from salience_service.inference.order import Output
 from salience_service.rpc.inference.requests import order_of, sent_raw
+from salience_service.rpc.inference.tensors import _SLICE
 from tests.support.predicting import infer_request
 
 Change = Callable[[pb.ModelInferRequest], object]
@@ -177,3 +178,13 @@ def test_a_name_of_a_stranger_is_told_back_cut() -> None:
     with pytest.raises(InvalidRequest) as told:
         order_of(request)
     assert len(str(told.value)) < 300
+
+
+def test_typed_elements_are_read_slice_by_slice_to_the_last_one() -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (2, 80, 90, 3), dtype=np.uint8)
+    assert pixels.size > 3 * _SLICE
+    asked = infer_request(pixels, raw=False)
+    np.testing.assert_array_equal(order_of(asked).images, pixels)
+    asked.inputs[0].contents.uint_contents[-1] = 256
+    with pytest.raises(InvalidRequest, match="256 is no UINT8"):
+        order_of(asked)

@@ -270,3 +270,22 @@ def test_external_weights_beside_the_file_are_read_and_digested(tmp_path: Path) 
     (tmp_path / "w.bin").write_bytes(weights)
     other = open_onnx(path, image_contract(), OutputKind.SOFTMAX)
     assert other.digest != source.digest
+
+
+def test_external_weights_within_nodes_are_digested_too(tmp_path: Path) -> None:
+    network = mobile_net()
+    bias = onnx.numpy_helper.from_array(np.zeros(1, np.float32), "zero")
+    network.graph.node.append(onnx.helper.make_node("Constant", [], ["unused"], value=bias))
+    path = tmp_path / "model.onnx"
+    onnx.save(
+        network,
+        path,
+        save_as_external_data=True,
+        all_tensors_to_one_file=False,
+        size_threshold=0,
+        convert_attribute=True,
+    )
+    within = next(tmp_path.glob("zero*"))
+    first = open_onnx(path, image_contract(), OutputKind.SOFTMAX).digest
+    within.write_bytes(np.ones(1, np.float32).tobytes())
+    assert open_onnx(path, image_contract(), OutputKind.SOFTMAX).digest != first

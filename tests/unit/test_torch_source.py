@@ -274,3 +274,15 @@ def test_a_network_that_cannot_be_served_is_refused_by_name(
 def test_a_regression_may_end_in_a_sigmoid() -> None:
     source = opened(networks.seeded(networks.SigmoidAtTheEnd), output=OutputKind.REGRESSION)
     assert 0 < source.reference(images().numpy()).logits.min() < 1
+
+
+class Mixing(nn.Module):
+    """What it says of an image depends on those beside it."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return (images - images.mean(0)).flatten(1)[:, :5] + images.mean((2, 3)).sum(1)[:, None]
+
+
+def test_a_network_that_mixes_the_images_of_a_batch_is_refused() -> None:
+    with pytest.raises(ExportError, match="mixes the images of a batch"):
+        opened(Mixing())

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from salience_export.differentiate.tape import Attribute, Tape
 from salience_export.errors import ExportError
@@ -115,11 +115,13 @@ class Step:
         """The numbers of an input that is a constant of the graph.
 
         Raises:
-            NoRule: the input is computed, or left out.
+            NoRule: the input is computed, left out, or lies in the file of the weights.
         """
         name = self.input(position)
         if name not in self.weights:
             raise self.refused(f"input {position} that is no constant")
+        if self.weights[name].data_location == TensorProto.EXTERNAL:
+            raise self.refused(f"input {position} that is as large as weights are")
         return numpy_helper.to_array(self.weights[name])
 
     def axes(self, position: int, name: str = "axes") -> list[int] | None:

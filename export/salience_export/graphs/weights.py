@@ -16,6 +16,9 @@ LEAST = 1024
 """Bytes from which on a tensor is moved out; smaller ones (shapes, limits of a Clip) stay,
 where runtimes can fold them."""
 
+LEAST_INDICES = 1 << 18
+"""The same of whole numbers, which are no weights but places: the way back reads them."""
+
 ALIGNMENT = 4096
 """Every tensor begins on a page of this size, as ONNX asks of files that runtimes map into
 memory: several graphs of one bundle then share the pages instead of reading copies."""
@@ -62,7 +65,7 @@ class WeightsFile:
     def _moved(self, tensor: TensorProto) -> TensorProto:
         """The tensor, or where it is large, a pointer to its bytes."""
         raw = _raw(tensor)
-        if len(raw) < LEAST:
+        if len(raw) < (LEAST_INDICES if tensor.data_type == TensorProto.INT64 else LEAST):
             return tensor
         digest = hashlib.sha256(raw).digest()
         if digest not in self._places:

@@ -54,7 +54,7 @@ def _places(model: onnx.ModelProto) -> set[str]:
     """Locations of external weights, as the file states them."""
     return {
         entry.value
-        for tensor in model.graph.initializer
+        for tensor in external_data_helper._get_all_tensors(model)  # Also within nodes.
         if tensor.data_location == TensorProto.EXTERNAL
         for entry in tensor.external_data
         if entry.key == "location"

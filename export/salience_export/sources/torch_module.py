@@ -25,8 +25,11 @@ from salience_export.sources.torch_taps import chosen_taps, named_taps
 from salience_export.sources.torch_trace import quiet, to_onnx
 from salience_export.specimens import noise_images
 from salience_service.bundle.manifest import InputContract, OutputKind
+from salience_service.drift import relative_difference
 
 _VOLUMES = (nn.Conv3d, nn.ConvTranspose3d, nn.BatchNorm3d, nn.MaxPool3d, nn.AvgPool3d)
+_BATCH_LIMIT = 1e-4
+"""Between the logits of an image alone and beside another, relative to the greatest."""
 _PROBABILITIES = {
     OutputKind.SOFTMAX: ("Softmax", "LogSoftmax"),
     OutputKind.SIGMOID: ("Sigmoid", "LogSigmoid", "HardSigmoid"),
@@ -55,6 +58,7 @@ def open_torch(
     network = _inference_copy(module)
     images = torch.from_numpy(noise_images(contract, 2))
     _check_answer(network, images, output)
+    _check_batch(network, images)
     check_calls(network, images, taps)
     with quiet():
         model = to_onnx(network, images, taps)
@@ -131,6 +135,22 @@ def _check_answer(network: nn.Module, images: Tensor, output: OutputKind) -> Non
         and torch.allclose(sums, torch.ones_like(sums), atol=1e-4)
     ):
         raise ExportError("the module ends in a softmax; return the logits before it")
+
+
+@torch.no_grad()
+def _check_batch(network: nn.Module, images: Tensor) -> None:
+    """Images are masked rows of many callers when it is served: none may know of another."""
+    try:
+        singles = torch.cat([network(image[None]) for image in images])
+    except Exception as error:  # whatever the user's own code raises
+        raise ExportError(f"the module fails on one image alone: {error}") from error
+    difference = relative_difference(network(images).numpy(), singles.numpy())
+    if not difference <= _BATCH_LIMIT:
+        raise ExportError(
+            f"the module gives two images at once other numbers than one by one ({difference:.1e} "
+            "relative): it mixes the images of a batch (statistics of the batch?), and cannot be "
+            "served"
+        )
 
 
 def _check_logits(model: onnx.ModelProto, output: OutputKind) -> None:

@@ -1,5 +1,6 @@
 """A caller the server knows by name, and what it may ask."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import Enum
 from fnmatch import fnmatchcase
@@ -16,6 +17,10 @@ class Call(Enum):
     """Plain prediction over the Open Inference Protocol."""
     ADMIN = "admin"
     """Load, retire and roll back models."""
+
+
+LONGEST_NAME = 1024
+"""No model and no method has a longer one; patterns are matched on the event loop."""
 
 
 @dataclass(frozen=True)
@@ -35,15 +40,19 @@ class Permissions:
 
     def sees(self, model: str) -> bool:
         """Whether a model of that name may exist for it."""
-        return any(fnmatchcase(model, pattern) for pattern in self.models)
+        return _matches(model, self.models)
 
     def has_method(self, method: str) -> bool:
         """Whether it may ask for this explanation method."""
-        return any(fnmatchcase(method, pattern) for pattern in self.methods)
+        return _matches(method, self.methods)
 
     def has(self, call: Call) -> bool:
         """Whether it may want this of the server."""
         return call in self.calls
+
+
+def _matches(name: str, patterns: Collection[str]) -> bool:
+    return len(name) <= LONGEST_NAME and any(fnmatchcase(name, each) for each in patterns)
 
 
 NOTHING = Permissions((), (), frozenset())

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -9,7 +10,9 @@ from typing import Generic, TypeVar
 from salience_service.errors import ConfigRefused
 
 T = TypeVar("T")
-_Stamp = tuple[tuple[int, int, int] | None, ...]
+_Stamp = tuple[tuple[int, int, int, int] | None, ...]
+AGAIN_SECONDS = 10.0
+"""Between two readings of files that could not be used and did not change."""
 
 _log = logging.getLogger(__name__)
 
@@ -33,6 +36,7 @@ class Watched(Generic[T]):
         self._what, self._paths, self._read = what, tuple(paths), read
         self._lock = threading.Lock()
         self._seen = self._stamp()
+        self._fault, self._failed_at = "", 0.0
         self._value = read()
 
     @property
@@ -41,26 +45,38 @@ class Watched(Generic[T]):
         with self._lock:
             # Taken before reading: what is written meanwhile is a change yet to be seen.
             stamp = self._stamp()
-            if stamp != self._seen:
+            if stamp != self._seen or self._is_due():
                 self._seen = stamp
                 self._renew()
             return self._value
+
+    def _is_due(self) -> bool:
+        """Whether what could not be used is to be tried again: a disk may have been busy, or a
+        certificate's time may have come.
+        """
+        return bool(self._fault) and time.monotonic() - self._failed_at >= AGAIN_SECONDS
 
     def _renew(self) -> None:
         try:
             self._value = self._read()
         except ConfigRefused as error:
-            _log.error("%s changed and cannot be used; the last one stays: %s", self._what, error)
+            if str(error) != self._fault:
+                _log.error(
+                    "%s changed and cannot be used; the last one stays: %s", self._what, error
+                )
+            self._fault, self._failed_at = str(error), time.monotonic()
         else:
+            self._fault = ""
             _log.info("%s changed and was read again", self._what)
 
     def _stamp(self) -> _Stamp:
         return tuple(map(_look, self._paths))
 
 
-def _look(path: Path) -> tuple[int, int, int] | None:
+def _look(path: Path) -> tuple[int, int, int, int] | None:
     try:
         state = path.stat()
     except OSError:
         return None
-    return state.st_ino, state.st_size, state.st_mtime_ns
+    # The last of them changes with owner and mode too.
+    return state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns

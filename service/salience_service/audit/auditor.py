@@ -100,16 +100,20 @@ class Auditor(Witness):
                 ) from fault
             return None
 
-    def note(self, kind: Kind, fields: Mapping[str, object], durable: bool = True) -> None:
-        """Writes a line that nothing waits for."""
+    def note(self, kind: Kind, fields: Mapping[str, object], durable: bool = True) -> bool:
+        """Writes a line that nothing waits for; returns whether it could."""
         try:
             self._trail.append(kind, fields, durable)
         except OSError as fault:
             self._tell(kind, fault)
+            return False
+        return True
 
     def close(self) -> None:
         """Writes what waits, and finishes the trail."""
         self._later.shutdown()
+        if self._untold:
+            _log.critical("audit: %d refusals were counted and NOT written", self._untold)
         try:
             self._trail.close()
         except OSError as fault:
@@ -119,15 +123,17 @@ class Auditor(Witness):
         if self._room.acquire(blocking=False):
             with suppress(RuntimeError):  # The server is closing.
                 self._later.submit(self._note_now, kind, fields)
-        else:
-            with self._counting:
-                self._untold += 1
+                return
+        with self._counting:
+            self._untold += 1
 
     def _note_now(self, kind: Kind, fields: Mapping[str, object]) -> None:
         self._room.release()
         with self._counting:
             untold, self._untold = self._untold, 0
-        self.note(kind, {**fields, "untold": untold}, durable=False)
+        if not self.note(kind, {**fields, "untold": untold}, durable=False):
+            with self._counting:  # The next line that can be written tells of this one, too.
+                self._untold += untold + 1
 
     def _tell(self, kind: Kind, fault: OSError) -> None:
         with self._counting:

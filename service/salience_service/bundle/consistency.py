@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections import Counter
 from collections.abc import Sequence
 
 from salience_service.bundle.manifest import (
@@ -103,6 +104,7 @@ def _check_taps(manifest: Manifest) -> None:
 def _check_files(manifest: Manifest) -> None:
     names = [file.path for file in manifest.files]
     _require_unique("file", names)
+    listed = frozenset(names)
     for file in manifest.files:
         _require(
             bool(FILE_NAME.fullmatch(file.path)) and file.path not in _NEVER_LISTED,
@@ -114,7 +116,7 @@ def _check_files(manifest: Manifest) -> None:
     if manifest.torch_program:
         needed.append(manifest.torch_program)
     for name in needed:
-        _require(name in names, f"{name!r} is named but not among the files")
+        _require(name in listed, f"{name!r} is named but not among the files")
 
 
 def _check_graphs(manifest: Manifest) -> None:
@@ -174,7 +176,7 @@ def _check_precisions(manifest: Manifest) -> None:
 
 
 def _require_unique(what: str, names: Sequence[str]) -> None:
-    repeated = [name for name in names if names.count(name) > 1]
+    repeated = [name for name, count in Counter(names).items() if count > 1]
     _require(not repeated, f"a {what} occurs twice: {repeated[:1]}")
 
 

@@ -2,6 +2,7 @@
 
 import math
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,9 +76,9 @@ def load_golden(path: Path, manifest: Manifest) -> GoldenExample:
     """
     try:
         _check_sizes(path)
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.lib.npyio.NpzFile(file, allow_pickle=False) as arrays:
             found = {name: arrays[name] for name in arrays.files}
-    except (zipfile.BadZipFile, ValueError, OSError, EOFError, NotImplementedError) as fault:
+    except (zipfile.BadZipFile, zlib.error, ValueError, OSError, EOFError, RuntimeError) as fault:
         raise BundleRefused(f"{path.name!r} is not an .npz of plain arrays") from fault
     return _fitted(found, manifest, path.name)
 

@@ -13,6 +13,7 @@ import json
 import pickletools
 import re
 import zipfile
+import zlib
 from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
@@ -57,7 +58,7 @@ def read_program(path: Path) -> bytes:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = _read(archive, path.stat().st_size)
-    except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError, EOFError) as fault:
+    except (zipfile.BadZipFile, zlib.error, OSError, RuntimeError, ValueError, EOFError) as fault:
         raise _refusal("it is not a zip archive") from fault
     sizes = {name: len(data) for name, data in entries.items() if _TENSOR.fullmatch(name)}
     checked = dict(entries)

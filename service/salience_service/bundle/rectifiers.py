@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ def has_rectifier(program: Path) -> bool:
     try:
         nodes = json.loads(not_deep(_graph(program)))["graph_module"]["graph"]["nodes"]
         return any(is_rectifier(node["target"].split(".")[-2], _floor(node)) for node in nodes)
-    except (zipfile.BadZipFile, OSError, ValueError) as fault:
+    except (zipfile.BadZipFile, zlib.error, OSError, ValueError, RuntimeError) as fault:
         raise _refusal() from fault
     except (KeyError, TypeError, AttributeError, IndexError) as fault:
         raise _refusal() from fault

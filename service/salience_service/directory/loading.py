@@ -5,6 +5,7 @@ from pathlib import Path
 
 from salience_service.bundle.repository import open_place
 from salience_service.config import ServeConfig
+from salience_service.errors import BundleRefused, ComputeFailed
 from salience_service.events import GradientSide
 from salience_service.models.model import ServedModel
 from salience_service.models.warm_up import warm_up
@@ -30,7 +31,7 @@ def load_model(place: Path, config: ServeConfig) -> ServedModel:
     tuning = tuning_for(bundle, config)
     model = ServedModel(bundle, config.device, config.masked_batch_size, tuning)
     try:
-        drift = warm_up(model)
+        drift = _warm(model)
         if config.load_torch_at_start and GradientSide.TORCH in model.gradient_sides:
             model.gradients.open(GradientSide.TORCH).result()
     except BaseException:
@@ -38,3 +39,21 @@ def load_model(place: Path, config: ServeConfig) -> ServedModel:
         raise
     _log.info("model %s %s is ready, drift %.1e", model.name, model.version, drift)
     return model
+
+
+def _warm(model: ServedModel) -> float:
+    """The model's drift; a graph that cannot run what its own bundle says hides no other bundle.
+
+    Raises:
+        BundleRefused: as `warm_up`; or its graphs and its manifest contradict each other.
+        ComputeFailed: a device failed.
+    """
+    try:
+        return warm_up(model)
+    except (ComputeFailed, ArithmeticError, LookupError, TypeError, ValueError) as fault:
+        if isinstance(fault, ComputeFailed) and model.device.provider != "cpu":
+            raise
+        raise BundleRefused(
+            f"model {model.name} {model.version} cannot run its own golden example: its graphs do "
+            "not fit its manifest, or fail"
+        ) from fault

@@ -96,8 +96,8 @@ def _tune(service: ModuleType, bundle: Any, device: Any, candidates: Any) -> Non
     choice = require("salience_service.tune.choice", "service", _PURPOSE)
     files = require("salience_service.tune.file", "service", _PURPOSE)
     tuning = choice.chosen(rates)
+    _print(choice, rates, tuning, bundle, device)  # First: a full disk loses none of it.
     path = files.write_tuning(bundle, tuning, device)
-    _print(choice, rates, tuning, bundle, device)
     typer.echo(f"wrote {path}; servers read it when they start")
 
 

@@ -19,11 +19,12 @@ def batch_normalization(step: Step) -> Mapping[int, str]:
     """y = x · scale / √(variance + ε) + …, of statistics that were learnt."""
     if step.integer("training_mode", 0):
         raise step.refused("statistics of the batch at hand")
-    scale, variance = (step.constant(position).astype(np.float64) for position in (1, 4))
-    factor = scale / np.sqrt(variance + step.real("epsilon", 1e-5))
-    shape = (-1, *[1] * (len(step.sizes(step.input(0))) - 2))
-    constant = step.tape.constant(factor.astype(step.dtype).reshape(shape))
-    return {0: step.emit("Mul", step.cotangent, constant)}
+    _require_learnt_scale(step)
+    # In the graph, where the runtime folds it: weights may lie in a file by now.
+    raised = step.emit("Add", step.input(4), step.number(step.real("epsilon", 1e-5)))
+    factor = step.emit("Div", step.input(1), step.emit("Sqrt", raised))
+    shape = step.tape.integers(-1, *[1] * (len(step.sizes(step.input(0))) - 2))
+    return {0: step.emit("Mul", step.cotangent, step.emit("Reshape", factor, shape))}
 
 
 def layer_normalization(step: Step) -> Mapping[int, str]:

@@ -25,6 +25,8 @@ MOST_CALLS = 64
 """At a time, of all callers together; most wait for a version to be loaded."""
 MOST_OPEN, MOST_OPEN_EACH = 32, 16
 """Health calls among them, in all and of one address: strangers shut no administrator out."""
+MOST_CALLS_EACH = 16
+"""Of one known caller: who may but describe shuts no administrator out either."""
 LOCAL = Principal("local", Permissions(("*",), ("*",), frozenset({Call.ADMIN, Call.DESCRIBE})))
 """Every caller, where no identity is configured: the port is then this machine's alone."""
 _log = logging.getLogger(__name__)
@@ -56,7 +58,9 @@ class AdminServer:
                 Authentication(
                     _gate(config),
                     witness,
+                    calls=Turnstile("calls", MOST_CALLS - MOST_OPEN, MOST_CALLS_EACH),
                     patience=config.connections.slow_sender_seconds,
+                    reader_patience=config.connections.slow_reader_seconds,
                     open_calls=Turnstile("health calls", MOST_OPEN, MOST_OPEN_EACH),
                 ),
                 CountFields(),

@@ -5,6 +5,7 @@ import re
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
@@ -51,6 +52,7 @@ class Authentication(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         witness: is told of every call refused.
         calls: counts the calls of each caller; None = they may have any number.
         patience: seconds that the message of a call may take to arrive; None = any time.
+        reader_patience: seconds that a message of an answer may take to be read; likewise.
         open_calls: counts the calls that are open to all, which strangers may make; None = any.
     """
 
@@ -61,9 +63,10 @@ class Authentication(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         calls: Turnstile | None = None,
         patience: float | None = None,
         open_calls: Turnstile | None = None,
+        reader_patience: float | None = None,
     ) -> None:
         self._gate, self._witness, self._calls = gate, witness, calls or Turnstile("calls")
-        self._patience = patience
+        self._patience = Patience(patience, reader_patience)
         self._open_calls = open_calls or Turnstile("health calls")
 
     async def intercept_service(
@@ -122,28 +125,55 @@ class Authentication(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
             return NOBODY
 
 
+@dataclass(frozen=True)
+class Patience:
+    """Seconds that the message of a call may take to arrive, and one of its answer to be read.
+
+    None = any time.
+    """
+
+    sender: float | None
+    reader: float | None
+
+
 async def _answered(
     handler: Any,
     context: Any,
     greeting: Awaitable[None],
-    patience: float | None,
+    patience: Patience,
     longest: int | None = None,
 ) -> None:
     """Runs a handler of any kind on a stream of bytes; `longest`: of a message, in bytes."""
     if handler is None:
         raise Unsupported("there is no such call here")
     requests = _Requests(context, handler.request_deserializer, longest)
-    request = requests if handler.request_streaming else await requests.only(patience)
+    request = requests if handler.request_streaming else await requests.only(patience.sender)
     await greeting
     response = _behaviour(handler)(request, context)
+    del request  # An answer that is not read would keep what was asked, too.
     if hasattr(response, "__aiter__"):
         async with aclosing(response):
             async for message in response:
-                await context.write(message)
+                await _say(message, context, patience)
     elif handler.response_streaming:
         await response
     else:
-        await context.write(await response)
+        await _say(await response, context, patience)
+
+
+async def _say(message: Any, context: Any, patience: Patience) -> None:
+    """Sends a message; those of explanations have their `Outlet`.
+
+    Raises:
+        DeadlineExceeded: it was not read in time.
+    """
+    try:
+        async with asyncio.timeout(patience.reader):
+            await context.write(message)
+    except TimeoutError as late:
+        raise DeadlineExceeded(
+            f"the answer was not read within {patience.reader:g} s, the limit"
+        ) from late
 
 
 class _Requests:

@@ -78,6 +78,7 @@ class Server:
                     calls,
                     config.connections.slow_sender_seconds,
                     Turnstile("health calls", MOST_OPEN, MOST_OPEN_EACH),
+                    config.connections.slow_reader_seconds,
                 ),
                 RefuseAtDoor(door),
                 CountFields(),

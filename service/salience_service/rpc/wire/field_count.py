@@ -10,7 +10,7 @@ from typing import Any
 
 import grpc
 from google.protobuf import descriptor_pool
-from google.protobuf.descriptor import Descriptor
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from salience_service.errors import InvalidRequest
 
@@ -18,6 +18,19 @@ MOST_FIELDS = 65_536
 """Of a message and all within it. 64 methods of 64 options and 64 taps each come to 25,000."""
 _VARINT, _EIGHT_BYTES, _PREFIXED, _FOUR_BYTES = 0, 1, 2, 5
 """Wire types, https://protobuf.dev/programming-guides/encoding; groups have but their keys."""
+_GROWING = frozenset(
+    (
+        FieldDescriptor.TYPE_INT64,
+        FieldDescriptor.TYPE_UINT64,
+        FieldDescriptor.TYPE_SINT64,
+        FieldDescriptor.TYPE_INT32,
+        FieldDescriptor.TYPE_SINT32,
+        FieldDescriptor.TYPE_ENUM,
+    )
+)
+"""Of packed numbers: a byte of them becomes four or eight of memory. No good message holds many;
+uint32 is not among them, in which pixels come by the million."""
+_LONGEST_VARINT, _GOES_ON = 10, bytes(range(0x80, 0x100))
 _LAST_SHIFT = 63 - 7
 """Of the last byte of a varint that another may follow."""
 
@@ -75,13 +88,22 @@ def _left(data: bytes, at: int, end: int, kind: Descriptor, left: int) -> int:
             _, at = _varint(data, at)
         elif wire == _PREFIXED:
             length, at = _varint(data, at)
-            field = kind.fields_by_number.get(key >> 3)
+            field, stop = kind.fields_by_number.get(key >> 3), min(at + length, end)
             if field is not None and field.message_type is not None:
-                left = _left(data, at, min(at + length, end), field.message_type, left)
+                left = _left(data, at, stop, field.message_type, left)
+            elif field is not None and field.is_repeated and field.type in _GROWING:
+                left -= _numbers(data, at, stop, left)
             at += length
         else:
             at += {_EIGHT_BYTES: 8, _FOUR_BYTES: 4}.get(wire, 0)
     return left
+
+
+def _numbers(data: bytes, at: int, end: int, left: int) -> int:
+    """How many varints are packed there, or more than `left`: each ends in a byte below 0x80."""
+    if end - at > _LONGEST_VARINT * left:
+        return left + 1
+    return len(data[at:end].translate(None, _GOES_ON))
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
