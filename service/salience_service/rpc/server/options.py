@@ -9,6 +9,11 @@ MOST_OPEN, MOST_OPEN_EACH = 768, 64
 takes a place too until it is told, and no stranger may take that of a known caller."""
 
 
+_UNBEGUN_SECONDS = 600
+"""That a call may wait until the event loop takes it. By itself gRPC ends it after 30 as cancelled,
+without a word: on a busy machine 158 of 500 at once. How long is too long, its deadline says."""
+
+
 def most_calls(config: ServeConfig) -> int:
     """Calls of any kind at a time, health among them; gRPC itself refuses the next."""
     return config.connections.max_calls + SPARE_CALLS
@@ -32,6 +37,7 @@ def server_options(config: ServeConfig) -> list[tuple[str, int]]:
         ("grpc.max_connection_idle_ms", _milliseconds(stated.idle_seconds)),
         ("grpc.max_connection_age_ms", _milliseconds(stated.age_seconds)),
         ("grpc.max_connection_age_grace_ms", _milliseconds(stated.age_grace_seconds)),
+        ("grpc.server_max_unrequested_time_in_server", _UNBEGUN_SECONDS),
         # Finds callers that vanished, so that their explanations end.
         ("grpc.keepalive_time_ms", _milliseconds(stated.keepalive_seconds)),
         ("grpc.keepalive_timeout_ms", _milliseconds(stated.keepalive_timeout_seconds)),
