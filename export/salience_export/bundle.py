@@ -72,7 +72,7 @@ def export_bundle(
         draft.chmod(0o755)
         _show(draft, final)
     except (SalienceError, OSError) as error:
-        raise ExportError(f"the bundle cannot be written: {_words(error)}") from error
+        raise _not_written(error) from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
         with suppress(OSError):  # only an empty directory goes
@@ -87,12 +87,13 @@ def _draft(final: Path) -> Path:
         final.parent.mkdir(parents=True, exist_ok=True)
         return Path(tempfile.mkdtemp(prefix=f".{final.name}-", dir=final.parent))
     except OSError as error:
-        raise ExportError(f"the bundle cannot be written: {_words(error)}") from error
+        raise _not_written(error) from error
 
 
-def _words(error: SalienceError | OSError) -> str:
-    """What went wrong; the system's own words name a path."""
-    return (error.strerror or "") if isinstance(error, OSError) else str(error)
+def _not_written(error: SalienceError | OSError) -> ExportError:
+    """Says what went wrong; the system's own words name a path."""
+    words = (error.strerror or "") if isinstance(error, OSError) else str(error)
+    return ExportError(f"the bundle cannot be written: {words}")
 
 
 def _write(

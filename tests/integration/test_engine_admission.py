@@ -100,6 +100,14 @@ def test_masks_that_wait_are_counted_for_as_many_lanes_as_there_are(
     wide.close()
 
 
+def test_pixels_of_eight_bits_with_another_full_scale_count_as_they_are_brought_to_it(
+    model: ServedModel,
+) -> None:
+    pixels = np.zeros((400, 300, 3), np.uint8)
+    plain, other = (replace(ORDER, image=PixelImage(pixels, scale)) for scale in (255, 254))
+    assert footprint(model, other).bytes > footprint(model, plain).bytes + 2 * pixels.size
+
+
 def test_rows_of_what_runs_are_counted_from_its_start_to_its_end(model: ServedModel) -> None:
     with engine_bearing(model) as engine:
         first, second = (engine.explain(ORDER, Control()) for _ in range(2))

@@ -95,14 +95,20 @@ def test_score_cams_first_partial_map_follows_the_first_batch(tiny_bundle: Bundl
     assert done[-1] == 1 + graph.batch_size((4, 4))  # the clean run and one batch
 
 
+@pytest.mark.parametrize(
+    "method",
+    [MethodCall("rise", {"masks": 400, "cells": 4}), MethodCall("smooth-grad", {"samples": 30})],
+    ids=lambda method: method.name,
+)
 @pytest.mark.parametrize(("interval", "several"), [(60.0, False), (0.0, True)])
 def test_partial_maps_keep_their_distance(
-    tiny_bundle: Bundle, interval: float, several: bool
+    tiny_bundle: Bundle, interval: float, several: bool, method: MethodCall
 ) -> None:
+    """Those that are drawn of rows so far, and those that a method gives by itself."""
     model = ServedModel(tiny_bundle, Device(threads=1), batch_size=4)
     engine = Engine([model], ImageLimits(), Pace(interval), 1)
     image = PreparedImage(np.random.default_rng(0).normal(size=(3, 32, 32)).astype(np.float32))
-    asked = ExplainOrder("softmax", image, (MethodCall("rise", {"masks": 400, "cells": 4}),))
+    asked = ExplainOrder("softmax", image, (method,))
     told = [each for each in engine.explain(asked, Control()) if isinstance(each, PartialMap)]
     engine.close()
     assert told

@@ -20,7 +20,7 @@ def reduced(found, reduction):
     total = torch.zeros_like(found[0])
     for i, j in torch.cartesian_prod(*map(torch.arange, total.shape)).tolist():
         colours = found[:, i, j].tolist()
-        total[i, j] = max(colours) if reduction == "max" else sum(colours)
+        total[i, j] = max(colours, key=abs) if reduction == "max" else sum(colours)
     return total
 
 

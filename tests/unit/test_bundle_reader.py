@@ -19,6 +19,7 @@ from salience_service.bundle.golden import MAX_GOLDEN_BYTES
 from salience_service.bundle.manifest import GraphRole, Tap, TokenLayout
 from salience_service.bundle.reader import MAX_MANIFEST_BYTES, open_bundle, read_golden
 from salience_service.errors import BundleRefused
+from tests.support.broken_archives import BREAKERS
 from tests.support.bundles import (
     CHANNELS,
     CLASSES,
@@ -445,30 +446,6 @@ def test_a_file_that_may_not_be_read_refuses_its_bundle_alone(directory, name):
     assert "cannot be read" in refusal(directory)
 
 
-def _encrypted() -> bytes:
-    """An archive whose first entry says that it needs a password."""
-    buffer = io.BytesIO()
-    np.savez(buffer, **golden_arrays())
-    data = bytearray(buffer.getvalue())
-    for signature, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
-        data[data.index(signature) + flags] |= 1
-    return bytes(data)
-
-
-def _badly_deflated() -> bytes:
-    """An archive of which the bytes of the last entry, compressed, make no sense."""
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **golden_arrays())
-    with zipfile.ZipFile(buffer) as archive:
-        last = archive.infolist()[-1]
-    data = bytearray(buffer.getvalue())
-    at = last.header_offset + 30 + len(last.filename)
-    extra = int.from_bytes(data[last.header_offset + 28 : last.header_offset + 30], "little")
-    at += extra
-    data[at : at + last.compress_size] = b"\xff" * last.compress_size
-    return bytes(data)
-
-
 def _array_before_the_archive() -> bytes:
     """To whoever looks at its end an archive; at its beginning, an array of its own size."""
     buffer, archive = io.BytesIO(), io.BytesIO()
@@ -477,9 +454,11 @@ def _array_before_the_archive() -> bytes:
     return buffer.getvalue() + archive.getvalue()
 
 
-@pytest.mark.parametrize("data", [_encrypted(), _badly_deflated()], ids=["encrypted", "deflate"])
-def test_a_golden_example_that_cannot_be_unpacked_is_refused(directory, data):
-    with_golden(directory, data)
+@pytest.mark.parametrize("broken", BREAKERS.values(), ids=BREAKERS)
+def test_a_golden_example_that_cannot_be_unpacked_is_refused(directory, broken):
+    buffer = io.BytesIO()
+    np.savez(buffer, **golden_arrays())
+    with_golden(directory, broken(buffer.getvalue()))
     assert "golden.npz" in golden_refusal(directory)
 
 

@@ -55,6 +55,17 @@ def test_a_graph_that_depends_on_the_tensor_by_steps_alone_is_refused() -> None:
         differentiate(model, {"y": "dy"}, ["x"])
 
 
+def test_a_constant_in_the_file_of_the_weights_is_refused_unread() -> None:
+    """Its bytes are not here; a rule that wants them cannot be written."""
+    model = model_of([node("Pow", "x", "power", to="y")], power=np.full((3, 4), 2, np.float32))
+    (power,) = model.graph.initializer
+    power.ClearField("raw_data")
+    power.data_location = TensorProto.EXTERNAL
+    power.external_data.add(key="location", value="weights.bin")
+    with pytest.raises(NoRule, match=r"Pow with input 1 that is as large as weights are"):
+        differentiate(model, {"y": "dy"}, ["x"])
+
+
 def test_no_node_is_written_for_tensors_that_nobody_asked_for() -> None:
     """The way back ends at the tensor; weights, exponents and table indices get nothing."""
     weight = np.full((3, 4), 2, np.float32)

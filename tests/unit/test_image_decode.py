@@ -111,6 +111,15 @@ def test_an_8_bit_tiff_with_white_at_zero_is_turned() -> None:
     np.testing.assert_array_equal(pixels.values[:, :, 0], 255 - COLOURS[:, :, 0])
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_tiff_that_does_not_say_what_black_is_has_it_at_its_greatest(dtype: type) -> None:
+    """As Pillow has it for 8 bits; 16 bits of the same picture are no negative of that."""
+    values = COLOURS[:, :, 0].astype(dtype)
+    silent = tiff(values).replace(struct.pack("<HHI", 262, 3, 1), struct.pack("<HHI", 65000, 3, 1))
+    greatest = np.iinfo(dtype).max
+    np.testing.assert_array_equal(decode(silent, LIMITS).values[:, :, 0], greatest - values)
+
+
 def test_a_big_endian_16_bit_tiff_is_read_alike() -> None:
     image = Image.frombytes("I;16B", (17, 12), GREYS16.astype(">u2").tobytes())
     pixels = decode(saved(image, "TIFF"), LIMITS)

@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 
 from salience.inference import grpc_service_pb2 as pb
+from salience_service.bundle.manifest import Head, OutputKind
 from salience_service.errors import InvalidRequest
+from salience_service.inference.footprint import load_of
 from salience_service.inference.order import Output
 from salience_service.rpc.inference.requests import order_of, sent_raw
 from salience_service.rpc.inference.tensors import _SLICE
+from tests.support.contracts import image_contract
 from tests.support.predicting import infer_request
 
 Change = Callable[[pb.ModelInferRequest], object]
@@ -178,6 +181,15 @@ def test_a_name_of_a_stranger_is_told_back_cut() -> None:
     with pytest.raises(InvalidRequest) as told:
         order_of(request)
     assert len(str(told.value)) < 300
+
+
+def test_the_message_of_typed_pixels_counts_four_bytes_for_each() -> None:
+    head = Head(OutputKind.SOFTMAX, 2)
+    raw, typed = (
+        load_of(order_of(infer_request(PIXELS, raw=raw)), image_contract(), head, 1, 1, 10**6)
+        for raw in (True, False)
+    )
+    assert typed.bytes - raw.bytes == 3 * PIXELS.size
 
 
 def test_typed_elements_are_read_slice_by_slice_to_the_last_one() -> None:

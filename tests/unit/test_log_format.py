@@ -3,6 +3,8 @@
 import io
 import json
 import logging
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -83,6 +85,23 @@ def test_lines_below_the_level_are_not_written_and_of_libraries_only_warnings() 
     ours.warning("unheard")
     logging.getLogger("PIL").warning("unheard")
     assert quiet.getvalue() == ""
+
+
+def test_what_pillow_warns_of_is_not_written_at_all() -> None:
+    """Thousands of lines a file, each another text, which nobody has to read."""
+    program = (
+        "import warnings, PIL.Image\n"
+        "from salience_service.config.logs import LoggingConfig\n"
+        "from salience_service.telemetry.log_format import write_logs\n"
+        "write_logs(LoggingConfig())\n"
+        "warnings.warn_explicit('tag 7', UserWarning, 'of.py', 1, 'PIL.TiffImagePlugin')\n"
+        "warnings.warn_explicit('ours', UserWarning, 'of.py', 1, 'salience_service')\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert "ours" in ran.stderr
+    assert "tag 7" not in ran.stderr
 
 
 @pytest.mark.usefixtures("restored")

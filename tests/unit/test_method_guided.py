@@ -51,6 +51,17 @@ def expected(name: str, sign: int = 1) -> np.ndarray:
     return oracle.guided_grad_cam(twin, SCENE.image, value, cam).numpy()
 
 
+def in_colours(values: np.ndarray, reduction: str) -> np.ndarray:
+    """[C, H, W] as one number a pixel, by a loop over colours."""
+    total = np.zeros(values.shape[1:]) if reduction == "sum" else values[0].copy()
+    for colour in values:
+        if reduction == "sum":
+            total += colour
+        else:
+            total = np.where(np.abs(colour) > np.abs(total), colour, total)
+    return total
+
+
 @pytest.mark.parametrize("name", RUNS)
 @pytest.mark.parametrize(("target", "sign"), [(TARGET, 1), (AGAINST, -1)], ids=["for", "against"])
 def test_maps_equal_their_oracles(name: str, target: Target, sign: int) -> None:
@@ -63,7 +74,7 @@ def test_maps_equal_their_oracles(name: str, target: Target, sign: int) -> None:
     }
     counted = {"absolute": np.abs(exact), "positive": np.maximum(exact, 0), "signed": exact}
     for (values, reduction), outcome in found.items():
-        one = getattr(counted[values], reduction)(axis=0)
+        one = in_colours(counted[values], reduction)
         np.testing.assert_allclose(outcome.map, one, rtol=0, atol=1e-5 * np.abs(exact).max())
         assert outcome.signed == (values == "signed")
         assert outcome.map.dtype == np.float32

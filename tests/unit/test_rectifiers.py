@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from salience_service.bundle.rectifiers import has_rectifier, is_rectifier
 from salience_service.errors import BundleRefused
+from tests.support.broken_archives import BREAKERS
 from tests.support.torch_programs import edited, packed, plain_entries, write_program
 
 IMAGE = torch.zeros(1, 3, 8, 8)
@@ -88,6 +89,16 @@ def test_a_file_that_is_no_program_is_refused(tmp_path: Path) -> None:
         has_rectifier(path)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("program/other", b"")
+    with pytest.raises(BundleRefused, match="no graph as torch writes it"):
+        has_rectifier(path)
+
+
+@pytest.mark.parametrize("broken", BREAKERS.values(), ids=BREAKERS)
+def test_a_program_that_cannot_be_unpacked_is_refused(
+    broken: Callable[[bytes], bytes], tmp_path: Path
+) -> None:
+    path = tmp_path / "program.pt2"
+    path.write_bytes(broken(packed({"models/model.json": b"{}"})))
     with pytest.raises(BundleRefused, match="no graph as torch writes it"):
         has_rectifier(path)
 

@@ -271,12 +271,28 @@ def test_a_masked_image_is_the_fill_where_the_mask_is_zero_and_the_image_where_i
 ) -> None:
     fill = fill_tensor(ColourFill((1.0, 0.0, 0.2)), PREPARED.tensor, RULE)
     got = picture(rendered(UNSIGNED, MapFormat(Encoding.PNG_MASKED, geometry), fill=fill))
-    mask = numbers(rendered(UNSIGNED, MapFormat(geometry=geometry)))[:, :, None]
+    whole = numbers(rendered(UNSIGNED, MapFormat(scale=Scale.RAW)))
+    raw = numbers(rendered(UNSIGNED, MapFormat(geometry=geometry, scale=Scale.RAW)))[:, :, None]
+    mask = np.clip((raw - whole.min()) / np.ptp(whole), 0, 1)
     image = to_input_pixels() if geometry is Geometry.INPUT else IMAGE
     colour = np.array([255, 0, 51])
     wanted = colour + mask * (image - colour)
     seen = VALIDITY if geometry is Geometry.ORIGINAL else np.ones((48, 48), bool)
     np.testing.assert_allclose(got[seen], wanted[seen], atol=0.51)
+
+
+def test_a_mask_is_scaled_over_the_whole_input_as_the_row_that_is_scored() -> None:
+    """A map that is strongest in the border of a letterbox shows little of the photograph."""
+    rule = contract(ResizeRule.PAD, (48, 48))
+    wide = PixelImage(np.full((48, 96, 3), 255, np.uint8), 255)
+    prepared = prepare(wide, rule, ImageLimits())
+    raw = np.zeros((48, 48), np.float32)
+    raw[2, 20], raw[20:28, 20:28] = 1, 0.5
+    fill = fill_tensor(ColourFill((0.0, 0.0, 0.0)), prepared.tensor, rule)
+    form = MapFormat(Encoding.PNG_MASKED, Geometry.ORIGINAL)
+    shown = picture(rendered(raw, form, prepared=prepared, rule=rule, fill=fill))
+    assert shown[24, 48, 0] == pytest.approx(127.5, abs=1)
+    assert shown.max() < 140
 
 
 def test_a_masked_image_is_what_the_model_was_given() -> None:

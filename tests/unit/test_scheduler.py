@@ -242,6 +242,24 @@ def test_a_failed_batch_fails_its_own_requests_only(scheduler: Scheduler) -> Non
     assert graph.rows_run() == 7
 
 
+def test_who_shared_a_failed_batch_is_told_of_one_and_the_same_failure(
+    scheduler: Scheduler,
+) -> None:
+    graph = CountingGraph()
+    graph.fails = True
+    with held(scheduler):
+        tickets = [scheduler.rows(graph, span(name, 2), Control(), Account()) for name in "ab"]
+    graph.let.release()
+    failures = []
+    for ticket in tickets:
+        with pytest.raises(ComputeFailed) as told:
+            ticket.wait(0, 10)
+        failures.append(told.value)
+    assert len(graph.calls) == 1
+    assert failures[0] is not failures[1]
+    assert failures[0].origin is failures[1].origin
+
+
 def test_the_bill_counts_every_row_once_and_shares_device_time(scheduler: Scheduler) -> None:
     graph, bills = CountingGraph(), (Account(), Account())
     tickets = [
@@ -473,6 +491,33 @@ def test_turns_are_counted_in_device_time_and_not_in_calls(
     for ticket in tickets:
         assert ticket.wait(0, 10)
     assert 3 <= order[:20].count("long") <= 5  # A quarter as often.
+
+
+def test_single_calls_without_end_do_not_keep_out_who_was_served_before(
+    scheduler: Scheduler, clock: Clock
+) -> None:
+    """Each is an explanation of its own, as predictions are, and so has had nothing yet."""
+    ran: list[str] = []
+
+    def newcomer(_: Execution) -> None:
+        clock.now += 1
+        ran.append("new")
+        if len(ran) < 100:
+            scheduler.call(newcomer, Control(), Account(4))
+
+    def served(_: Execution) -> None:
+        clock.now += 1
+        ran.append("served")
+
+    account = Account(16)
+    scheduler.call(served, Control(), account).wait(0, 10)
+    ran.clear()
+    with held(scheduler):
+        for _ in range(8):
+            scheduler.call(newcomer, Control(), Account(4))
+        again = scheduler.call(served, Control(), account)
+    again.wait(0, 10)
+    assert ran.index("served") <= 12  # The eight before it, and those until a second is 1/16.
 
 
 def test_among_equals_the_nearest_deadline_goes_first(scheduler: Scheduler) -> None:

@@ -20,6 +20,7 @@ from torch import nn
 
 from salience_service.bundle.program import MAX_ENTRIES, check_program, read_program
 from salience_service.errors import BundleRefused
+from tests.support.broken_archives import encrypted
 from tests.support.torch_programs import (
     Entries,
     edited,
@@ -259,6 +260,12 @@ def test_a_program_as_torch_writes_it_is_refused_for_its_sample_inputs(raw, tmp_
 def test_a_file_that_is_no_zip_is_refused(tmp_path, data):
     path = tmp_path / "program.pt2"
     path.write_bytes(data)
+    assert "not a zip archive" in refusal(path)
+
+
+def test_an_encrypted_program_is_refused(plain, tmp_path):
+    path = tmp_path / "program.pt2"
+    path.write_bytes(encrypted(packed(plain)))
     assert "not a zip archive" in refusal(path)
 
 

@@ -2,7 +2,6 @@
 
 import math
 import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from salience_service.bundle.archive import NOT_UNPACKABLE
 from salience_service.bundle.manifest import GraphRole, Manifest, Tap, TokenLayout
 from salience_service.errors import BundleRefused
 
@@ -78,7 +78,7 @@ def load_golden(path: Path, manifest: Manifest) -> GoldenExample:
         _check_sizes(path)
         with path.open("rb") as file, np.lib.npyio.NpzFile(file, allow_pickle=False) as arrays:
             found = {name: arrays[name] for name in arrays.files}
-    except (zipfile.BadZipFile, zlib.error, ValueError, OSError, EOFError, RuntimeError) as fault:
+    except NOT_UNPACKABLE as fault:
         raise BundleRefused(f"{path.name!r} is not an .npz of plain arrays") from fault
     return _fitted(found, manifest, path.name)
 

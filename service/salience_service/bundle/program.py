@@ -13,12 +13,12 @@ import json
 import pickletools
 import re
 import zipfile
-import zlib
 from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from salience_service.bundle.archive import NOT_UNPACKABLE
 from salience_service.bundle.program_graph import checked_graph, checked_payloads
 from salience_service.errors import BundleRefused
 from salience_service.nesting import not_deep
@@ -58,7 +58,7 @@ def read_program(path: Path) -> bytes:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = _read(archive, path.stat().st_size)
-    except (zipfile.BadZipFile, zlib.error, OSError, RuntimeError, ValueError, EOFError) as fault:
+    except NOT_UNPACKABLE as fault:
         raise _refusal("it is not a zip archive") from fault
     sizes = {name: len(data) for name, data in entries.items() if _TENSOR.fullmatch(name)}
     checked = dict(entries)

@@ -67,7 +67,7 @@ _PRIVATE_OPERATORS = frozenset(
     """
     _adaptive_avg_pool2d _convolution _log_softmax _softmax _to_copy _unsafe_view
     _native_batch_norm_legit_no_training _scaled_dot_product_flash_attention_for_cpu
-    _scaled_dot_product_math _assert_tensor_metadata
+    _scaled_dot_product_math _assert_tensor_metadata _weight_norm
     """.split()  # noqa: SIM905
 )
 _FILE_OPERATORS = frozenset({"from_file"})

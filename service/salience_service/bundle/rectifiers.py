@@ -2,10 +2,10 @@
 
 import json
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
+from salience_service.bundle.archive import NOT_UNPACKABLE
 from salience_service.bundle.program import MAX_JSON_BYTES, MODEL
 from salience_service.errors import BundleRefused
 from salience_service.nesting import not_deep
@@ -35,9 +35,7 @@ def has_rectifier(program: Path) -> bool:
     try:
         nodes = json.loads(not_deep(_graph(program)))["graph_module"]["graph"]["nodes"]
         return any(is_rectifier(node["target"].split(".")[-2], _floor(node)) for node in nodes)
-    except (zipfile.BadZipFile, zlib.error, OSError, ValueError, RuntimeError) as fault:
-        raise _refusal() from fault
-    except (KeyError, TypeError, AttributeError, IndexError) as fault:
+    except (*NOT_UNPACKABLE, KeyError, TypeError, AttributeError, IndexError) as fault:
         raise _refusal() from fault
 
 

@@ -105,6 +105,7 @@ class Driver:
         """
         for voice in voices:
             if voice.probe is None:
+                self.control.check()  # One that asks nothing may take its time, for each target.
                 yield from self._resume(voice, None)
         while all(voice.outcome is None for voice in voices):
             together = unison(voices)

@@ -127,9 +127,10 @@ class Footprint:
 
     @property
     def _working(self) -> int:
-        """What maps are summed into, for each target."""
+        """What maps are summed into, for each target, and what the hungriest of them works with."""
         channels = self.model.manifest.input.channels
-        return WORKING_IMAGES * DOUBLE * channels * self._pixels * self._targets
+        sums = WORKING_IMAGES * channels * self._pixels * self._targets
+        return DOUBLE * (sums + max(planned.working for planned in self.plan))
 
 
 def _tap_bytes(tap: Tap) -> int:

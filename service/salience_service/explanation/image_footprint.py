@@ -7,12 +7,10 @@ process holds, over photographs of twelve megapixels; each is a bound for all of
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
-
 from salience_service.bundle.manifest import InputContract
 from salience_service.image.decode import Header, header_of
 from salience_service.image.fit import fit
-from salience_service.image.pixels import ImageLimits
+from salience_service.image.pixels import ImageLimits, is_eight_bit
 from salience_service.request import (
     DicomImage,
     EncodedImage,
@@ -81,7 +79,8 @@ class ImageFootprint:
         if self.format.geometry is Geometry.ORIGINAL:
             drawing += self._ways
         boxing = self.map_bytes + BOX_BYTES * self._pixels + self._ways if self.boxed else 0
-        return self._sent + max(self._decoding, KEPT_BYTES * self._pixels + max(drawing, boxing))
+        shown = KEPT_BYTES * self._pixels + max(drawing, boxing)
+        return sent_bytes(self.image) + max(self._decoding, shown)
 
     @property
     def map_bytes(self) -> int:
@@ -93,9 +92,9 @@ class ImageFootprint:
         match self.image:
             case EncodedImage(data=data):
                 return header_of(data, self.limits)
-            case PixelImage(pixels=pixels) if pixels.ndim in (2, 3):
+            case PixelImage(pixels=pixels, full_scale=full_scale) if pixels.ndim in (2, 3):
                 height, width = pixels.shape[:2]
-                return Header(height, width, plain=pixels.dtype == np.uint8)
+                return Header(height, width, is_eight_bit(pixels, full_scale))
             case PreparedImage():
                 return Header(self.contract.height, self.contract.width, plain=True)
         return Header(0, 0, plain=True)  # It will be refused.
@@ -103,14 +102,6 @@ class ImageFootprint:
     @property
     def _pixels(self) -> int:
         return self._header.height * self._header.width
-
-    @property
-    def _sent(self) -> int:
-        match self.image:
-            case EncodedImage(data=data) | DicomImage(data=data):
-                return SENT_TWICE * len(data)
-            case PixelImage(pixels=values) | PreparedImage(tensor=values):
-                return SENT_TWICE * values.nbytes
 
     @property
     def _decoding(self) -> int:
@@ -135,3 +126,12 @@ class ImageFootprint:
         """Matrices that take a map to the original, by rows and by columns."""
         sides = self._header.height + self._header.width
         return WAY_BYTES * max(self.contract.height, self.contract.width) * sides
+
+
+def sent_bytes(image: ImageInput) -> int:
+    """What an image takes as sent, with the message it came in."""
+    match image:
+        case EncodedImage(data=data) | DicomImage(data=data):
+            return SENT_TWICE * len(data)
+        case PixelImage(pixels=values) | PreparedImage(tensor=values):
+            return SENT_TWICE * values.nbytes

@@ -34,6 +34,7 @@ class PlannedMethod:
         gradient_side: who takes its gradients.
         rows: rows and gradients that one map is expected to take.
         score_rows: rows of the scores of one map.
+        working: doubles that one map is made with, beside sums of the input's size.
     """
 
     method: Method[Any]
@@ -42,6 +43,7 @@ class PlannedMethod:
     gradient_side: GradientSide
     rows: int
     score_rows: int
+    working: int
 
     @property
     def anytime(self) -> bool:
@@ -126,4 +128,5 @@ def _planned(call: MethodCall, model: ServedModel, order: ExplainOrder) -> Plann
     score_rows = int(bool(order.scores)) + curve_row_count(order.scores, size.height)
     with at("options"):  # These fit the method, and may yet not fit this input.
         rows = method.rows(size, options)
-    return PlannedMethod(method, options, taps, side, rows, score_rows)
+    working = method.working(size, options) if method.working else 0
+    return PlannedMethod(method, options, taps, side, rows, score_rows, working)

@@ -1,8 +1,9 @@
 """What a running explanation says of how far it has come, and how often."""
 
+import math
 import time
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,7 +58,7 @@ class Telling:
     pace: Pace
     wants_partial_maps: bool
     _progress_at: float = 0.0
-    _partial_at: float = 0.0
+    _partial_at: dict[int, float] = field(default_factory=dict)
 
     def until_heartbeat(self) -> float:
         """Seconds until progress is due whatever was done; 0 where it is."""
@@ -75,14 +76,23 @@ class Telling:
         self, voices: Sequence[Voice], probes: Sequence[RowProbe], logits: NDArray[np.float32]
     ) -> Generator[PartialMap, None, None]:
         """Maps of the rows done so far, one a voice, where they are due."""
-        now = time.monotonic()
-        if self.wants_partial_maps and now - self._partial_at >= self.pace.partial_seconds:
-            self._partial_at = now
-            for voice, probe in zip(voices, probes, strict=True):
-                if probe.preview:
-                    yield from self.partial(voice, probe.preview(logits))
+        for voice, probe in zip(voices, probes, strict=True):
+            if probe.preview and self._is_due(voice):
+                yield _partial_map(voice, probe.preview(logits))
 
     def partial(self, voice: Voice, found: Partial) -> Generator[PartialMap, None, None]:
-        """A map that a method gives on its way."""
-        if self.wants_partial_maps:
-            yield PartialMap(voice.map_id, found.map, found.tap, found.fraction, found.correlation)
+        """A map that a method gives on its way, where it is due."""
+        if self._is_due(voice):
+            yield _partial_map(voice, found)
+
+    def _is_due(self, voice: Voice) -> bool:
+        """Whether a partial map of a voice is due, which then is the last."""
+        now, last = time.monotonic(), self._partial_at.get(voice.map_id, -math.inf)
+        if not self.wants_partial_maps or now - last < self.pace.partial_seconds:
+            return False
+        self._partial_at[voice.map_id] = now
+        return True
+
+
+def _partial_map(voice: Voice, found: Partial) -> PartialMap:
+    return PartialMap(voice.map_id, found.map, found.tap, found.fraction, found.correlation)

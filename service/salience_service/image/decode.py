@@ -21,6 +21,7 @@ from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from salience_service.errors import InvalidRequest, SalienceError, Unsupported
 from salience_service.image.pixels import LARGEST_LIMIT, ImageLimits, Pixels
+from salience_service.image.structure import check_structure, check_tags, check_tiles
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
 GREY_MODES = ("1", "L", "LA")
@@ -30,6 +31,8 @@ SAMPLE_BYTES = {"I;16": 2, "I;16B": 2, "I;16L": 2, "I": 4, "F": 4}
 BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339
 """TIFF 6.0 tags."""
 WHITE_IS_ZERO = 0
+EXIF = b"Exif\0\0"
+"""How it begins in a JPEG; some write that twice."""
 
 
 def decode(data: bytes, limits: ImageLimits) -> Pixels:
@@ -50,13 +53,12 @@ def decode(data: bytes, limits: ImageLimits) -> Pixels:
         )
     if data[128:132] == b"DICM":
         raise Unsupported("this is a DICOM file, which this server cannot decode: send a PNG")
-    with _clear_errors(limits), Image.open(io.BytesIO(data), formats=FORMATS) as image:
-        _check(image, data, limits)
+    with _opened(data, limits) as image:
         _refuse_several(image)
         bits = _bits(image, data)
         _refuse_lost_bits(image, bits)
         inverted = _white_is_zero(image)
-        ImageOps.exif_transpose(image, in_place=True)
+        _turn_upright(image)
         return _pixels(image, 2**bits - 1, inverted)
 
 
@@ -77,19 +79,30 @@ class Header:
 def header_of(data: bytes, limits: ImageLimits) -> Header:
     """The header of a file; no pixel is decoded."""
     try:
-        with _clear_errors(limits), Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            _check(image, data, limits)
-            plain = image.format in ("JPEG", "PNG", "BMP") and image.mode in ("RGB", "L")
-            return Header(image.height, image.width, plain)
+        with _opened(data, limits) as image:
+            return Header(image.height, image.width, _is_plain(image))
     except InvalidRequest:
         return Header(0, 0, plain=True)
 
 
-def _check(image: Image.Image, data: bytes, limits: ImageLimits) -> None:
-    """What the header claims, before any pixel is decoded."""
-    limits.check_pixels(image.height, image.width)
-    samples = image.height * image.width * len(image.getbands())
-    limits.check_ratio(samples * SAMPLE_BYTES.get(image.mode, 1), len(data))
+def _is_plain(image: Image.Image) -> bool:
+    """A progressive JPEG is not: all its coefficients are kept until the last scan."""
+    if image.mode not in ("RGB", "L") or "progressive" in image.info:
+        return False
+    return image.format in ("JPEG", "PNG", "BMP")
+
+
+@contextmanager
+def _opened(data: bytes, limits: ImageLimits) -> Iterator[Image.Image]:
+    """The file, opened once what it is built of and what its header claims are within limits."""
+    with _clear_errors(limits):
+        check_structure(data)
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            limits.check_pixels(image.height, image.width)
+            samples = image.height * image.width * len(image.getbands())
+            limits.check_ratio(samples * SAMPLE_BYTES.get(image.mode, 1), len(data))
+            check_tiles(image)
+            yield image
 
 
 @contextmanager
@@ -142,11 +155,19 @@ def _refuse_lost_bits(image: Image.Image, bits: int) -> None:
         )
 
 
+def _turn_upright(image: Image.Image) -> None:
+    image.load()  # A PNG may tell its Exif behind its pixels.
+    exif: bytes = image.info.get("exif", b"")
+    check_tags(exif.removeprefix(EXIF).removeprefix(EXIF))
+    ImageOps.exif_transpose(image, in_place=True)
+
+
 def _white_is_zero(image: Image.Image) -> bool:
     """Whether a TIFF of more than 8 bits runs from white to black: Pillow turns only 8 bits."""
     if not isinstance(image, TiffImagePlugin.TiffImageFile) or image.mode in GREY_MODES:
         return False
-    return bool(image.tag_v2.get(PHOTOMETRIC) == WHITE_IS_ZERO)
+    # One that does not say is read as Pillow reads it with 8 bits.
+    return bool(image.tag_v2.get(PHOTOMETRIC, WHITE_IS_ZERO) == WHITE_IS_ZERO)
 
 
 def _pixels(image: Image.Image, largest: int, inverted: bool) -> Pixels:

@@ -114,13 +114,18 @@ class Pixels:
     @property
     def eight_bit(self) -> bool:
         """Whether these are plain 8-bit pixels, for which Pillow's own arithmetic is the norm."""
-        return self.values.dtype == np.uint8 and self.full_scale == 255
+        return is_eight_bit(self.values, self.full_scale)
 
     def shown(self) -> NDArray[np.uint8]:
         """The pixels for the eye, uint8 [H, W, C]; those of an 8-bit image are not copied."""
         if self.eight_bit:
             return self.values.astype(np.uint8, copy=False)
         return to_bytes(np.asarray(self.values, np.float32) / np.float32(self.full_scale))
+
+
+def is_eight_bit(values: NDArray[np.generic], full_scale: float) -> bool:
+    """Whether values are plain 8-bit pixels."""
+    return values.dtype == np.uint8 and full_scale == 255
 
 
 def to_bytes(intensity: NDArray[np.floating]) -> NDArray[np.uint8]:

@@ -2,7 +2,7 @@
 
 from salience_service.admission import Load
 from salience_service.bundle.manifest import Head, InputContract
-from salience_service.explanation.image_footprint import PLAIN_BYTES, RESIZING_BYTES, SENT_TWICE
+from salience_service.explanation.image_footprint import PLAIN_BYTES, RESIZING_BYTES
 from salience_service.image.fit import fit
 from salience_service.inference.order import InferOrder
 
@@ -35,7 +35,13 @@ def load_of(
     tensor = FLOAT * contract.channels * contract.height * contract.width
     preparing = ahead * tensor + _resizing(order, contract, most_pixels)
     answer = count * head.classes * (2 * FLOAT + ANSWER_BYTES * outputs)
-    return Load(1, count, OWN_BYTES + SENT_TWICE * order.images.nbytes + preparing + answer)
+    return Load(1, count, OWN_BYTES + _sent(order) + preparing + answer)
+
+
+def _sent(order: InferOrder) -> int:
+    """The images, and the message they came in, which lives as long."""
+    message = FLOAT * order.images.size if order.typed else order.images.nbytes
+    return order.images.nbytes + message
 
 
 def _resizing(order: InferOrder, contract: InputContract, most_pixels: int) -> int:

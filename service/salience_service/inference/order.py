@@ -31,12 +31,14 @@ class InferOrder:
             pixels (red, green, blue, or grey) still to be prepared.
         version: empty: the one that answers where none is named.
         outputs: each once, in the order wanted; none: all that the model has.
+        typed: whether the message of the images holds them as numbers of four bytes, also pixels.
     """
 
     model: str
     images: FloatArray | NDArray[np.uint8]
     version: str = ""
     outputs: tuple[Output, ...] = ()
+    typed: bool = False
 
     @property
     def prepared(self) -> bool:

@@ -1,6 +1,6 @@
 """A raw map becomes what the caller asked for: a grid, a scale, an encoding."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,9 +79,10 @@ def render(
     if not float(raw_map.max()) - float(raw_map.min()) <= WIDEST:  # NaN compares false.
         raise NotPossible("the map holds NaN, infinity or numbers near it: the model ran over")
     grid = mask = _on_grid(raw_map, prepared, wanted.geometry)
-    if signed and wanted.encoding is Encoding.PNG_MASKED:
-        # The mask of the row that is scored: evidence against hides as much as none does.
-        mask = _on_grid(np.maximum(raw_map, 0), prepared, wanted.geometry)
+    if wanted.encoding is Encoding.PNG_MASKED:
+        mask = _scored_mask(
+            np.maximum(raw_map, 0) if signed else raw_map, prepared, wanted.geometry
+        )
     return EncodedMap(
         data=_encoded(grid, mask, signed, prepared, contract, fill_tensor, wanted),
         encoding=wanted.encoding,
@@ -162,6 +163,13 @@ def _on_grid(raw: NDArray[np.float32], prepared: Prepared, geometry: Geometry) -
         return _Grid(np.zeros_like(values), 0.0, 0.0, validity)
     seen = values[validity]
     return _Grid(values * validity, float(seen.min()), float(seen.max()), validity)
+
+
+def _scored_mask(raw: NDArray[np.float32], prepared: Prepared, geometry: Geometry) -> _Grid:
+    """The mask of the row that is scored, which is scaled over the whole input, border and all."""
+    whole = _on_grid(raw, prepared, Geometry.INPUT)
+    grid = _on_grid(raw, prepared, geometry)
+    return replace(grid, minimum=whole.minimum, maximum=whole.maximum)
 
 
 def _whole(values: NDArray[np.float32]) -> _Grid:

@@ -24,22 +24,29 @@ class TapRule(Enum):
 
 @dataclass(frozen=True)
 class Extent:
-    """The sizes that decide how many rows a method asks for.
+    """The sizes that decide how many rows a method asks for, and what it works with.
 
     Attributes:
         channels: of each tap used, coarse to fine.
         height: rows of the model's input.
         width: columns of the model's input.
+        features: numbers of each tap used, likewise.
     """
 
     channels: tuple[int, ...]
     height: int
     width: int
+    features: tuple[int, ...] = ()
 
 
 def extent(taps: Sequence[Tap], contract: InputContract) -> Extent:
     """The extent of these taps on a model's input."""
-    return Extent(tuple(tap.channels for tap in taps), contract.height, contract.width)
+    return Extent(
+        tuple(tap.channels for tap in taps),
+        contract.height,
+        contract.width,
+        tuple(tap.channels * tap.height * tap.width for tap in taps),
+    )
 
 
 @dataclass(frozen=True)
@@ -62,6 +69,8 @@ class Method(Generic[OptionsT]):
         fails_sanity_checks: its maps hardly change where the network's weights do.
         anytime: whether, with these options, its maps may be drawn from fewer rows than it
             asks for (see `RowProbe`); None: with none.
+        working: doubles that it works with at a time at most, beside sums of the input's size;
+            None: hardly any.
     """
 
     name: str
@@ -78,3 +87,4 @@ class Method(Generic[OptionsT]):
     class_agnostic: bool = False
     fails_sanity_checks: bool = False
     anytime: Callable[[OptionsT], bool] | None = None
+    working: Callable[[Extent, OptionsT], int] | None = None

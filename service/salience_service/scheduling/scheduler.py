@@ -202,10 +202,21 @@ class Scheduler:
             self._fail(batch, error)
         finally:
             with self._state:
+                self._advance(time.monotonic() - began)
                 del self._running[lane]
                 if held := _alone(batch[0].ticket):
                     self._alone -= held
                     self._state.notify()
+
+    def _advance(self, seconds: float) -> None:
+        """Moves virtual time on by device time, over the weights of all who wait or run.
+
+        So newcomers come in behind those who were served a while ago: else a stream of single
+        calls, each an account of its own, would keep these out for ever.
+        """
+        running = (share.ticket for batch, _ in self._running.values() for share in batch)
+        accounts = {id(each.account): each.account for each in (*self._waiting, *running)}
+        self._turn += seconds / sum(account.weight for account in accounts.values())
 
     def _fail(self, batch: Sequence[_Share], error: Exception) -> None:
         """Fails the tickets of a batch; the lane and everyone else go on."""

@@ -7,6 +7,7 @@ family is left out: its type and the places it came through are written.
 import json
 import logging
 import sys
+import warnings
 from collections.abc import Mapping
 from pathlib import PurePath
 from traceback import extract_tb
@@ -30,8 +31,10 @@ _ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tup
 def write_logs(config: LoggingConfig) -> None:
     """Sends what is logged to stderr, in the form and from the level that are configured.
 
-    Of libraries only warnings are written: below that, Pillow tells what stands in a file.
+    Of libraries only warnings are written: below that, Pillow tells what stands in a file. Its
+    Python warnings do so too, each once for every file, past the log and whoever reads it.
     """
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     handler = LogStream(sys.stderr)
     handler.setFormatter(JsonLines() if config.format == "json" else TextLines())
     level: int = logging.getLevelNamesMapping()[config.level.upper()]

@@ -4,7 +4,12 @@ from typing import Any
 
 from salience_service.bundle.manifest import GraphRole
 from salience_service.methods.activation.cam import CamOptions, cam, cam_rows
-from salience_service.methods.activation.eigen_cam import EigenCamOptions, eigen_cam, eigen_cam_rows
+from salience_service.methods.activation.eigen_cam import (
+    EigenCamOptions,
+    eigen_cam,
+    eigen_cam_rows,
+    eigen_cam_working,
+)
 from salience_service.methods.activation.fake_cam import FakeCamOptions, fake_cam, fake_cam_rows
 from salience_service.methods.method import Method, TapRule
 
@@ -30,6 +35,7 @@ TABLE: tuple[Method[Any], ...] = (
         taps=TapRule.ONE,
         rows=eigen_cam_rows,
         class_agnostic=True,
+        working=eigen_cam_working,
     ),
     Method(
         name="fake-cam",

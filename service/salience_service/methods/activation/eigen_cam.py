@@ -48,6 +48,11 @@ def eigen_cam_rows(extent: Extent, options: EigenCamOptions) -> int:  # noqa: AR
     return 0
 
 
+def eigen_cam_working(extent: Extent, options: EigenCamOptions) -> int:  # noqa: ARG001
+    """The features, centred, as the decomposition copies them, and both sides of it."""
+    return 5 * sum(extent.features)
+
+
 def _places(features: FloatMap, options: EigenCamOptions) -> NDArray[np.float64]:
     """Features of every place, float64 [hw, K]; a channel that is flat tells no places apart."""
     places = features.reshape(len(features), -1).T.astype(np.float64)

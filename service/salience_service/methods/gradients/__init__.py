@@ -8,6 +8,7 @@ from salience_service.methods.gradients.grad_cam_plus_plus import (
     GradCamPlusPlusOptions,
     grad_cam_plus_plus,
     grad_cam_plus_plus_rows,
+    grad_cam_plus_plus_working,
 )
 from salience_service.methods.gradients.gradient import GradientOptions, gradient, gradient_rows
 from salience_service.methods.gradients.guided_backprop import (
@@ -37,6 +38,7 @@ from salience_service.methods.gradients.smooth_grad_cam_plus_plus import (
     SmoothGradCamPlusPlusOptions,
     smooth_grad_cam_plus_plus,
     smooth_grad_cam_plus_plus_rows,
+    smooth_grad_cam_plus_plus_working,
 )
 from salience_service.methods.gradients.x_grad_cam import XGradCamOptions, x_grad_cam
 from salience_service.methods.gradients.zoom_cam import ZoomCamOptions, zoom_cam, zoom_cam_rows
@@ -64,6 +66,7 @@ _OF_TAPS: tuple[Method[Any], ...] = (
         taps=TapRule.FUSED,
         rows=grad_cam_plus_plus_rows,
         needs_gradient=True,
+        working=grad_cam_plus_plus_working,
     ),
     Method(
         name="smooth-grad-cam++",
@@ -75,6 +78,7 @@ _OF_TAPS: tuple[Method[Any], ...] = (
         taps=TapRule.FUSED,
         rows=smooth_grad_cam_plus_plus_rows,
         needs_gradient=True,
+        working=smooth_grad_cam_plus_plus_working,
     ),
     Method(
         name="xgrad-cam",

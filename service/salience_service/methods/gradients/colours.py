@@ -14,7 +14,7 @@ VALUES = (
     "What counts of a derivative: its absolute value, its value where positive (relu), "
     "or its value, below zero too."
 )
-REDUCTION = "How the colours of a pixel become one: their greatest value, or their sum."
+REDUCTION = "How the colours of a pixel become one: the strongest, whatever its sign, or their sum."
 
 
 def chosen(gradient: NDArray[np.float32], values: Values) -> NDArray[np.float32]:
@@ -29,7 +29,8 @@ def chosen(gradient: NDArray[np.float32], values: Values) -> NDArray[np.float32]
 
 
 def over_colours(gradient: NDArray[np.floating], reduction: Reduction) -> FloatMap:
-    """Derivatives [C, H, W] as one number a pixel, float32 [H, W]."""
+    """Derivatives [C, H, W] as one number a pixel, float32 [H, W], which keeps its sign."""
     if reduction == "max":
-        return np.asarray(gradient.max(axis=0), np.float32)
+        strongest = np.abs(gradient).argmax(axis=0)[None]
+        return np.asarray(np.take_along_axis(gradient, strongest, axis=0)[0], np.float32)
     return np.asarray(gradient.sum(axis=0, dtype=np.float64), np.float32)

@@ -51,6 +51,11 @@ def grad_cam_plus_plus_rows(
     return 1
 
 
+def grad_cam_plus_plus_working(extent: Extent, options: Options) -> int:  # noqa: ARG001
+    """Powers of a tap's gradient, and what α is made of; one tap after the other."""
+    return 7 * max(extent.features)
+
+
 def _weights(features: FloatMap, gradient: Map64, epsilon: float) -> Map64:
     """w, float64 [K]."""
     totals = features.sum(axis=(1, 2), dtype=np.float64, keepdims=True)

@@ -10,7 +10,10 @@ from pydantic import Field
 from salience_service.methods.asking import tap_gradients
 from salience_service.methods.channels import positive_sum
 from salience_service.methods.gradients.fusion import FUSION, Fusion, fused
-from salience_service.methods.gradients.grad_cam_plus_plus import quotient
+from salience_service.methods.gradients.grad_cam_plus_plus import (
+    grad_cam_plus_plus_working,
+    quotient,
+)
 from salience_service.methods.gradients.noise import SEED, noisy
 from salience_service.methods.gradients.tap_maps import Map64
 from salience_service.methods.method import Extent
@@ -64,6 +67,11 @@ def smooth_grad_cam_plus_plus_rows(
 ) -> int:
     """A gradient a noisy image, to all taps at once."""
     return options.samples
+
+
+def smooth_grad_cam_plus_plus_working(extent: Extent, options: SmoothGradCamPlusPlusOptions) -> int:
+    """The sums of all taps, beside what α of one is made of."""
+    return 4 * sum(extent.features) + grad_cam_plus_plus_working(extent, options)
 
 
 @dataclass

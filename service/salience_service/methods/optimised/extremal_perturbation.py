@@ -33,7 +33,7 @@ class ExtremalPerturbationOptions(Options):
         "0.1",
         max_length=200,
         description="1 to 8 areas of masks, each a share above 0 and below 1 of the image with "
-        "21 pixels around it; with commas between, as 0.05,0.1,0.2.",
+        "a margin of 15 to 21 pixels; with commas between, as 0.05,0.1,0.2.",
     )
     iterations: int = Field(800, ge=1, le=2000, description="Steps of each area's mask.")
     perturbation: Kind = Field(
@@ -68,7 +68,7 @@ def extremal_perturbation(base: Base, options: ExtremalPerturbationOptions) -> M
     masks", with the settings of their TorchRay: y the target's value, a logit; m drawn of
     cells every 7 pixels (`SmoothMask`), which start at one and stay in [0, 1]; m ⊗ x a
     blur of up to 20 pixels in 8 levels (`Perturbation`); r_a zeros but for the greatest
-    share a, margins of 21 pixels included, which are one; λ_t = 300 · 1.0035^t; gradient
+    share a, margins included, which are one; λ_t = 300 · 1.0035^t; gradient
     descent of rate 0.01, with 0.9 for momentum and dampening; at every other step the
     network sees the mirrored image; the map is the mask at the last step. Nothing is
     drawn by chance.

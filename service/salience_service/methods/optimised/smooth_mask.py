@@ -14,7 +14,8 @@ Array = NDArray[np.float32]
 STEP = 7
 """Pixels from cell to cell."""
 SIGMA = 21
-"""Reach of a cell in pixels; the mask is drawn with a margin of as many."""
+"""Reach of a cell in pixels; the mask is drawn with a margin of as many before the image, and of
+as many as whole cells leave behind it, 15 to 21."""
 COLDNESS = np.float32(20)
 """1 over the temperature of the smooth maximum: how near it comes to the maximum."""
 

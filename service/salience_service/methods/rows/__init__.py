@@ -14,8 +14,9 @@ from salience_service.methods.rows.kernel_shap import (
     KernelShapOptions,
     kernel_shap,
     kernel_shap_rows,
+    kernel_shap_working,
 )
-from salience_service.methods.rows.lime import LimeOptions, lime, lime_rows
+from salience_service.methods.rows.lime import LimeOptions, lime, lime_rows, lime_working
 from salience_service.methods.rows.occlusion import OcclusionOptions, occlusion, occlusion_rows
 from salience_service.methods.rows.poly_cam import PolyCamOptions, poly_cam, poly_cam_rows
 from salience_service.methods.rows.rise import RiseOptions, rise, rise_rows
@@ -112,6 +113,7 @@ TABLE: tuple[Method[Any], ...] = (
         taps=TapRule.NONE,
         rows=lime_rows,
         graphs=(GraphRole.PIXEL_MASKED,),
+        working=lime_working,
     ),
     Method(
         name="kernel-shap",
@@ -122,5 +124,6 @@ TABLE: tuple[Method[Any], ...] = (
         taps=TapRule.NONE,
         rows=kernel_shap_rows,
         graphs=(GraphRole.PIXEL_MASKED,),
+        working=kernel_shap_working,
     ),
 )

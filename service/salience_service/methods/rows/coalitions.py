@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from salience_service.methods.method import Extent
 from salience_service.methods.options import Options
 from salience_service.methods.probe import FloatMap
-from salience_service.methods.rows.superpixels import Algorithm, Superpixels
+from salience_service.methods.rows.superpixels import Algorithm, Superpixels, most_superpixels
 
 Shown = NDArray[np.bool_]
 """Which superpixels each row shows, [N, count]."""
@@ -31,6 +32,12 @@ class CoalitionOptions(Options):
     seed: int = Field(
         0, ge=0, le=2**32 - 1, description="Coalitions of one seed are always the same."
     )
+
+
+def coalition_numbers(extent: Extent, options: CoalitionOptions) -> int:
+    """Of samples × superpixels, at most."""
+    pixels = extent.height * extent.width
+    return options.samples * most_superpixels(options.superpixels, options.segments, pixels)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,12 @@ from pydantic import Field
 from salience_service.methods.asking import Scores, finite, scored
 from salience_service.methods.method import Extent
 from salience_service.methods.probe import Base, MethodRun, Outcome, Partial, PixelRows
-from salience_service.methods.rows.coalitions import CoalitionOptions, Coalitions, Shown
+from salience_service.methods.rows.coalitions import (
+    CoalitionOptions,
+    Coalitions,
+    Shown,
+    coalition_numbers,
+)
 from salience_service.methods.rows.superpixels import superpixels
 from salience_service.methods.rows.target_score import Score, score_of
 
@@ -50,6 +55,11 @@ def kernel_shap(base: Base, options: KernelShapOptions) -> MethodRun:
 def kernel_shap_rows(extent: Extent, options: KernelShapOptions) -> int:  # noqa: ARG001
     """One row a sample."""
     return options.samples
+
+
+def kernel_shap_working(extent: Extent, options: KernelShapOptions) -> int:
+    """The regression's coalitions less their mean, as it copies, centres and solves them."""
+    return 4 * coalition_numbers(extent, options)
 
 
 def shapley_draws(generator: np.random.Generator, samples: int, count: int) -> Shown:

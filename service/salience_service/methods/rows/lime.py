@@ -7,7 +7,12 @@ from pydantic import Field
 from salience_service.methods.asking import Scores, finite, scored
 from salience_service.methods.method import Extent
 from salience_service.methods.probe import Base, MethodRun, Outcome, Partial, PixelRows
-from salience_service.methods.rows.coalitions import CoalitionOptions, Coalitions, Shown
+from salience_service.methods.rows.coalitions import (
+    CoalitionOptions,
+    Coalitions,
+    Shown,
+    coalition_numbers,
+)
 from salience_service.methods.rows.superpixels import superpixels
 from salience_service.methods.rows.target_score import Score, score_of
 
@@ -54,6 +59,11 @@ def lime(base: Base, options: LimeOptions) -> MethodRun:
 def lime_rows(extent: Extent, options: LimeOptions) -> int:  # noqa: ARG001
     """One row a sample."""
     return options.samples
+
+
+def lime_working(extent: Extent, options: LimeOptions) -> int:
+    """The regression's coalitions, as it copies, centres and weighs them."""
+    return 4 * coalition_numbers(extent, options)
 
 
 def coin_flips(generator: np.random.Generator, samples: int, count: int) -> Shown:

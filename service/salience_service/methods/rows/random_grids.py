@@ -98,8 +98,8 @@ class MaskSum:
         """The sum so far, float64 [H, W]."""
         shifts_down, shifts_right, cells, _ = self._grids.shape
         grids = self._grids.transpose(0, 2, 1, 3).reshape(shifts_down * cells, -1)
-        rows = self._rows.transpose(0, 2, 1).reshape(shifts_down * cells, -1)
-        columns = self._columns.transpose(0, 2, 1).reshape(shifts_right * cells, -1)
+        rows = np.stack(self._rows).transpose(0, 2, 1).reshape(shifts_down * cells, -1)
+        columns = np.stack(self._columns).transpose(0, 2, 1).reshape(shifts_right * cells, -1)
         total: NDArray[np.float64] = rows.T.astype(np.float64) @ grids @ columns
         return total
 
@@ -115,8 +115,8 @@ def _block(masks: RandomGrids, block: int) -> Draws:
 
 
 @lru_cache(maxsize=16)
-def _crops(size: int, cells: int) -> FloatMap:
-    """What takes a grid's axis to each crop of the upsampled axis, float32 [shifts, size, cells].
+def _crops(size: int, cells: int) -> tuple[FloatMap, ...]:
+    """For each shift, what takes a grid's axis to that crop of the upsampled one: [size, cells].
 
     Upsampling is bilinear, and mirrored beyond the outer samples as the authors' code has
     it (scikit-image's `resize`, order 1, mode "reflect"); the paper leaves the border open.
@@ -125,6 +125,5 @@ def _crops(size: int, cells: int) -> FloatMap:
     positions = (np.arange((cells + 1) * cell) + 0.5) * cells / ((cells + 1) * cell) - 0.5
     mirrored = cells - 1 - np.abs(cells - 1 - np.abs(positions))
     matrix = sampling_matrix(mirrored, cells)
-    crops = np.stack([matrix[shift : shift + size] for shift in range(cell)])
-    crops.setflags(write=False)
-    return crops
+    matrix.setflags(write=False)
+    return tuple(matrix[shift : shift + size] for shift in range(cell))

@@ -8,10 +8,13 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from salience_service.errors import NotPossible
 from salience_service.interpolation import is_flat
 from salience_service.methods.probe import FloatMap
 
 Algorithm = Literal["quickshift", "slic"]
+LEAST_PIXELS = 100
+"""Of a superpixel of quickshift, on average."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,9 +42,17 @@ def superpixels(image: FloatMap, algorithm: Algorithm, segments: int) -> Superpi
         algorithm: `quickshift` with the settings of the lime package (kernel 4, greatest
             distance 200, ratio 0.2), or `slic`.
         segments: about how many superpixels slic makes; quickshift finds its own number.
+
+    Raises:
+        NotPossible: it is cut finer than `most_superpixels`.
     """
     # Quickshift looks at no number of segments: any two then share what was cut.
     return _cut(_Image(image), algorithm, segments if algorithm == "slic" else 0)
+
+
+def most_superpixels(algorithm: Algorithm, segments: int, pixels: int) -> int:
+    """How many superpixels an image of so many pixels is cut into at most."""
+    return 2 * segments if algorithm == "slic" else pixels // LEAST_PIXELS + 1
 
 
 class _Image:
@@ -76,6 +87,12 @@ def _cut(image: _Image, algorithm: Algorithm, segments: int) -> Superpixels:
     else:
         found = quickshift(picture, kernel_size=4, max_dist=200, ratio=0.2)
     names, labels = np.unique(found, return_inverse=True)
+    most = most_superpixels(algorithm, segments, found.size)
+    if len(names) > most:
+        raise NotPossible(
+            f"{algorithm} cuts the image into {len(names)} superpixels, and at most {most} are "
+            "counted on: use slic, or fewer segments"
+        )
     return Superpixels(labels.reshape(found.shape).astype(np.int64), len(names))
 
 

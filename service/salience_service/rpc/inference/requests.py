@@ -37,6 +37,7 @@ def order_of(message: pb.ModelInferRequest) -> InferOrder:
         version=read("model_version", at_most_long, message.model_version, "the model's version"),
         outputs=_outputs(message.outputs),
         images=_images(message),
+        typed=not sent_raw(message),
     )
 
 

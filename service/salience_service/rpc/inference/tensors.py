@@ -120,10 +120,11 @@ def from_typed(contents: pb.InferTensorContents, shape: Sequence[int], kind: Inp
             f"shape {list(shape)} needs {needed} elements, {kind.contents} has {len(elements)}",
             field=kind.contents,
         )
-    values = np.empty(needed, np.uint32 if kind is PIXELS else kind.kind)
+    values = np.empty(needed, kind.kind)
     # By the slice: one sweep of millions would hold up every other thread of the process.
     for start in range(0, needed, _SLICE):
-        values[start : start + _SLICE] = elements[start : start + _SLICE]
-    if kind is PIXELS and (greatest := int(values.max())) > np.iinfo(kind.kind).max:
-        raise InvalidRequest(f"{greatest} is no {kind.datatype}", field=kind.contents)
-    return values.astype(kind.kind, copy=False).reshape(tuple(shape))
+        part = elements[start : start + _SLICE]
+        if kind is PIXELS and (greatest := max(part)) > np.iinfo(kind.kind).max:
+            raise InvalidRequest(f"{greatest} is no {kind.datatype}", field=kind.contents)
+        values[start : start + _SLICE] = part
+    return values.reshape(tuple(shape))

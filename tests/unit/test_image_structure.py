@@ -1,0 +1,195 @@
+"""Files of more parts than any good one has are refused before Pillow takes them apart."""
+
+import io
+import struct
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from salience_service.errors import InvalidRequest
+from salience_service.image.decode import decode, header_of
+from salience_service.image.pixels import ImageLimits
+from salience_service.image.structure import (
+    MOST_CHUNKS,
+    MOST_EXIF_SEGMENTS,
+    MOST_NUMBERS,
+    MOST_SCANS,
+    MOST_SEGMENTS,
+    MOST_TAGS,
+    check_structure,
+)
+from tests.support.image_files import GREY, blank_png, png_chunk, png_header
+
+LIMITS = ImageLimits(max_ratio=10**6)
+SHORT, LONG, BYTE, LONG8 = 3, 4, 1, 16
+SIZES = {BYTE: 1, SHORT: 2, LONG: 4, LONG8: 8}
+LETTERS = {BYTE: "B", SHORT: "H", LONG: "L", LONG8: "Q"}
+STRIP_OFFSETS = 273
+SOON_SECONDS = 5.0
+
+
+def refusal(data: bytes) -> str:
+    """Why a file is refused, which both who measures and who decodes it find at once."""
+    began = time.thread_time()
+    assert header_of(data, LIMITS).height == 0
+    with pytest.raises(InvalidRequest) as refused:
+        decode(data, LIMITS)
+    assert time.thread_time() - began < SOON_SECONDS
+    return str(refused.value)
+
+
+def directory(tags: list[tuple[int, int, list[int]]], start: int, order: str, big: bool) -> bytes:
+    """A directory of a TIFF that begins at `start`, and behind it what does not fit in it."""
+    count, entry, room = ("Q", "HHQ", 8) if big else ("H", "HHL", 4)
+    head = struct.pack(order + count, len(tags))
+    extra_at = start + len(head) + (8 + 3 * room // 2 if big else 12) * len(tags) + room
+    entries, extra = b"", b""
+    for tag, kind, values in tags:
+        packed = struct.pack(f"{order}{len(values)}{LETTERS[kind]}", *values)
+        if len(packed) > room:
+            place = struct.pack(order + ("Q" if big else "L"), extra_at + len(extra))
+            extra, packed = extra + packed, place
+        entries += struct.pack(order + entry, tag, kind, len(values)) + packed.ljust(room, b"\0")
+    return head + entries + bytes(room) + extra
+
+
+def tiff(
+    offsets: list[int], kind: int = LONG, order: str = "<", big: bool = False, height: int = 2
+) -> bytes:
+    """A TIFF of grey, a row a strip; its strips lie at the offsets, all of them in its header."""
+    tags = [
+        (256, SHORT, [8]), (257, SHORT, [height]), (258, SHORT, [8]), (259, SHORT, [1]),
+        (262, SHORT, [1]), (STRIP_OFFSETS, kind, offsets), (277, SHORT, [1]), (278, SHORT, [1]),
+    ]  # fmt: skip
+    mark = b"II" if order == "<" else b"MM"
+    if big:
+        head = mark + struct.pack(order + "HHHQ", 43, 8, 0, 16)
+        return head + directory(tags, 16, order, big=True)
+    return mark + struct.pack(order + "HL", 42, 8) + directory(tags, 8, order, big=False)
+
+
+def progressive() -> bytes:
+    """A JPEG of ten scans, as libraries write it."""
+    ramp = np.linspace(0, 255, 64, dtype=np.uint8)
+    picture = np.stack([*np.meshgrid(ramp, ramp), np.full((64, 64), 90, np.uint8)], -1)
+    file = io.BytesIO()
+    Image.fromarray(picture.astype(np.uint8)).save(file, "JPEG", progressive=True)
+    return file.getvalue()
+
+
+def scans(data: bytes) -> int:
+    return data.count(b"\xff\xda")
+
+
+def test_a_usual_progressive_jpeg_is_taken() -> None:
+    data = progressive()
+    assert 5 < scans(data) < MOST_SCANS
+    assert decode(data, LIMITS).values.shape == (64, 64, 3)
+
+
+def test_a_progressive_jpeg_is_not_kept_as_it_is_decoded() -> None:
+    """Its coefficients are twice its pixels."""
+    assert not header_of(progressive(), LIMITS).plain
+
+
+def test_a_jpeg_of_a_thousand_scans_is_refused() -> None:
+    data = progressive()
+    last = data.rindex(b"\xff\xda")
+    scan = data[last:-2]
+    most = data[:-2] + scan * (MOST_SCANS - scans(data)) + data[-2:]
+    check_structure(most)
+    more = data[:-2] + scan * 1000 + data[-2:]
+    assert f"{scans(more)} scans; this server takes at most {MOST_SCANS}" in refusal(more)
+
+
+def test_what_looks_like_a_scan_in_other_data_is_none() -> None:
+    data = progressive()
+    assert decode(data + b"\xff\xda\x12\x34" * 1000, LIMITS).values.shape == (64, 64, 3)
+
+
+@pytest.mark.parametrize(
+    ("segment", "most", "said"),
+    [
+        (b"\xff\xe1\x00\x12Exif\0\0" + bytes(10), MOST_EXIF_SEGMENTS, "segments of Exif"),
+        (b"\xff\xfe\x00\x02", MOST_SEGMENTS, "segments"),
+    ],
+)
+def test_a_jpeg_of_segments_without_end_is_refused(segment: bytes, most: int, said: str) -> None:
+    data = progressive()
+    assert said in refusal(data[:2] + segment * (most + 1) + data[2:])
+
+
+@pytest.mark.parametrize(
+    ("kind", "order", "big"),
+    [
+        (LONG, "<", False),
+        (LONG, ">", False),
+        (SHORT, "<", False),
+        (BYTE, "<", False),
+        (LONG8, "<", True),
+    ],
+)
+def test_a_tiff_of_a_million_strips_is_refused(kind: int, order: str, big: bool) -> None:
+    data = tiff([8] * 10**6, kind, order, big)
+    said = f"1000000 numbers in its tag {STRIP_OFFSETS}; this server takes at most {MOST_NUMBERS}"
+    assert said in refusal(data)
+
+
+@pytest.mark.parametrize(("order", "big"), [("<", False), (">", False), ("<", True)])
+def test_a_tiff_of_a_strip_for_each_row_is_taken(order: str, big: bool) -> None:
+    kind = LONG8 if big else LONG
+    assert decode(tiff([8] * 200, kind, order, big, height=200), LIMITS).values.shape[:2] == (
+        200,
+        8,
+    )
+
+
+def test_a_tiff_whose_strips_lie_over_each_other_is_refused() -> None:
+    """Each is copied, however often they cover the picture."""
+    assert "overlap" in refusal(tiff([8] * 5000))
+
+
+def test_a_tiff_of_tags_without_end_is_refused() -> None:
+    tags = [(tag, SHORT, [1]) for tag in range(MOST_TAGS + 1)]
+    data = b"II*\0" + struct.pack("<L", 8) + directory(tags, 8, "<", big=False)
+    assert f"{MOST_TAGS + 1} tags" in refusal(data)
+
+
+def exif(numbers: int) -> bytes:
+    tags = [(0x0112, SHORT, [6] * numbers)]
+    return b"MM\0*" + struct.pack(">L", 8) + directory(tags, 8, ">", big=False)
+
+
+@pytest.mark.parametrize("form", ["PNG", "WEBP"])
+def test_exif_of_a_million_numbers_is_refused(form: str) -> None:
+    def with_exif(numbers: int) -> bytes:
+        file = io.BytesIO()
+        Image.new("RGB", (7, 5)).save(file, form, exif=exif(numbers))
+        return file.getvalue()
+
+    assert decode(with_exif(1), LIMITS).values.shape == (7, 5, 3)
+    with pytest.raises(InvalidRequest, match="1000000 numbers in its tag 274"):
+        decode(with_exif(10**6), LIMITS)
+
+
+def test_a_png_of_chunks_without_end_is_refused() -> None:
+    data = blank_png(5, 7)
+    behind = png_chunk(b"prVt", b"") * MOST_CHUNKS
+    assert "more than 65536 chunks" in refusal(data[:33] + behind + data[33:])
+
+
+def test_a_png_of_two_colour_profiles_is_refused() -> None:
+    """Each may be unpacked to a megabyte."""
+    profile = png_chunk(b"iCCP", b"a\0\0" + b"x" * 10)
+    data = png_header(5, 7, 8, GREY) + profile * 2 + png_chunk(b"IEND", b"")
+    assert "2 colour profiles" in refusal(data)
+
+
+@pytest.mark.parametrize(
+    "data", [b"II*\0", b"MM\0*\0\0", b"\x89PNG", b"\xff\xd8", b"II+\0" + b"\0" * 9]
+)
+def test_a_file_that_ends_in_its_header_is_left_to_the_decoder(data: bytes) -> None:
+    check_structure(data)
+    assert "not an image" in refusal(data) or "damaged" in refusal(data)
