@@ -19,6 +19,7 @@ from salience_service.errors import ConfigRefused, SalienceError
 from salience_service.models.model import ServedModel
 from salience_service.models.repository import ModelRepository
 from salience_service.models.versions import State, VersionStatus
+from salience_service.telemetry.opening import needs_opentelemetry
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,8 @@ def check(config: ServeConfig, models: Path) -> Iterator[Finding]:
         yield _tried("[access]", lambda: gate_of(config.access))
     if audit := config.audit:
         yield _tried("[audit]", lambda: _look_at_audit(audit))
+    if config.tracing.endpoint:
+        yield _tried("[tracing]", needs_opentelemetry)
     yield from _models(config, models)
 
 
@@ -86,6 +89,8 @@ def _models(config: ServeConfig, models: Path) -> Iterator[Finding]:
     directory = ModelsDirectory(models, config, repository)
     try:
         yield _tried("models", directory.open)
+        for missed in directory.unmet():
+            yield Finding("[repository.policies]", False, missed)
         yield from map(_version, directory.versions())
         for model in repository.models():
             if model.manifest.torch_program:

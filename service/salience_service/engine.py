@@ -15,6 +15,7 @@ from salience_service.errors import NotFound, Overloaded
 from salience_service.events import Event
 from salience_service.explanation.cache import ExplanationCache
 from salience_service.explanation.explain import Explanation
+from salience_service.explanation.image_footprint import sent_bytes
 from salience_service.explanation.telling import Pace
 from salience_service.host_threads import keep_numpy_to_one_thread
 from salience_service.image.pixels import ImageLimits
@@ -178,7 +179,7 @@ class Engine:
         try:
             with self.lease(order.model, order.version, control) as model:
                 explanation = Explanation(model, order, control, self._scheduler, self._pace)
-                yield from self._answered(explanation, control)
+                yield from self._answered(explanation, order, control)
         finally:
             control.cancel()
 
@@ -195,7 +196,7 @@ class Engine:
             with self.lease(order.model, order.version, control) as model:
                 inference = Inference(model, order, control, self._scheduler, self._limits)
                 load = inference.load
-                with self._admission.held(load):
+                with self._admission.held(load), self._standing.told(model):
                     control.charge_rows(load.rows)
                     return inference.run()
         finally:
@@ -243,14 +244,17 @@ class Engine:
         if self._directory is not None:  # Models that were given are their giver's.
             self._repository.close()
 
-    def _answered(self, explanation: Explanation, control: Control) -> Generator[Event, None, None]:
+    def _answered(
+        self, explanation: Explanation, order: ExplainOrder, control: Control
+    ) -> Generator[Event, None, None]:
         """The answer kept from an earlier order, or that of the device."""
         cache = self._cache
         key = None if cache is None else explanation.key()
         if cache is None or key is None:
             yield from self._run(explanation, control, 0)
         elif answer := cache.find(key):
-            with self._admission.held(Load(1, 0, answer.size)) as beside:
+            load = Load(1, 0, answer.size + sent_bytes(order.image))
+            with self._admission.held(load) as beside:
                 yield from explanation.repeated(answer, beside.explanations)
         else:
             yield from cache.kept(key, self._run(explanation, control, cache.most_bytes))
@@ -264,9 +268,9 @@ class Engine:
             control.charge_rows(load.rows)
             yield from explanation.events(self._limits, beside.explanations)
 
-    def _mend(self, model: ServedModel) -> None:
+    def _mend(self, model: ServedModel, last: bool) -> None:
         if self._directory is not None and model in self.models():
-            self._directory.mend(model)
+            self._directory.mend(model, last)
 
     def _forget(self, model: ServedModel) -> None:
         """Drops the answers of a bundle that is served no more."""

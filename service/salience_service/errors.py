@@ -27,6 +27,9 @@ class SalienceError(Exception):
             the outer part before it.
         retry_after: seconds after which the same request may succeed, or None.
         resource: what was not found, or not allowed: (kind, name).
+
+    Attributes:
+        origin: the same in all errors that `anew` makes of this one, and in no other.
     """
 
     def __init__(
@@ -41,6 +44,7 @@ class SalienceError(Exception):
         self.field = field
         self.retry_after = retry_after
         self.resource = None if resource is None else Resource(*resource)
+        self.origin = object()
 
 
 class InvalidRequest(SalienceError):

@@ -12,9 +12,11 @@ from prometheus_client import CollectorRegistry
 
 from salience_service.access.expiry import Expiry
 from salience_service.admission import Load
+from salience_service.config import ServeConfig
 from salience_service.config.tls import TlsConfig
 from salience_service.explanation.cache import ExplanationCache
 from salience_service.scheduling.workload import Occupancy, Workload
+from salience_service.telemetry.files_in_force import FilesInForce
 from salience_service.telemetry.gauges import Gauges
 from salience_service.telemetry.metrics import Metrics
 from salience_service.telemetry.records import Arrival, ExplanationRecord, InferenceRecord, Refusal
@@ -61,8 +63,9 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
     registry.register(Gauges(Engine(), Witness()))
     directory = tmp_path_factory.mktemp("told")
     certificate, key = Authority(directory).issue(HOST, name="server")
-    expiry = Expiry(TlsConfig(certificate=str(certificate), key=str(key)))
-    registry.register(Supplies(expiry, directory))
+    tls = TlsConfig(certificate=str(certificate), key=str(key))
+    registry.register(Supplies(Expiry(tls), directory))
+    registry.register(FilesInForce(ServeConfig(tls=tls)))
     metrics = Metrics(registry)
     watch = metrics.began(Arrival("", "", 0.0))
     for event in (finished_map(), FINISHED):

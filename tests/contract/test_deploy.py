@@ -13,6 +13,7 @@ import yaml
 from salience_service.config import ServeConfig, read_config
 from salience_service.life import exit_codes
 from salience_service.life.process_end import EXIT_SLACK_SECONDS
+from salience_service.life.restarts import RestartPolicy
 
 TOKEN_FILE = "SALIENCE_TOKEN_FILE"
 """Without it the health of a model is told to nobody, and no pod would ever be ready."""
@@ -30,11 +31,11 @@ def least(config: ServeConfig) -> float:
     return config.drain_seconds + EXIT_SLACK_SECONDS
 
 
-def unit() -> configparser.SectionProxy:
+def unit(section: str = "Service") -> configparser.SectionProxy:
     parser = configparser.ConfigParser(strict=False, interpolation=None)
     parser.optionxform = str  # type: ignore[assignment,method-assign]
     parser.read(DEPLOY / "salience.service", "utf-8")
-    return parser["Service"]
+    return parser[section]
 
 
 def pod() -> dict[str, Any]:
@@ -64,8 +65,14 @@ def test_systemd_gives_it_the_time_to_drain_and_starts_it_again(least: float) ->
     service = unit()
     assert float(service["TimeoutStopSec"]) > least
     assert service["Restart"] == "on-failure"
-    never = {int(code) for code in service["RestartPreventExitStatus"].split()}
-    assert never == exit_codes.FINAL
+    assert int(service["RestartPreventExitStatus"]) == exit_codes.MISUSED
+
+
+def test_systemd_tries_what_is_refused_as_often_as_the_supervisor_does_and_no_more() -> None:
+    """It does not tell a first start from one after a crash, which may be refused for a while."""
+    limit, policy = unit("Unit"), RestartPolicy()
+    assert int(limit["StartLimitBurst"]) == policy.most
+    assert float(limit["StartLimitIntervalSec"]) == policy.window
 
 
 def test_kubernetes_gives_it_the_time_to_drain_and_asks_its_health(least: float) -> None:

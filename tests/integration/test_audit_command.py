@@ -77,8 +77,12 @@ def test_a_trail_over_a_kill_is_whole_and_finds_who_had_an_image_explained(place
     assert "the server ended without finishing" in told
     assert "whole: 1 files" in told
     found = said("audit", "find", trail, "--key", key, "--image", photo).splitlines()
-    assert [line.count('"method": "') for line in found] == [1] * len(found)
-    assert len(found) >= 2
+    lines = [json.loads(line) for line in found]
+    assert [line["kind"] for line in lines] == ["ended", "ended", "began"]
+    assert [[made["method"] for made in line["maps"]] for line in lines[:2]] == [
+        ["score-cam"],
+        ["fake-cam"],
+    ]
     (place / "dog.png").write_bytes(b"another")
     assert said("audit", "find", trail, "--key", key, "--image", place / "dog.png") == ""
     assert "softmax" in {line.get("model") for line in fields(trail)}

@@ -23,6 +23,7 @@ from salience_service.engine import Engine
 from salience_service.errors import InvalidRequest, SalienceError
 from salience_service.events import Event, Finished, FinishedMap, MapScores, Prediction, Started
 from salience_service.explanation.answer_key import LEAVE_ALIKE, AnswerKey, key_of
+from salience_service.explanation.image_footprint import SENT_TWICE
 from salience_service.explanation.plan import plan
 from salience_service.explanation.telling import Pace
 from salience_service.image.pixels import ImageLimits
@@ -264,12 +265,13 @@ def test_the_end_tells_that_it_was_kept_and_the_rows_of_the_run(engine: Engine) 
     assert replace(second, from_cache=False, total_seconds=first.total_seconds) == first
 
 
-def test_a_kept_answer_takes_no_row_and_no_more_memory_than_its_own(engine: Engine) -> None:
+def test_a_kept_answer_takes_no_row_and_the_memory_of_itself_and_its_image(engine: Engine) -> None:
     answer(engine)
     again = engine.explain(ORDER, Control())
     next(again)
     assert engine.load.rows == 0
-    assert engine.load.bytes < MEBIBYTE
+    assert engine.cache is not None
+    assert engine.load.bytes == engine.cache.bytes + SENT_TWICE * PIXELS.nbytes
     again.close()
     assert engine.load.explanations == 0
 

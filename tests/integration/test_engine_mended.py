@@ -12,8 +12,11 @@ from salience_client import Client
 from salience_client.errors import ServerFailed
 from salience_client.in_process import InProcess
 from salience_service.bundle.reader import Bundle
+from salience_service.control import Control
 from salience_service.engine import Engine
 from salience_service.errors import ComputeFailed
+from salience_service.inference.order import InferOrder
+from salience_service.models.model import Forward
 from salience_service.runtime.session import Execution
 from salience_service.scheduling.ticket import RowGraph, RowSpan
 from tests.support.model_versions import PIXELS, add_version, config_of
@@ -75,6 +78,25 @@ def test_three_failures_in_a_row_open_the_model_anew_and_the_fourth_call_is_answ
     assert changed.wait(SOON_SECONDS)
     assert engine.model("failing") is not before
     np.testing.assert_array_equal(map_of(client, "failing"), map_of(client, "sound"))
+
+
+def test_predictions_that_fail_open_the_model_anew_as_explanations_do(engine: Engine) -> None:
+    changed = threading.Event()
+    order = InferOrder("failing", PIXELS[np.newaxis])
+    before = engine.model("failing")
+
+    def fail(*_: object) -> Forward:
+        raise ComputeFailed("the model failed on the device")
+
+    before.forward = fail  # type: ignore[method-assign]
+    engine.on_change(changed.set)
+    for _ in range(3):
+        assert not changed.is_set()
+        with pytest.raises(ComputeFailed):
+            engine.infer(order, Control())
+    assert changed.wait(SOON_SECONDS)
+    assert engine.model("failing") is not before
+    assert engine.infer(order, Control()).images == 1
 
 
 def test_neighbours_of_a_failing_model_are_answered_as_if_nothing_was(

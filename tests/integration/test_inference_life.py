@@ -8,8 +8,10 @@ import grpc
 import numpy as np
 import pytest
 
+from salience.inference import grpc_service_pb2 as pb
 from salience.inference import grpc_service_pb2_grpc as pb_grpc
 from salience_service.control import Control
+from salience_service.errors import Unavailable
 from salience_service.rpc.server.server import Server
 from salience_service.telemetry.opening import Telemetry
 from salience_service.telemetry.records import InferenceRecord
@@ -85,6 +87,42 @@ def test_a_witness_is_told_of_every_prediction_however_it_ends() -> None:
             call.cancel()
             assert ledger.next().outcome == "Cancelled"
             assert engine.controls[-1].dead
+
+
+def test_an_answer_that_a_witness_does_not_let_go_out_is_told_for_that_alone() -> None:
+    class Strict(Ledger):
+        def inferred(self, record: InferenceRecord) -> None:
+            if record.outcome == "ok":
+                raise Unavailable("there is no room for it")
+            super().inferred(record)
+
+    ledger = Strict()
+    with serving(FakeEngine(), Telemetry((ledger,))) as server:
+        channel, stub = _stub(server)
+        with channel:
+            assert _code(lambda: stub.ModelInfer(ASKED)) is grpc.StatusCode.UNAVAILABLE
+            assert ledger.next().outcome == "Unavailable"
+    assert ledger.records.empty()
+
+
+def test_a_witness_of_an_answer_may_wait_for_a_disk_and_holds_up_that_answer_alone() -> None:
+    begun, may_end = threading.Event(), threading.Event()
+
+    class Slow(Ledger):
+        def inferred(self, record: InferenceRecord) -> None:
+            begun.set()
+            assert may_end.wait(SOON_SECONDS)
+            super().inferred(record)
+
+    with serving(FakeEngine(), Telemetry((Slow(),))) as server:
+        channel, stub = _stub(server)
+        with channel:
+            call = stub.ModelInfer.future(ASKED)
+            assert begun.wait(SOON_SECONDS)
+            assert stub.ServerLive(pb.ServerLiveRequest(), timeout=SOON_SECONDS / 2).live
+            assert not call.done()
+            may_end.set()
+            assert call.result(SOON_SECONDS).outputs
 
 
 def test_predictions_and_explanations_have_one_limit_together() -> None:

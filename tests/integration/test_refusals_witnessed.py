@@ -61,7 +61,7 @@ class Books:
 
     def __init__(self, directory: Path, log: pytest.LogCaptureFixture) -> None:
         self._registry, self._directory, self._log = CollectorRegistry(), directory, log
-        self._auditor = Auditor(trail_of(directory), KEYS)
+        self._auditor = Auditor(trail_of(directory), KEYS, most_alike=1000)
         self.witnesses: tuple[Witness, ...] = (
             self._auditor,
             LogLines(most=1000),
@@ -231,6 +231,19 @@ def test_a_request_of_a_call_that_was_open_when_the_door_closed_is_told_once(pla
         sent.put(late.SerializeToString())
     assert place.books.logged("held") == ["Unavailable"]
     place.expected["held"] = ("Unavailable", "all")
+
+
+def test_a_request_of_a_call_that_was_open_when_its_token_was_withdrawn_is_told_once(
+    place: Place, tmp_path: Path
+) -> None:
+    open_call = ExitStack()
+    sent = open_call.enter_context(_held(place))
+    token_file(tmp_path / "tokens", "idle")
+    sent.put(GOOD)
+    with pytest.raises(grpc.RpcError):
+        open_call.close()
+    assert place.books.logged("held") == ["Unauthenticated"]
+    place.expected["held"] = ("Unauthenticated", "all")
 
 
 def test_wherever_a_model_is_named_one_that_is_not_there_or_hidden_is_told_once(

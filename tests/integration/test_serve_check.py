@@ -6,6 +6,7 @@ import pickle
 import shutil
 import socket
 import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -123,6 +124,25 @@ def test_files_that_cannot_be_used_are_told_by_their_table(good: Path, tmp_path:
     findings = found(config, good)
     assert [findings[table].good for table in ("[tls]", "[access]", "[audit]")] == [False] * 3
     assert findings["softmax 1"].good
+
+
+def test_tracing_without_its_library_is_told(good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = read_config(
+        **{"bundles.unsigned": "allow", "tracing.endpoint": "http://127.0.0.1:4317"}
+    )
+    assert found(config, good)["[tracing]"].good
+    monkeypatch.setitem(sys.modules, "salience_service.telemetry.tracing", None)
+    finding = found(config, good)["[tracing]"]
+    assert not finding.good
+    assert finding.words.endswith("needs OpenTelemetry: pip install 'salience[telemetry]'")
+
+
+def test_a_policy_for_a_model_that_is_not_there_is_told(good: Path) -> None:
+    policies = {"softmax": "all", "sofmax": ["1"]}
+    config = read_config(**{"bundles.unsigned": "allow", "repository.policies": policies})
+    finding = found(config, good)["[repository.policies]"]
+    assert not finding.good
+    assert finding.words.startswith("no version of 'sofmax' lies in the models directory")
 
 
 def test_when_the_certificate_ends_is_told_and_that_it_is_soon(good: Path, tmp_path: Path) -> None:

@@ -5,8 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
+import numpy as np
 import pytest
 
+from salience.inference import grpc_service_pb2_grpc as inference_grpc
 from salience_service.audit.auditor import Auditor
 from salience_service.audit.trail import Upkeep
 from salience_service.control import Control
@@ -15,6 +17,7 @@ from salience_service.events import Event
 from salience_service.request import ExplainOrder
 from salience_service.telemetry.opening import Telemetry
 from tests.support.audit import KEYS, Disk, checked, fields, trail_of
+from tests.support.predicting import infer_request
 from tests.support.serving import (
     FINISHED,
     STARTED,
@@ -28,6 +31,7 @@ from tests.support.serving import (
 from tests.support.waiting import until
 
 DURABLE = Upkeep(rotate_bytes=2**20)
+PREDICT = infer_request(np.zeros((1, 3, 8, 8), np.float32))
 
 
 @pytest.fixture
@@ -81,6 +85,26 @@ def test_with_a_full_disk_nothing_at_all_is_answered(auditor: Auditor, disk: Dis
         assert [*stub.Explain(request())][-1].HasField("finished")
 
 
+def test_a_prediction_is_recorded_before_it_is_told_and_with_a_full_disk_there_is_none(
+    directory: Path, auditor: Auditor, disk: Disk
+) -> None:
+    with (
+        serving(FakeEngine(), watched(auditor)) as server,
+        grpc.insecure_channel(server.address) as channel,
+    ):
+        stub = inference_grpc.GRPCInferenceServiceStub(channel)
+        stub.ModelInfer(PREDICT)
+        assert kinds(directory) == ["head", "predicted"]
+        disk.full.set()
+        with pytest.raises(grpc.RpcError) as refused:
+            stub.ModelInfer(PREDICT)
+        assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert "answers none unrecorded" in refused.value.details()
+        assert auditor.failures
+        disk.full.clear()
+        assert stub.ModelInfer(PREDICT).outputs
+
+
 def test_a_disk_that_fills_while_it_answers_leaves_the_beginning_and_no_end(
     directory: Path, auditor: Auditor, disk: Disk
 ) -> None:
@@ -108,6 +132,9 @@ def test_where_it_is_allowed_answers_go_on_while_the_disk_is_full(
     with serving(FakeEngine(), watched(auditor)) as server, calling(server) as stub:
         disk.full.set()
         assert [*stub.Explain(request())][-1].HasField("finished")
+        with grpc.insecure_channel(server.address) as channel:
+            stub = inference_grpc.GRPCInferenceServiceStub(channel)
+            assert stub.ModelInfer(PREDICT).outputs
         disk.full.clear()
     auditor.close()
     assert auditor.failures >= 2

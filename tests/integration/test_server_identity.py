@@ -1,8 +1,9 @@
 """Who gets what: on every RPC of every port, by models, by methods; nothing for strangers."""
 
+import queue
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from salience_service.rpc.calls.authentication import LONGEST_OPEN_MESSAGE
 from salience_service.rpc.calls.caller import current_caller, request_id
 from salience_service.rpc.calls.rights import RIGHTS, call_of, is_open
 from salience_service.rpc.server import options
+from salience_service.rpc.server.server import Server
 from salience_service.rpc.wire.requests import MOST_METHODS
 from salience_service.telemetry.opening import Telemetry
 from salience_service.telemetry.records import Refusal
@@ -380,6 +382,80 @@ def test_a_description_says_which_methods_the_caller_may_not_ask_for(
     assert told["score-cam"].available
     assert not told["opti-cam"].available
     assert told["opti-cam"].unavailable_reason == "lungs may not ask for it"
+
+
+@dataclass
+class Asked:
+    """An open ExplainMany call of a principal, which is sent one request at a time."""
+
+    requests: "queue.Queue[pb.ExplainManyRequest | None]"
+    answers: grpc.Call
+
+    def send(self, tag: str, model: str = "lung-1") -> None:
+        self.requests.put(pb.ExplainManyRequest(tag=tag, request=request(model)))
+
+    def ends_with(self) -> tuple[list[str], grpc.StatusCode]:
+        """The tags that are still told of, each once, and the status after them."""
+        tags: list[str] = []
+        try:
+            for each in self.answers:
+                tags.append(each.tag)
+        except grpc.RpcError:
+            pass
+        return list(dict.fromkeys(tags)), self.answers.code()
+
+
+@contextmanager
+def _asking_many(server: Server, token: str) -> Iterator[Asked]:
+    requests: queue.Queue[pb.ExplainManyRequest | None] = queue.Queue()
+    with grpc.insecure_channel(server.address) as channel:
+        stub = pb_grpc.ExplanationServiceStub(channel)
+        shown = [("authorization", f"Bearer {token}")]
+        running = stub.ExplainMany(iter(requests.get, None), metadata=shown, timeout=SOON_SECONDS)
+        yield Asked(requests, running)
+        requests.put(None)
+
+
+def test_a_token_that_is_withdrawn_ends_an_open_call_of_many_at_its_next_request(
+    tmp_path: Path,
+) -> None:
+    """What was let in before is answered first."""
+    may_end = threading.Event()
+
+    def slow(order: ExplainOrder, control: Control) -> Iterator[Event]:
+        yield STARTED
+        may_end.wait(SOON_SECONDS)
+        yield FINISHED
+
+    access, tokens = _access(tmp_path)
+    engine = FakeEngine({"lung-1": slow})
+    with serving(engine, access=access) as server, _asking_many(server, tokens["all"]) as call:
+        call.send("before")
+        assert next(call.answers).response.HasField("started")
+        token_file(tmp_path / "tokens", "all")
+        call.send("after")
+        may_end.set()
+        assert call.ends_with() == (["before"], UNAUTHENTICATED)
+    assert len(engine.controls) == 1
+
+
+def test_each_request_of_an_open_call_of_many_is_judged_by_the_rights_of_its_time(
+    tmp_path: Path,
+) -> None:
+    """The token is given to another principal, and to another again."""
+    access, tokens = _access(tmp_path)
+    lines = (tmp_path / "tokens").read_text("utf-8").splitlines()
+    (line,) = [line for line in lines if line.startswith("all ")]
+    engine = FakeEngine({"lung-1": plain, "retina": plain})
+    with serving(engine, access=access) as server, _asking_many(server, tokens["all"]) as call:
+        call.send("all", "retina")
+        assert [next(call.answers).HasField("response") for _ in range(4)] == [True] * 4
+        (tmp_path / "tokens").write_text(line.replace("all ", "lungs "), "utf-8")
+        call.send("lungs", "retina")
+        assert next(call.answers).error.code == NOT_FOUND.value[0]
+        (tmp_path / "tokens").write_text(line.replace("all ", "describe "), "utf-8")
+        call.send("describe")
+        assert call.ends_with() == ([], DENIED)
 
 
 def test_the_id_of_a_request_is_the_callers_or_a_new_one_and_comes_back(

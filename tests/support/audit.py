@@ -4,8 +4,8 @@ import errno
 import json
 import os
 import threading
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from pathlib import Path, PosixPath
 
 from salience_service.audit.files import file_numbers, file_path
 from salience_service.audit.keys import AuditKeys
@@ -46,6 +46,20 @@ def written(directory: Path, lines: int, upkeep: Upkeep = SMALL, start: int = 0)
 
 def checked(directory: Path, *anchors: str, archived: bool = False) -> Report:
     return verify(directory, KEYS.chain, anchors, archived)
+
+
+def busy(directory: Path, act: Callable[[], object]) -> Path:
+    """The directory; once its files were listed, and before they are read, a server acts there."""
+    acts = [act]
+
+    class Busy(PosixPath):
+        def iterdir(self) -> Iterator[Path]:  # type: ignore[override]
+            found = [*super().iterdir()]
+            while acts:
+                acts.pop()()
+            return iter(found)
+
+    return Busy(directory)
 
 
 def newest(directory: Path) -> Path:

@@ -37,12 +37,23 @@ def blank_png(height: int, width: int) -> bytes:
 
 
 def tiff(
-    pixels: NDArray[np.generic], *, white_is_zero: bool = False, orientation: int = 1
+    pixels: NDArray[np.generic],
+    *,
+    white_is_zero: bool = False,
+    orientation: int = 1,
+    bits: int | None = None,
 ) -> bytes:
-    """An uncompressed little-endian TIFF of [H, W] or [H, W, 3], one strip, any number type."""
+    """An uncompressed little-endian TIFF of [H, W] or [H, W, 3], one strip, any number type.
+
+    Of 16-bit grey it may keep the lowest `bits` alone.
+    """
     channels = 1 if pixels.ndim == 2 else pixels.shape[2]
-    data = pixels.astype(pixels.dtype.newbyteorder("<")).tobytes()
-    bits = 8 * pixels.dtype.itemsize
+    if bits is None:
+        data = pixels.astype(pixels.dtype.newbyteorder("<")).tobytes()
+        bits = 8 * pixels.dtype.itemsize
+    else:
+        each = np.unpackbits(pixels.astype(">u2")[:, :, None].view(np.uint8), axis=2)
+        data = np.packbits(each[:, :, -bits:].reshape(len(pixels), -1), axis=1).tobytes()
     photometric = 2 if channels == 3 else int(not white_is_zero)
     sample_format = {"u": 1, "i": 2, "f": 3}[pixels.dtype.kind]
     tags = [

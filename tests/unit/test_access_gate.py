@@ -176,6 +176,15 @@ def test_a_token_file_that_breaks_leaves_the_last_one_in_force(place: Place) -> 
     assert place.gate.caller(_bearing(place.tokens["radiology"])).name == "radiology"
 
 
+def test_a_token_of_a_principal_to_come_keeps_no_other_from_being_withdrawn(place: Place) -> None:
+    """As `salience token new ward --add-to tokens` writes it, before the restart that knows it."""
+    withdrawn, coming = place.tokens["radiology"], new_token("ward")
+    place.tokens_file.write_text(f"{new_token('radiology').line}\n{coming.line}\n", "utf-8")
+    for token in (withdrawn, coming.secret):
+        with pytest.raises(Unauthenticated):
+            place.gate.caller(_bearing(token))
+
+
 def test_keys_of_the_issuer_may_change_while_the_server_runs(place: Place) -> None:
     new = Issuer()
     place.keys_file.write_text(new.jwks(), "utf-8")
@@ -198,3 +207,12 @@ def test_a_name_longer_than_any_is_seen_by_no_pattern() -> None:
     assert may.sees("a" * (LONGEST_NAME - 4) + "-cxr")
     assert not may.sees("a" * LONGEST_NAME + "-cxr")
     assert not may.has_method("a" * LONGEST_NAME + "-cam")
+
+
+def test_a_token_of_no_principal_is_refused_at_the_start(tmp_path: Path) -> None:
+    token_file(tmp_path / "tokens", "radiology", "ward")
+    config = AccessConfig.model_validate(
+        {"tokens_file": str(tmp_path / "tokens"), "principals": PRINCIPALS[:1]}
+    )
+    with pytest.raises(ConfigRefused, match=r"'ward' is none of access\.principals"):
+        GuardedGate(config)

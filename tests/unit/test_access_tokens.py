@@ -5,7 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from salience_service.access.tokens import MOST_TOKENS, PREFIX, new_token, read_tokens
+from salience_service.access.tokens import (
+    MOST_TOKENS,
+    PREFIX,
+    new_token,
+    read_tokens,
+    read_tokens_again,
+)
 from salience_service.errors import ConfigRefused
 
 KNOWN = frozenset({"radiology", "pacs"})
@@ -74,6 +80,18 @@ def test_a_line_that_is_none_is_refused_by_number_without_its_text(
 def test_a_name_that_is_no_principal_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigRefused, match=r"'nurse' is none of access\.principals"):
         read_tokens(_file(tmp_path, new_token("nurse").line), KNOWN)
+
+
+def test_lines_with_other_names_are_left_out_of_a_file_that_is_read_again_and_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    good, strange = new_token("pacs"), new_token("nurse")
+    table = read_tokens_again(_file(tmp_path, f"{good.line}\n{strange.line}\n"), KNOWN)
+    assert table.owner(good.secret, NOW) == "pacs"
+    assert table.owner(strange.secret, NOW) is None
+    assert "1 of its names are none of access.principals, such as 'nurse'" in caplog.text
+    with pytest.raises(ConfigRefused, match="line 2 is not what"):
+        read_tokens_again(_file(tmp_path, f"{good.line}\nnonsense\n"), KNOWN)
 
 
 def test_a_token_cannot_show_two_principals(tmp_path: Path) -> None:

@@ -73,3 +73,17 @@ def test_what_could_not_be_used_once_is_tried_again_and_logged_once(
     assert watched.value == "new"
     clock.now += 10 * AGAIN_SECONDS
     assert (watched.value, readable.readings) == ("new", 4)
+
+
+def test_a_reading_is_stale_while_what_lies_there_cannot_be_used(
+    readable: Readable, clock: Clock
+) -> None:
+    watched = Watched("tokens", [readable.file], readable)
+    assert not watched.stale
+    readable.file.write_text("new")
+    readable.may = False
+    assert watched.stale
+    readable.may = True
+    clock.now += AGAIN_SECONDS
+    assert not watched.stale
+    assert watched.value == "new"

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from salience_service.audit.auditor import MOST_WAITING, Auditor
+from salience_service.audit.auditor import MOST_ALIKE, MOST_WAITING, Auditor
+from salience_service.audit.finding import records_of
 from salience_service.audit.keys import AuditKeys, read_keys, write_new_key
 from salience_service.audit.line import Kind
 from salience_service.audit.record import CODES, image_digest, result_digest
@@ -31,7 +32,7 @@ from salience_service.telemetry.records import (
     InferenceRecord,
     Refusal,
 )
-from tests.support.audit import KEYS, checked, fields, trail_of
+from tests.support.audit import KEYS, busy, checked, fields, newest, trail_of
 from tests.support.serving import FINISHED, PROVENANCE, STARTED, finished_map
 from tests.support.waiting import until
 
@@ -56,6 +57,7 @@ ANSWERED = ExplanationRecord(
     rows_spared=3,
     compute_seconds=1.25,
 )
+PREDICTED = InferenceRecord("request-3", "ward-7", "ok", 0, 0.5, "tiny", "1", "d" * 64, images=4)
 REFUSED = ExplanationRecord("request-1", "ward-7", "NotFound", 5, 0.001)
 
 
@@ -74,8 +76,8 @@ def directory(tmp_path: Path) -> Path:
     return tmp_path / "audit"
 
 
-def recorded(directory: Path) -> Auditor:
-    return Auditor(trail_of(directory), KEYS)
+def recorded(directory: Path, most_alike: int = MOST_ALIKE) -> Auditor:
+    return Auditor(trail_of(directory), KEYS, most_alike=most_alike)
 
 
 def lines_of(directory: Path, *kinds: str) -> list[dict[str, object]]:
@@ -215,6 +217,28 @@ def test_an_explanation_that_was_never_read_is_recorded_too(directory: Path) -> 
     assert [line["error"] for line in lines_of(directory, "ended")] == ["InvalidRequest"]
 
 
+def test_an_explanation_that_was_cut_off_is_found_by_its_beginning(directory: Path) -> None:
+    auditor = recorded(directory)
+    for answered in (True, False):
+        watch = auditor.began(ARRIVAL)
+        watch.asked(ORDER)
+        watch.said(STARTED)
+        if answered:
+            watch.finishing(ANSWERED)
+    cut, ended = lines_of(directory, "began")[1], lines_of(directory, "ended")[0]
+    assert list(records_of(directory, KEYS, PATIENT.encode())) == [ended, cut]
+    auditor.close()
+
+
+def test_what_the_server_deletes_while_records_are_looked_for_is_left_out(
+    directory: Path,
+) -> None:
+    auditor = recorded(directory)
+    auditor.close()
+    looked_at = busy(directory, newest(directory).unlink)
+    assert list(records_of(looked_at, KEYS, b"image")) == []
+
+
 def test_the_names_of_codes_are_those_of_grpc() -> None:
     for status in STATUSES.values():
         assert CODES[status.value[0]] == status.name
@@ -224,22 +248,66 @@ def test_predictions_and_known_callers_turned_away_are_recorded(directory: Path)
     auditor = recorded(directory)
     auditor.refused(Refusal("PermissionDenied", "request-1", "ward-7", "/s.S/Explain"))
     auditor.refused(Refusal("Unauthenticated", "request-2", "", "/s.S/Explain"))
-    auditor.inferred(
-        InferenceRecord("request-3", "ward-7", "ok", 0, 0.5, "tiny", "1", "d" * 64, images=4)
-    )
+    auditor.inferred(PREDICTED)
     auditor.close()
-    away, predicted = lines_of(directory, "turned_away", "predicted")
+    (away,), (predicted,) = lines_of(directory, "turned_away"), lines_of(directory, "predicted")
     assert (away["principal"], away["error"], away["rpc"]) == (
         "ward-7",
         "PermissionDenied",
         "/s.S/Explain",
     )
-    assert (predicted["rows"], predicted["outcome"], predicted["untold"]) == (4, "ok", 0)
+    assert (away["others"], away["untold"]) == (0, 0)
+    assert (predicted["rows"], predicted["outcome"]) == (4, "ok")
+
+
+@pytest.mark.parametrize("nobody", ["", "anonymous"])
+def test_who_is_not_known_fills_no_disk(directory: Path, nobody: str) -> None:
+    auditor = recorded(directory)
+    auditor.refused(Refusal("QuotaExceeded", "r", nobody, "/s.S/Explain"))
+    auditor.close()
+    assert lines_of(directory, "turned_away") == []
+
+
+def test_of_calls_that_are_refused_alike_the_first_have_a_line_and_the_others_a_number(
+    directory: Path,
+) -> None:
+    auditor = recorded(directory)
+    for number in range(MOST_ALIKE + 80):
+        auditor.refused(Refusal("QuotaExceeded", f"r{number}", "ward-7", "/s.S/Explain"))
+    others = [("ward-8", "QuotaExceeded", "Explain"), ("ward-7", "NotFound", "Explain")]
+    others += [("ward-7", "QuotaExceeded", "Rollback")]
+    for principal, reason, rpc in others:
+        auditor.refused(Refusal(reason, "r", principal, f"/s.S/{rpc}"))
+    auditor.close()
+    away = lines_of(directory, "turned_away")
+    assert len(away) == MOST_ALIKE + len(others) + 1
+    (told,) = [line for line in away if line["others"]]
+    assert (told["principal"], told["error"], told["rpc"], told["others"]) == (
+        "ward-7",
+        "QuotaExceeded",
+        "/s.S/Explain",
+        80,
+    )
+    assert auditor.failures == 0, "and no alert is given"
+
+
+def test_so_have_predictions_that_are_not_answered_and_those_that_are_have_one_each(
+    directory: Path,
+) -> None:
+    auditor = recorded(directory)
+    for _ in range(MOST_ALIKE + 80):
+        auditor.inferred(replace(PREDICTED, outcome="QuotaExceeded", code=8))
+        auditor.inferred(PREDICTED)
+    auditor.close()
+    outcomes = [line["outcome"] for line in lines_of(directory, "predicted")]
+    assert (outcomes.count("ok"), outcomes.count("refused")) == (MOST_ALIKE + 80, MOST_ALIKE)
+    (told,) = lines_of(directory, "turned_away")
+    assert (told["principal"], told["error"], told["others"]) == ("ward-7", "QuotaExceeded", 80)
 
 
 def test_callers_turned_away_by_the_thousand_are_counted_and_not_queued(directory: Path) -> None:
-    auditor = recorded(directory)
     blocked, many = trail_of(directory.with_name("other")), MOST_WAITING + 500
+    auditor = recorded(directory, most_alike=many + 1)
     with auditor._trail._lock:  # The writer waits, as for a slow disk.
         for _ in range(many):
             auditor.refused(Refusal("QuotaExceeded", "r", "ward-7"))
@@ -249,6 +317,7 @@ def test_callers_turned_away_by_the_thousand_are_counted_and_not_queued(director
     away = lines_of(directory, "turned_away")
     assert len(away) <= MOST_WAITING + 2
     assert len(away) + sum(int(str(line["untold"])) for line in away) == many + 1
+    assert auditor.failures == many + 1 - len(away), "so that an alert is given"
 
 
 class SometimesFull(FullDisk):
@@ -266,7 +335,7 @@ class SometimesFull(FullDisk):
 
 def test_what_a_full_disk_left_out_is_told_by_the_next_line_that_can_be_written() -> None:
     disk = SometimesFull()
-    auditor = Auditor(disk, KEYS, refuses=True)
+    auditor = Auditor(disk, KEYS, refuses=True, most_alike=21)
     for _ in range(20):
         auditor.refused(Refusal("QuotaExceeded", "r", "ward-7"))
     until(lambda: auditor._untold == 20)
@@ -280,7 +349,7 @@ def test_what_was_never_told_is_in_the_log_at_the_end(caplog: pytest.LogCaptureF
     auditor = Auditor(FullDisk(), KEYS, refuses=True)
     auditor.refused(Refusal("QuotaExceeded", "r", "ward-7"))
     auditor.close()
-    assert "audit: 1 refusals were counted and NOT written" in caplog.messages
+    assert "audit: 1 lines were counted and NOT written" in caplog.messages
 
 
 def test_without_a_record_there_is_no_answer() -> None:
@@ -295,7 +364,9 @@ def test_without_a_record_there_is_no_answer() -> None:
     with pytest.raises(Unavailable):
         watch.finishing(ANSWERED)
     watch.ended(replace(REFUSED, outcome="Unavailable", code=14))
-    assert auditor.failures == 3
+    with pytest.raises(Unavailable, match="answers none unrecorded"):
+        auditor.inferred(PREDICTED)
+    assert auditor.failures == 4
 
 
 def test_where_it_is_allowed_an_unrecorded_answer_goes_on_and_the_log_says_so(

@@ -135,6 +135,23 @@ def test_only_so_many_files_are_kept(directory: Path) -> None:
     assert report.notes == [f"files before {numbers[0]} were deleted by keep_files"]
 
 
+@pytest.mark.parametrize("keep", [1, 3])
+def test_starts_however_many_delete_nothing(directory: Path, keep: int) -> None:
+    """A start that fails, for want of a model or a port, has opened the trail before."""
+    upkeep = Upkeep(rotate_bytes=4096, keep_files=keep, durable=False)
+    written(directory, 60, upkeep)
+    numbers = file_numbers(directory)
+    for _ in range(10):
+        trail_of(directory, upkeep).close()
+    assert file_numbers(directory) == [*range(numbers[0], numbers[-1] + 11)]
+    written(directory, 40, upkeep, start=60)
+    sizes = [file_path(directory, each).stat().st_size for each in file_numbers(directory)]
+    assert sum(size >= upkeep.rotate_bytes for size in sizes) == keep - 1, "the last is not full"
+    report = checked(directory)
+    assert report.faults == []
+    assert report.notes == [f"files before {file_numbers(directory)[0]} were deleted by keep_files"]
+
+
 def test_two_servers_never_write_to_one_trail(directory: Path) -> None:
     trail = trail_of(directory)
     with pytest.raises(ConfigRefused, match="another server writes to this audit directory"):

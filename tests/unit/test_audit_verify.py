@@ -13,9 +13,20 @@ from salience_service.audit.files import file_numbers, file_path
 from salience_service.audit.keys import AuditKeys
 from salience_service.audit.line import Kind, read
 from salience_service.audit.line import written as line_written
+from salience_service.audit.trail import Trail, Upkeep
 from salience_service.audit.verify import MOST_TOLD, told, verify
 from salience_service.errors import ConfigRefused
-from tests.support.audit import KEYS, checked, edit, fields, lines, newest, trail_of, written
+from tests.support.audit import (
+    KEYS,
+    busy,
+    checked,
+    edit,
+    fields,
+    lines,
+    newest,
+    trail_of,
+    written,
+)
 
 
 @pytest.fixture
@@ -41,6 +52,12 @@ def running(tmp_path: Path) -> Path:
 
 def first(directory: Path) -> Path:
     return file_path(directory, 1)
+
+
+def many_more(trail: Trail) -> None:
+    """So many records that files are begun."""
+    for number in range(60):
+        trail.append(Kind.ENDED, {"request": f"r{number}"})
 
 
 def changed(found: list[bytes], place: int) -> None:
@@ -289,6 +306,38 @@ def test_a_running_server_may_be_verified(running: Path) -> None:
     report = checked(running)
     assert report.whole
     assert report.notes[0].startswith("the last line is not whole: it is being written")
+
+
+def test_a_file_begun_while_the_trail_is_read_is_no_fault(tmp_path: Path) -> None:
+    place = tmp_path / "audit"
+    trail = trail_of(place)
+    report = checked(busy(place, lambda: many_more(trail)))
+    assert (report.faults, report.files) == ([], len(file_numbers(place)))
+    trail.close()
+
+
+def test_a_file_deleted_while_the_trail_is_read_is_no_fault(tmp_path: Path) -> None:
+    place = tmp_path / "audit"
+    trail = trail_of(place, Upkeep(rotate_bytes=4096, keep_files=2, durable=False))
+    many_more(trail)
+    before = file_numbers(place)
+    report = checked(busy(place, lambda: many_more(trail)))
+    assert before[0] not in file_numbers(place)
+    assert report.faults == []
+    assert f"files before {file_numbers(place)[0]} were deleted by keep_files" in report.notes
+    trail.close()
+
+
+def test_a_file_that_is_taken_away_while_the_trail_is_read_is_missing(directory: Path) -> None:
+    report = checked(busy(directory, file_path(directory, 2).unlink))
+    assert "file 2 is missing" in report.faults
+
+
+def test_a_link_to_nowhere_in_a_files_place_is_refused(directory: Path) -> None:
+    first(directory).unlink()
+    first(directory).symlink_to("nowhere")
+    with pytest.raises(ConfigRefused, match="cannot be read"):
+        checked(directory)
 
 
 def test_the_torn_bytes_of_a_crash_may_not_be_taken_away_either(running: Path) -> None:

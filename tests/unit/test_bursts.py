@@ -63,3 +63,14 @@ def test_none_is_lost_where_many_threads_count() -> None:
     while passed + left_out < 4000:
         left_out += told.next()[1]
     assert passed + left_out == 4000
+
+
+def test_closing_tells_at_once_and_once_of_windows_that_are_open() -> None:
+    told = Told()
+    bursts = Bursts(3, 1, told)
+    assert [bursts.passes("a") for _ in range(10)].count(True) == 3
+    assert bursts.passes("b")
+    bursts.close()
+    assert told.next() == ("a", 7)
+    time.sleep(1.2)
+    assert told.nothing()

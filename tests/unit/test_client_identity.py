@@ -1,6 +1,7 @@
 """How a client shows who it is: tokens given anew, never told over an open line, never printed."""
 
 import asyncio
+import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -140,6 +141,25 @@ def test_a_token_does_not_go_to_another_machine_unencrypted(address, kind):
 )
 def test_a_token_may_go_to_this_machine_as_it_is(address):
     Client(address, token="secret").close()
+
+
+def test_a_token_for_this_machine_goes_past_the_proxy_of_the_environment(server, monkeypatch):
+    for name in ("no_proxy", "no_grpc_proxy"):
+        monkeypatch.delenv(name, raising=False)
+
+    async def ask() -> None:
+        async with AsyncClient(server.address, token="secret", timeout=5) as client:
+            await client.models()
+
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        proxy.setblocking(False)
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.getsockname()[1]}")
+        with Client(server.address, token="secret", timeout=5) as client:
+            client.models()
+        asyncio.run(ask())
+        with pytest.raises(BlockingIOError):
+            proxy.accept()
+    assert server.servicer.shown == ["Bearer secret"] * 2
 
 
 def test_a_token_may_go_to_another_machine_encrypted():

@@ -26,6 +26,7 @@ from salience_client import (
     RetryPolicy,
     ServerFailed,
     Started,
+    Unauthenticated,
     Unavailable,
     explain_request,
 )
@@ -128,21 +129,46 @@ def test_attempts_are_counted_anew_once_something_was_answered():
     assert sum(isinstance(event, Finished) for _, event in events) == 20
 
 
-@pytest.mark.parametrize("kind", [BreakingCalls, None])
-def test_a_server_that_stays_away_once_all_is_answered_takes_nothing_away(kind):
+@pytest.mark.parametrize("blocking", [True, False])
+def test_a_server_that_stays_away_once_all_is_answered_takes_nothing_away(blocking):
     transport = BreakingCalls([EVENTS * 3, *[0] * 100], GONE)
 
-    async def ask() -> list[Tagged]:
-        client = AsyncClient(AsyncBreakingCalls(transport), retries=QUICK)
-        return [tagged async for tagged in client.explain_many(Once("abc"))]
-
-    if kind is BreakingCalls:
-        events = list(Client(transport, retries=QUICK).explain_many(Once("abc")))
-    else:
-        events = asyncio.run(ask())
+    events = _told(transport, "abc", blocking)
 
     assert whole(events) == dict.fromkeys("abc", ANSWER)
     assert len(transport.sent) == 1
+
+
+@pytest.mark.parametrize("blocking", [True, False])
+@pytest.mark.parametrize("first", [EVENTS, EVENTS * 2 + 3])
+def test_where_a_token_ends_the_rest_is_asked_on_another_call(first, blocking):
+    ended = Unauthenticated("the token ended")
+    transport = BreakingCalls([first, None], ended, window=1)
+
+    assert whole(_told(transport, "abcde", blocking)) == dict.fromkeys("abcde", ANSWER)
+    assert len(transport.sent) == 2
+
+
+@pytest.mark.parametrize("blocking", [True, False])
+def test_a_call_that_is_turned_away_unanswered_is_the_last(blocking):
+    ended = Unauthenticated("the token ended")
+    transport = BreakingCalls([EVENTS, 0], ended, window=1)
+
+    with pytest.raises(Unauthenticated):
+        _told(transport, "abc", blocking)
+    assert len(transport.sent) == 2
+
+
+def _told(transport: BreakingCalls, tags: str, blocking: bool) -> list[Tagged]:
+    """All that is told of these requests."""
+    if blocking:
+        return list(Client(transport, retries=QUICK).explain_many(Once(tags)))
+
+    async def ask() -> list[Tagged]:
+        client = AsyncClient(AsyncBreakingCalls(transport), retries=QUICK)
+        return [tagged async for tagged in client.explain_many(Once(tags))]
+
+    return asyncio.run(ask())
 
 
 def test_a_server_that_stays_away_is_given_up():
@@ -336,15 +362,16 @@ def test_an_asynchronous_reading_outlives_the_call_that_broke():
     assert whole(asyncio.run(ask())) == {str(number): ANSWER for number in range(6)}
 
 
-def test_an_error_in_the_callers_requests_comes_after_the_answers_even_of_a_broken_call():
+@pytest.mark.parametrize("fault", [FileNotFoundError, SystemExit, KeyboardInterrupt])
+def test_an_error_in_the_callers_requests_comes_after_the_answers_even_of_a_broken_call(fault):
     def requests():
         yield "a", request()
         yield "b", request()
-        raise FileNotFoundError("cat.jpg")
+        raise fault("cat.jpg")
 
     seen = []
     stream = Client(BreakingCalls([3], GONE), retries=QUICK).explain_many(requests())
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(fault, match=r"cat\.jpg"):
         seen.extend(stream)
     assert whole(seen) == dict.fromkeys("ab", ANSWER)
 

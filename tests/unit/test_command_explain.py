@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ import pytest
 from salience.v1 import explanation_service_pb2 as pb
 from salience.v1 import explanation_service_pb2_grpc as pb_grpc
 from salience.v1 import map_pb2
+from salience_client import PermissionDenied
 from tests.support import fake_answers as fake
 
 Image = pytest.importorskip("PIL.Image")
@@ -24,7 +26,10 @@ from salience_client.commands import app  # noqa: E402
 
 
 class Servicer(pb_grpc.ExplanationServiceServicer):
-    """Answers with a map per target; model "lost" is not found. Remembers the last request."""
+    """Answers with a map per target; remembers the last request.
+
+    The model "lost" is not found, and "undescribed" is described to nobody.
+    """
 
     asked = None
 
@@ -61,6 +66,8 @@ class Servicer(pb_grpc.ExplanationServiceServicer):
         return fake.listing()
 
     def DescribeModel(self, request, context):  # noqa: N802
+        if request.model == "undescribed":
+            context.abort(grpc.StatusCode.PERMISSION_DENIED, "you may not describe models")
         return fake.description()
 
 
@@ -85,12 +92,13 @@ def run(*arguments):
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
-def command(*arguments):
-    """The command as a process of its own, with its exit code and both streams."""
+def command(*arguments, encoding="utf-8"):
+    """The command as a process of its own, with its exit code and both streams, so encoded."""
     return subprocess.run(
         [sys.executable, "-m", "salience_client.cli", *map(str, arguments)],
         capture_output=True,
-        text=True,
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+        encoding=encoding,
         timeout=60,
     )
 
@@ -206,6 +214,62 @@ def test_out_gets_numbers_and_an_overlay(photo, address, tmp_path):
     assert f"2 files in {out}" in done.stdout
     assert sorted(path.name for path in out.iterdir()) == ["score-cam.npy", "score-cam.png"]
     np.testing.assert_array_equal(np.load(out / "score-cam.npy"), fake.ramp())
+
+
+@pytest.mark.parametrize("place", ["cat.png/out", "/proc/self"])
+@pytest.mark.parametrize("words", [("--out", "{}"), ("--montage", "{}/all.png")])
+def test_where_nothing_can_be_written_nothing_is_asked(photo, address, words, place):
+    Servicer.asked = None
+    word, form = words
+    done = explain(photo, address, word, form.format(photo.parent / place))
+
+    assert isinstance(done.exception, OSError)
+    assert Servicer.asked is None
+
+
+def test_one_who_may_not_describe_a_model_hears_so_before_the_work(photo, address, tmp_path):
+    Servicer.asked = None
+    base = ("explain", photo, "--address", address, "--model", "undescribed", "--method", "m")
+
+    assert isinstance(run(*base, "--out", tmp_path).exception, PermissionDenied)
+    assert Servicer.asked is None
+    assert "tabby" in run(*base).stdout
+
+
+def test_maps_are_drawn_by_the_rule_of_the_version_that_is_asked(photo, address, tmp_path):
+    explain(photo, address, "--out", tmp_path)
+    assert Servicer.asked.version == "1"
+
+    explain(photo, address)
+    assert Servicer.asked.version == ""
+
+
+def test_an_answer_whose_files_cannot_be_written_is_told_all_the_same(photo, address, tmp_path):
+    (tmp_path / "score-cam.npy").mkdir()
+    base = ("explain", photo, "--address", address, "--model", "lite0", "--method", "score-cam")
+
+    table, told = command(*base, "--out", tmp_path), command(*base, "--out", tmp_path, "--json")
+
+    assert "p 0.7500" in table.stdout
+    assert "files in" not in table.stdout
+    (entry,) = json.loads(told.stdout)["methods"]
+    assert (entry["rows"], entry["map"], entry["overlay"]) == (100, None, None)
+    for done in (table, told):
+        assert done.returncode == 1
+        assert done.stderr.startswith("salience: ")
+        assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
+def test_what_an_output_cannot_encode_is_escaped_and_json_is_none_of_it(photo, address, encoding):
+    base = ("explain", photo, "--address", address, "--model", "lite0", "--method", "score-cam")
+    words = (*base, "--scores", "insertion", "--target", "猫é")
+    table, told = command(*words, encoding=encoding), command(*words, "--json", encoding=encoding)
+
+    assert (table.returncode, table.stderr) == (0, "")
+    assert r"Ins\u2212Del" in table.stdout
+    assert r"\u732b" in table.stdout
+    assert json.loads(told.stdout)["target"] == "猫é"
 
 
 def test_several_targets_get_files_of_their_own(photo, address, tmp_path):

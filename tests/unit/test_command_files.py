@@ -64,7 +64,7 @@ def test_the_numbers_are_written_as_float32_and_the_overlay_beside(tmp_path):
     from PIL import Image
 
     image = np.zeros((40, 60, 3), np.uint8)
-    (written,) = write_maps(maps(("score-cam", "tabby")), image, "stretch", tmp_path / "new" / "x")
+    (written,) = write_maps(maps(("score-cam", "tabby")), image, "stretch", tmp_path)
 
     array = np.load(written.array, allow_pickle=False)
     assert (array.dtype, array.shape) == (np.float32, (4, 6))

@@ -44,6 +44,20 @@ def test_a_token_comes_from_its_file_or_else_from_the_environment(
     assert identity_of(False, None, None, None, "", None).token == "of-the-environment"
 
 
+@pytest.mark.parametrize(
+    "held", ["of-the-file".encode("utf-16"), bytes(range(256))], ids=["utf-16", "binary"]
+)
+@pytest.mark.parametrize("asked", ["health", "models"])
+def test_a_token_file_that_is_no_text_is_refused_as_no_token(
+    asked: str, held: bytes, tmp_path: Path
+) -> None:
+    file = tmp_path / "token"
+    file.write_bytes(held)
+    told = CliRunner().invoke(app, [asked, "--address", "127.0.0.1:1", "--token-file", str(file)])
+    assert isinstance(told.exception, InvalidRequest)
+    assert "the token is none" in str(told.exception)
+
+
 def test_a_new_token_is_told_once_on_stdout_and_its_line_beside_it(tmp_path: Path) -> None:
     told = CliRunner().invoke(app, ["token", "new", "pacs", "--until", "2099-12-31"])
     assert told.exit_code == 0

@@ -174,6 +174,7 @@ def test_the_cpu_keeps_no_images_of_its_own() -> None:
             "supervisor: longest_wait_seconds = 1 is less than first_wait_seconds = 5",
         ),
         ("[repository.policies]\nx = [1]", "repository.policies.x[0] = 1: "),
+        ("[repository.policies]\nx = []", "repository.policies.x = []: give at least 1; "),
         ("[repository]\npolicy = 'newest'", "repository.policy = 'newest': 'all', "),
     ],
 )

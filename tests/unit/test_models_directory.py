@@ -4,6 +4,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from salience_service.control import Control
 from salience_service.directory.models_directory import MOST_WAITING, ModelsDirectory
 from salience_service.errors import (
     BundleRefused,
+    ComputeFailed,
     ConfigRefused,
     DeadlineExceeded,
     InvalidRequest,
@@ -173,6 +175,56 @@ def test_a_directory_that_is_empty_all_at_once_is_taken_for_one_that_is_not_moun
     tmp_path.mkdir()
 
 
+@contextmanager
+def unreadable(place: Path) -> Iterator[None]:
+    """What stands there instead cannot be looked into, by root neither: its name is too long."""
+    aside = place.rename(place.with_name(f".{place.name}"))
+    place.symlink_to("x" * 300)
+    yield
+    place.unlink()
+    aside.rename(place)
+
+
+def test_a_model_that_cannot_be_looked_at_stays_as_it_is(
+    tmp_path: Path, opened: Opened, caplog: pytest.LogCaptureFixture
+) -> None:
+    for version in ("1", "2", "3"):
+        fake_version(tmp_path, "m", version)
+    fake_version(tmp_path, "n", "1")
+    directory, repository = opened(policy="latest 1")
+    directory.load("m", "1").result(SOON)
+    before = repository.models()
+    with unreadable(tmp_path / "m"):
+        settle(directory)
+        assert repository.models() == before
+    assert caplog.text.count("refused: m: the model's directory cannot be read") == 1
+    settle(directory)
+    assert repository.models() == before, "nor is what was said by hand forgotten"
+
+
+def test_what_was_retired_by_hand_stays_out_though_its_model_could_not_be_looked_at(
+    tmp_path: Path, opened: Opened
+) -> None:
+    for name in ("m", "n"):
+        fake_version(tmp_path, name, "1")
+    directory, repository = opened()
+    directory.retire("m", "1")
+    with unreadable(tmp_path / "m"):
+        settle(directory)
+    settle(directory)
+    assert served(repository) == ["n/1"]
+
+
+def test_a_policy_for_a_model_that_is_not_there_is_told(
+    tmp_path: Path, opened: Opened, caplog: pytest.LogCaptureFixture
+) -> None:
+    fake_version(tmp_path, "m", "1")
+    directory, _ = opened(policies={"m": "all", "mm": "latest 1"})
+    told = ["no version of 'mm' lies in the models directory: is its name right?"]
+    assert list(directory.unmet()) == told
+    assert f"repository.policies: {told[0]}" in caplog.text
+
+
 def test_a_new_version_takes_the_place_of_an_old_one_only_once_it_serves(
     tmp_path: Path, opened: Opened, load: FakeLoad
 ) -> None:
@@ -218,6 +270,38 @@ def test_what_was_retired_by_hand_does_not_come_back_by_itself(
     assert served(repository) == ["m/1"]
     assert state_of(directory, "2") == (State.AVAILABLE, "retired by hand")
     directory.load("m", "2").result(SOON)
+    settle(directory)
+    assert served(repository) == ["m/1", "m/2"]
+
+
+def test_a_look_while_a_version_is_retired_by_hand_does_not_load_it_again(
+    tmp_path: Path, opened: Opened
+) -> None:
+    fake_version(tmp_path, "m", "1")
+    fake_version(tmp_path, "m", "2")
+    directory, repository = opened()
+
+    def look() -> None:
+        end()
+        settle(directory)
+
+    end = repository.on_change(look)
+    directory.retire("m", "2")
+    assert served(repository) == ["m/1"]
+
+
+def test_what_cannot_be_retired_by_hand_is_not_held_back(tmp_path: Path, opened: Opened) -> None:
+    fake_version(tmp_path, "m", "1")
+    fake_version(tmp_path, "m", "2")
+    fake_version(tmp_path, "m", "3")
+    directory, repository = opened(policy="latest 1")
+    directory.roll_back("m", "1").result(SOON)
+    with pytest.raises(NotPossible):
+        directory.retire("m", "1")
+    with pytest.raises(NotFound):
+        directory.retire("m", "2")
+    directory.roll_forward("m")
+    remove_version(tmp_path, "m", "3")
     settle(directory)
     assert served(repository) == ["m/1", "m/2"]
 
@@ -304,6 +388,23 @@ def test_a_failing_version_is_opened_anew_but_never_another_bundle_in_its_place(
     state, reason = state_of(directory, "1")
     assert state is State.FAILED
     assert "another bundle" in reason
+
+
+def test_what_could_not_be_opened_anew_and_was_retired_comes_back_when_the_policy_wants_it(
+    tmp_path: Path, opened: Opened, load: FakeLoad
+) -> None:
+    fake_version(tmp_path, "m", "1")
+    directory, repository = opened(policy="latest 1")
+    load.broken["m/1"] = ComputeFailed("the device has no memory left")
+    with pytest.raises(ComputeFailed):
+        directory.mend(repository.model("m"))
+    load.broken.clear()
+    fake_version(tmp_path, "m", "2")
+    settle(directory)
+    assert served(repository) == ["m/2"]
+    remove_version(tmp_path, "m", "2")
+    settle(directory)
+    assert served(repository) == ["m/1"]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from salience_service.directory.models_directory import ModelsDirectory
-from salience_service.errors import NotFound, Unavailable
+from salience_service.errors import ComputeFailed, ConfigRefused, NotFound, Unavailable
 from salience_service.models.repository import ModelRepository
 from salience_service.models.versions import State
 from tests.support.model_versions import FakeLoad, config_of, fake_version
@@ -59,16 +59,44 @@ def test_a_version_that_is_refused_anew_goes_out_of_service_and_callers_are_told
         repository.model("m", "2")
 
 
-def test_what_went_wrong_inside_is_told_in_the_log_alone(
+@pytest.mark.parametrize(
+    "error",
+    [
+        ComputeFailed("the device has no memory left"),
+        ConfigRefused("bundles.keys: no such file"),
+        FileNotFoundError(2, "No such file or directory", "/srv/models/m/1"),
+    ],
+)
+def test_a_version_that_cannot_be_opened_anew_serves_on_and_is_tried_again(
+    opened: tuple[ModelsDirectory, ModelRepository], load: FakeLoad, error: Exception
+) -> None:
+    directory, repository = opened
+    failing = repository.model("m")
+    load.broken["m/1"] = error
+    with pytest.raises(type(error)):
+        directory.mend(failing)
+    assert repository.model("m") is failing
+    (status,) = repository.statuses()
+    assert status.state is State.SERVING
+    assert "not loaded anew" in status.reason
+    assert "/srv" not in status.reason
+    load.broken.clear()
+    directory.mend(failing)
+    assert repository.model("m") is not failing
+    assert [each.reason for each in repository.statuses()] == [""]
+
+
+def test_a_version_that_cannot_be_opened_anew_at_the_last_attempt_is_out(
     opened: tuple[ModelsDirectory, ModelRepository], load: FakeLoad
 ) -> None:
     directory, repository = opened
-    load.broken["m/1"] = FileNotFoundError(2, "No such file or directory", "/srv/models/m/1")
-    directory.mend(repository.model("m"))
+    load.broken["m/1"] = ComputeFailed("CUDA failure 700: /srv/driver")
+    directory.mend(repository.model("m"), last=True)
+    with pytest.raises(Unavailable):
+        repository.model("m")
     (status,) = repository.statuses()
     assert status.state is State.FAILED
     assert "/srv" not in status.reason
-    assert "log says why" in status.reason
 
 
 def test_it_serves_again_once_it_is_loaded_by_hand(
@@ -81,6 +109,26 @@ def test_it_serves_again_once_it_is_loaded_by_hand(
     directory.load("m", "1").result(SOON_SECONDS)
     assert repository.model("m").version == "1"
     assert repository.ready() == {"m": True}
+
+
+def test_while_it_is_loaded_by_hand_and_once_that_is_refused_callers_are_told_to_come_again(
+    opened: tuple[ModelsDirectory, ModelRepository], load: FakeLoad
+) -> None:
+    directory, repository = opened
+    load.refused["m/1"] = "it drifts"
+    directory.mend(repository.model("m"))
+    load.let.clear()
+    while load.began.acquire(blocking=False):
+        pass
+    loading = directory.load("m", "1")
+    assert load.began.acquire(timeout=SOON_SECONDS)
+    for state in (State.LOADING, State.REFUSED):
+        assert [status.state for status in repository.statuses()] == [state]
+        for version in ("", "1"):
+            with pytest.raises(Unavailable, match="fails on the device"):
+                repository.model("m", version)
+        load.let.set()
+        assert loading.exception(SOON_SECONDS)
 
 
 def test_an_older_version_answers_who_names_none_while_the_newest_is_out_of_service(

@@ -113,6 +113,28 @@ def test_a_pin_that_no_other_version_could_take_over_from_stays() -> None:
     assert held.is_pinned(ONE)
 
 
+def test_a_version_that_failed_says_so_until_it_serves_whatever_is_noted_of_it() -> None:
+    held, (one,) = repository("1")
+    held.fail(ONE, "it fails on the device")
+    for state in (State.LOADING, State.REFUSED):
+        held.note(ONE, state)
+        for version in ("", "1"):
+            with pytest.raises(Unavailable):
+                held.model("m", version)
+    held.serve(one)  # type: ignore[arg-type]
+    held.retire(ONE)
+    with pytest.raises(NotFound):
+        held.model("m")
+
+
+def test_a_version_that_failed_and_is_forgotten_is_not_found() -> None:
+    held, _ = repository("1")
+    held.fail(ONE, "it fails on the device")
+    held.forget(ONE)
+    with pytest.raises(NotFound):
+        held.model("m")
+
+
 def test_statuses_tell_leases_who_answers_and_why_others_do_not() -> None:
     held, _ = repository("1", "2")
     held.note(VersionName("m", "3"), State.REFUSED, "its weights are damaged")

@@ -17,6 +17,7 @@ VERSIONS = ["1.9", "1", "1.10", "2"]
         ("latest 3", ("2", "1.10", "1.9")),
         ("latest 99", ("2", "1.10", "1.9", "1")),
         (("1", "1.10", "gone"), ("1.10", "1")),
+        ((), ()),
     ],
 )
 def test_versions_are_chosen_newest_first(words: str, chosen: tuple[str, ...]) -> None:
@@ -41,6 +42,14 @@ def test_a_policy_that_is_none_is_refused(tmp_path, policy: str) -> None:
     path = tmp_path / "serve.toml"
     path.write_text(f"[repository]\npolicy = {policy}\n")
     with pytest.raises(ConfigRefused, match=r"repository\.policy"):
+        read_config(path)
+
+
+@pytest.mark.parametrize("name", ["ResNet", "..", "a/b", "x y", "a" * 65])
+def test_a_policy_of_what_can_be_no_model_is_refused(tmp_path, name: str) -> None:
+    path = tmp_path / "serve.toml"
+    path.write_text(f'[repository.policies]\n"{name}" = "all"\n')
+    with pytest.raises(ConfigRefused, match=r"repository\.policies: .* is no model: a-z, 0-9"):
         read_config(path)
 
 

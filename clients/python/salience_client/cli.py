@@ -2,6 +2,7 @@
 
 import os
 import sys
+from io import TextIOWrapper
 
 from salience_client.errors import MissingExtra, SalienceError
 from salience_client.extras import require
@@ -14,6 +15,8 @@ def main() -> None:
     """Runs the command. Exit codes: 0 done, 1 refused or failed, 2 wrong usage."""
     if sys.argv[1:2] == ["serve"] and GRPC_VERBOSITY not in os.environ:
         _begin_anew_with_a_quiet_grpc()
+    if isinstance(sys.stdout, TextIOWrapper):  # As stderr does, whatever its encoding.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         require("salience_client.commands", "cli", "the salience command").app()
     except (SalienceError, MissingExtra, OSError) as error:

@@ -106,7 +106,7 @@ class Feed:
                     break
             if isinstance(requests, Generator):
                 requests.close()
-        except Exception as fault:  # carried to the caller's side, not swallowed
+        except BaseException as fault:  # carried to the caller's side: here an exit ends a thread
             self._conversation.fault = fault
         with self._changed:
             self._conversation.complete = True

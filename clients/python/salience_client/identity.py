@@ -24,6 +24,8 @@ Options = tuple[tuple[str, str | int], ...]
 _TOKEN = re.compile(r"[\x21-\x7e]{1,8192}")
 _LOCAL_SCHEMES = ("unix:", "unix-abstract:")
 _SCHEME = re.compile(r"(dns:(//[^/]*/)?|ipv4:|ipv6:)")
+_PAST_PROXIES: Options = (("grpc.enable_http_proxy", 0),)
+"""gRPC obeys http_proxy for this machine too, where no_proxy does not name it."""
 
 
 @dataclass(frozen=True)
@@ -90,14 +92,17 @@ def open_channel(
 ) -> grpc.Channel:
     """A channel to a server; `token` only says whether one will be sent over it.
 
+    This machine is reached past any proxy, and others by that of the environment.
+
     Raises:
         InvalidRequest: a token would go to another machine unencrypted.
         OSError: a file of `tls` cannot be read.
     """
     _refuse_to_tell_all(address, tls, token)
+    told = (*options, *_own_options(address, tls))
     if tls is None:
-        return grpc.insecure_channel(address, options)
-    return grpc.secure_channel(address, tls.credentials(), (*options, *tls.options()))
+        return grpc.insecure_channel(address, told)
+    return grpc.secure_channel(address, tls.credentials(), told)
 
 
 def open_channel_async(
@@ -105,9 +110,10 @@ def open_channel_async(
 ) -> grpc.aio.Channel:
     """The same on asyncio."""
     _refuse_to_tell_all(address, tls, token)
+    told = (*options, *_own_options(address, tls))
     if tls is None:
-        return grpc.aio.insecure_channel(address, options)
-    return grpc.aio.secure_channel(address, tls.credentials(), (*options, *tls.options()))
+        return grpc.aio.insecure_channel(address, told)
+    return grpc.aio.secure_channel(address, tls.credentials(), told)
 
 
 def _refuse_to_tell_all(address: str, tls: Tls | None, token: object) -> None:
@@ -117,6 +123,10 @@ def _refuse_to_tell_all(address: str, tls: Tls | None, token: object) -> None:
             f"{address} is another machine, and whoever listens on the way would have the token: "
             "encrypt with tls=Tls(…)"
         )
+
+
+def _own_options(address: str, tls: Tls | None) -> Options:
+    return (*(_PAST_PROXIES if _is_here(address) else ()), *(tls.options() if tls else ()))
 
 
 def _metadata(token: object) -> Metadata:

@@ -62,7 +62,7 @@ class Conversation:
         self._due: list[tuple[float, int, str]] = []
         self._leaving = False
         self.complete = False
-        self.fault: Exception | None = None
+        self.fault: BaseException | None = None
         self.done = False
 
     @property
@@ -147,7 +147,7 @@ class Conversation:
 
         Raises:
             BrokenAnswer: a request has no whole answer.
-            Exception: what the caller's iterable raised, once all before it is answered.
+            BaseException: what the caller's iterable raised, once all before it is answered.
         """
         waiting = {tag for _, _, tag in self._due}
         lost = sorted(tag for tag in self._asked if tag not in waiting)

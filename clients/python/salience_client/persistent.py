@@ -17,7 +17,7 @@ from typing import TypeVar
 import tenacity
 
 from salience.v1.explanation_service_pb2 import ExplainRequest
-from salience_client.errors import BrokenAnswer, SalienceError
+from salience_client.errors import BrokenAnswer, SalienceError, Unauthenticated
 from salience_client.events import Event, Failed, Finished, Restarted
 from salience_client.feed import AsyncFeed, Feed
 from salience_client.many import Conversation, TaggedRequest
@@ -72,7 +72,7 @@ class Persistent:
                 with attempt, past:
                     while not feed.done:
                         yield from feed.begin_call(past.error)
-                        yield from self._one_call(feed, deadline, attempt)
+                        yield from self._one_call(feed, deadline, attempt, past)
 
     def close(self) -> None:
         """Ends every wait; the attempt after it finds the transport closed."""
@@ -87,14 +87,21 @@ class Persistent:
         reader.end()
 
     def _one_call(
-        self, feed: Feed, deadline: Deadline, attempt: tenacity.AttemptManager
+        self, feed: Feed, deadline: Deadline, attempt: tenacity.AttemptManager, past: "_Past"
     ) -> Generator[Tagged]:
         answers = self._transport.explain_many(feed.messages(), deadline.remaining())
-        with _whole_is_whole(lambda: feed.all_answered), closing(answers):
-            for message in answers:
-                for tagged in feed.read(message):
-                    _note_progress(tagged, attempt)
-                    yield tagged
+        progress = _Progress(attempt)
+        try:
+            with _whole_is_whole(lambda: feed.all_answered), closing(answers):
+                for message in answers:
+                    for tagged in feed.read(message):
+                        progress.note(tagged)
+                        yield tagged
+        except Unauthenticated as error:
+            if not progress.made:
+                raise
+            past.error = error  # What this call showed has ended: the next shows the token anew.
+            return
         feed.end_call()
 
     def _attempts(self, deadline: Deadline) -> tenacity.Retrying:
@@ -149,7 +156,9 @@ class AsyncPersistent:
                     while not feed.done:
                         for tagged in await feed.begin_call(past.error):
                             yield tagged
-                        async with aclosing(self._one_call(feed, deadline, attempt)) as answers:
+                        async with aclosing(
+                            self._one_call(feed, deadline, attempt, past)
+                        ) as answers:
                             async for tagged in answers:
                                 yield tagged
 
@@ -170,15 +179,26 @@ class AsyncPersistent:
         reader.end()
 
     async def _one_call(
-        self, feed: AsyncFeed, deadline: Deadline, attempt: tenacity.AttemptManager
+        self,
+        feed: AsyncFeed,
+        deadline: Deadline,
+        attempt: tenacity.AttemptManager,
+        past: "_Past",
     ) -> AsyncGenerator[Tagged]:
         answers = self._transport.explain_many(feed.messages(), deadline.remaining())
-        with _whole_is_whole(lambda: feed.all_answered):
-            async with aclosing(answers):
-                async for message in answers:
-                    for tagged in await feed.read(message):
-                        _note_progress(tagged, attempt)
-                        yield tagged
+        progress = _Progress(attempt)
+        try:
+            with _whole_is_whole(lambda: feed.all_answered):
+                async with aclosing(answers):
+                    async for message in answers:
+                        for tagged in await feed.read(message):
+                            progress.note(tagged)
+                            yield tagged
+        except Unauthenticated as error:
+            if not progress.made:
+                raise
+            past.error = error  # As there.
+            return
         feed.end_call()
 
     def _attempts(self, deadline: Deadline) -> tenacity.AsyncRetrying:
@@ -224,6 +244,15 @@ def _whole_is_whole(complete: Callable[[], bool]) -> Iterator[None]:
             raise
 
 
-def _note_progress(tagged: Tagged, attempt: tenacity.AttemptManager) -> None:
-    if isinstance(tagged[1], Finished | Failed):
-        count_anew(attempt)
+class _Progress:
+    """Whether a call has answered anything; attempts are counted anew where it has."""
+
+    def __init__(self, attempt: tenacity.AttemptManager) -> None:
+        self.made = False
+        self._attempt = attempt
+
+    def note(self, tagged: Tagged) -> None:
+        """Takes notice of an event."""
+        if isinstance(tagged[1], Finished | Failed):
+            self.made = True
+            count_anew(self._attempt)

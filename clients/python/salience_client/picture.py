@@ -24,6 +24,10 @@ BRIGHTEST_PERCENT = 99.5
 """Colours run to this percentile of a map's absolute values, and what exceeds it has the last
 colour: a gradient's few greatest pixels would leave all others dark. Pictures only: never data."""
 _COLOURS = 256
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0
+"""Two tags of TIFF 6.0, and what the second means where a file does not say."""
+_TAGS_OF_A_PNG = {_BITS_PER_SAMPLE: (16,), _PHOTOMETRIC: 1}
+"""Of its grey of over 8 bits, as a TIFF would say it."""
 
 ImageSource = NDArray[np.uint8] | bytes | str | os.PathLike[str]
 """RGB uint8 [H, W, 3], grey [H, W] or [H, W, 1], or a picture file."""
@@ -79,6 +83,8 @@ def overlay(
 def letterboxed(image: ImageSource, width: int, height: int) -> NDArray[np.uint8]:
     """An image as a model with the "pad" rule sees it: whole, centred on black, aspect kept.
 
+    Sizes are rounded and centred as the server does, to the pixel.
+
     Returns:
         RGB, uint8 [height, width, 3].
 
@@ -86,8 +92,13 @@ def letterboxed(image: ImageSource, width: int, height: int) -> NDArray[np.uint8
         InvalidRequest: not an image.
         MissingExtra: Pillow is not installed.
     """
-    operations = require("PIL.ImageOps", "cli", "drawing a map")
-    return np.asarray(operations.pad(_opened(image), (width, height)), np.uint8)
+    pictures = require("PIL.Image", "cli", "drawing a map")
+    whole = _opened(image)
+    scale = min(width / whole.width, height / whole.height)
+    inner = max(1, round(whole.width * scale)), max(1, round(whole.height * scale))
+    frame = pictures.new("RGB", (width, height))
+    frame.paste(whole.resize(inner), ((width - inner[0]) // 2, (height - inner[1]) // 2))
+    return np.asarray(frame, np.uint8)
 
 
 def _drawable(saliency_map: SaliencyMap) -> NDArray[np.float32]:
@@ -140,7 +151,7 @@ def _fit(image: ImageSource, shape: tuple[int, ...], seen: Rectangle | None) -> 
 
 
 def _opened(image: ImageSource) -> Any:
-    """A Pillow picture in RGB, EXIF orientation applied, 16-bit grey brought to 8 bit."""
+    """A Pillow picture in RGB, EXIF orientation applied, deeper grey brought to 8 bits."""
     pictures = require("PIL.Image", "cli", "drawing a map")
     operations = require("PIL.ImageOps", "cli", "drawing a map")
     if isinstance(image, np.ndarray):
@@ -149,11 +160,25 @@ def _opened(image: ImageSource) -> Any:
     try:
         with pictures.open(source) as picture:
             upright = operations.exif_transpose(picture)
-            if upright.mode.startswith("I"):
-                upright = pictures.fromarray((np.asarray(upright) // 257).astype(np.uint8))
+            if picture.mode == "F" or picture.mode.startswith("I"):
+                grey = _eight_bit(np.asarray(upright), *_black_and_white(picture))
+                upright = pictures.fromarray(grey)
             return upright.convert("RGB")
     except (pictures.UnidentifiedImageError, pictures.DecompressionBombError) as error:
         raise InvalidRequest("this file is not a picture that can be drawn on") from error
+
+
+def _black_and_white(picture: Any) -> tuple[float, float]:
+    """The values of black and of white, as the server takes them, where grey has over 8 bits."""
+    tags = getattr(picture, "tag_v2", _TAGS_OF_A_PNG)
+    full_scale = 1.0 if picture.mode == "F" else 2.0 ** max(tags[_BITS_PER_SAMPLE]) - 1
+    inverted = tags.get(_PHOTOMETRIC, _WHITE_IS_ZERO) == _WHITE_IS_ZERO
+    return (full_scale, 0.0) if inverted else (0.0, full_scale)
+
+
+def _eight_bit(values: NDArray[Any], black: float, white: float) -> NDArray[np.uint8]:
+    strength = (np.asarray(values, np.float32) - black) / (white - black)
+    return np.asarray(np.rint(np.clip(strength, 0, 1) * 255), np.uint8)
 
 
 def _from_array(pictures: Any, image: NDArray[np.uint8]) -> Any:

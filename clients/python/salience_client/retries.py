@@ -20,10 +20,11 @@ class RetryPolicy:
 
     A call is made again where the server cannot be reached, drains or was killed (UNAVAILABLE),
     and where it is full and says when to come again (RESOURCE_EXHAUSTED with a delay): an
-    explanation changes nothing on the server, and the same request brings the same answer. Any
-    other error would come again. The waits double, with a random part so that callers who were
-    sent away together do not come back together. The defaults wait some 8 seconds in all: a
-    server that is restarted has time to warm up.
+    explanation changes nothing on the server, and the same request brings the same answer. So is
+    a call of `explain_many` that was answered and then turned away (UNAUTHENTICATED): its token
+    ended, and the next shows it anew. Any other error would come again. The waits double, with a
+    random part so that callers who were sent away together do not come back together. The
+    defaults wait some 8 seconds in all: a server that is restarted has time to warm up.
 
     Attributes:
         attempts: calls in all, 1 to 1000; in `explain_many`, since something was answered.

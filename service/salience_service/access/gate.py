@@ -9,7 +9,7 @@ from typing import Protocol
 from salience_service.access.client_certificate import client_certificate
 from salience_service.access.jwt_tokens import IssuerKeys, read_keys, subject_of
 from salience_service.access.principal import ANONYMOUS, Call, Permissions, Principal
-from salience_service.access.tokens import TokenTable, read_tokens
+from salience_service.access.tokens import TokenTable, read_tokens, read_tokens_again
 from salience_service.access.watched import Watched
 from salience_service.config.access import AccessConfig, PrincipalConfig
 from salience_service.errors import Unauthenticated
@@ -82,8 +82,8 @@ class GuardedGate:
         self._by_name = known
         self._by_certificate = _index(config, known, lambda one: one.certificates)
         self._by_subject = _index(config, known, lambda one: one.jwt_subjects)
-        self._tokens = _watched_tokens(config)
-        self._keys = _watched_keys(config)
+        self._tokens = watched_tokens(config)
+        self._keys = watched_keys(config)
 
     def caller(self, shown: Shown) -> Principal:
         """The principal that a token shows, or else the certificate."""
@@ -151,15 +151,22 @@ def _index(
     return {name: known[one.name] for one in config.principals for name in names(one)}
 
 
-def _watched_tokens(config: AccessConfig) -> Watched[TokenTable] | None:
+def watched_tokens(config: AccessConfig) -> Watched[TokenTable] | None:
+    """The file of tokens, read again when it changes; None where there is none.
+
+    Raises:
+        ConfigRefused: it cannot be used at the start.
+    """
     if not config.tokens_file:
         return None
     path = Path(config.tokens_file)
     names = frozenset(one.name for one in config.principals)
-    return Watched("the token file", [path], lambda: read_tokens(path, names))
+    read_tokens(path, names)  # Stricter than when it is read again.
+    return Watched("the token file", [path], lambda: read_tokens_again(path, names))
 
 
-def _watched_keys(config: AccessConfig) -> Watched[IssuerKeys] | None:
+def watched_keys(config: AccessConfig) -> Watched[IssuerKeys] | None:
+    """The file of an issuer's keys; likewise."""
     if config.jwt is None:
         return None
     path = Path(config.jwt.keys_file)

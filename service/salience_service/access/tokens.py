@@ -6,6 +6,7 @@ nothing else of it.
 
 import hashlib
 import hmac
+import logging
 import re
 import secrets
 from collections import Counter
@@ -24,6 +25,8 @@ MOST_TOKENS = 1000
 """Each is compared with what a caller sends: a thousand take a third of a millisecond."""
 _RANDOM_BYTES = 32
 _LINE = re.compile(r"(?P<name>\S+)\s+sha256:(?P<digest>[0-9a-f]{64})(\s+until:(?P<until>\S+))?")
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,35 @@ def read_tokens(path: Path, principals: frozenset[str]) -> TokenTable:
         ConfigRefused: a line that is none, a name that is no principal, a token twice, or
             more than `MOST_TOKENS`.
     """
+    tokens = _read(path)
+    for token in tokens:
+        if token.name not in principals:
+            raise ConfigRefused(f"access.tokens_file: {token.name!r} is none of access.principals")
+    return TokenTable(tokens)
+
+
+def read_tokens_again(path: Path, principals: frozenset[str]) -> TokenTable:
+    """The same of a file that has changed; lines with other names are left out, and logged.
+
+    A token for a principal that the server knows once it starts again keeps none from being
+    withdrawn before.
+
+    Raises:
+        ConfigRefused: as `read_tokens`, but for names.
+    """
+    tokens = _read(path)
+    strange = {token.name for token in tokens} - principals
+    if strange:
+        _log.error(
+            "access.tokens_file: %d of its names are none of access.principals, such as %r: their "
+            "tokens are not accepted; take the lines out, or add the principals and start again",
+            len(strange),
+            min(strange)[:64],
+        )
+    return TokenTable(token for token in tokens if token.name in principals)
+
+
+def _read(path: Path) -> tuple[Token, ...]:
     try:
         text = read_named(path, "access.tokens_file").decode("utf-8")
     except UnicodeDecodeError as fault:
@@ -108,12 +140,9 @@ def read_tokens(path: Path, principals: frozenset[str]) -> TokenTable:
     tokens = tuple(_tokens(text))
     if len(tokens) > MOST_TOKENS:
         raise ConfigRefused(f"access.tokens_file: {len(tokens)} tokens, at most {MOST_TOKENS}")
-    for token in tokens:
-        if token.name not in principals:
-            raise ConfigRefused(f"access.tokens_file: {token.name!r} is none of access.principals")
     if max(Counter(token.digest for token in tokens).values(), default=0) > 1:
         raise ConfigRefused("access.tokens_file: a token is there twice, but can show only one")
-    return TokenTable(tokens)
+    return tokens
 
 
 def _tokens(text: str) -> Iterator[Token]:

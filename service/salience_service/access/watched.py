@@ -43,12 +43,22 @@ class Watched(Generic[T]):
     def value(self) -> T:
         """What the files say, or said before somebody broke them."""
         with self._lock:
-            # Taken before reading: what is written meanwhile is a change yet to be seen.
-            stamp = self._stamp()
-            if stamp != self._seen or self._is_due():
-                self._seen = stamp
-                self._renew()
+            self._look()
             return self._value
+
+    @property
+    def stale(self) -> bool:
+        """Whether the last reading failed, so that what they said before is still in force."""
+        with self._lock:
+            self._look()
+            return bool(self._fault)
+
+    def _look(self) -> None:
+        # Taken before reading: what is written meanwhile is a change yet to be seen.
+        stamp = self._stamp()
+        if stamp != self._seen or self._is_due():
+            self._seen = stamp
+            self._renew()
 
     def _is_due(self) -> bool:
         """Whether what could not be used is to be tried again: a disk may have been busy, or a
@@ -70,10 +80,10 @@ class Watched(Generic[T]):
             _log.info("%s changed and was read again", self._what)
 
     def _stamp(self) -> _Stamp:
-        return tuple(map(_look, self._paths))
+        return tuple(map(_state, self._paths))
 
 
-def _look(path: Path) -> tuple[int, int, int, int] | None:
+def _state(path: Path) -> tuple[int, int, int, int] | None:
     try:
         state = path.stat()
     except OSError:

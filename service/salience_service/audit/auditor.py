@@ -5,7 +5,9 @@ import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 
+from salience_service.access.principal import ANONYMOUS
 from salience_service.audit import record
 from salience_service.audit.keys import AuditKeys
 from salience_service.audit.line import Kind
@@ -13,7 +15,9 @@ from salience_service.audit.trail import Trail
 from salience_service.errors import Unavailable
 from salience_service.events import Event, FinishedMap, Started
 from salience_service.request import ExplainOrder, ImageInput
+from salience_service.telemetry.bursts import Bursts
 from salience_service.telemetry.records import (
+    OK,
     Action,
     ActionRecord,
     Arrival,
@@ -24,8 +28,11 @@ from salience_service.telemetry.records import (
 from salience_service.telemetry.witness import Ended, Watch, Witness
 
 MOST_WAITING = 1000
-"""Lines that wait to be written, of predictions and calls turned away; more are counted alone, and
-the next line tells how many (`untold`)."""
+"""Lines that wait to be written and nothing waits for; more are counted as failures, and the next
+that can be written tells how many (`untold`)."""
+MOST_ALIKE, WINDOW_SECONDS = 20, 600.0
+"""Lines of calls of one caller that are refused alike, and in which time: being refused costs
+nothing, a disk does. Of more the number is told when it is over."""
 RETRY_SECONDS = 5.0
 """After which who was refused for want of a record may try again: a disk is not freed at once."""
 _log = logging.getLogger(__name__)
@@ -43,12 +50,16 @@ class Auditor(Witness):
         trail: where lines go.
         keys: of the digests.
         refuses: whether what cannot be recorded is not answered, or not done.
+        most_alike: lines of calls that are refused alike, in a window.
     """
 
-    def __init__(self, trail: Trail, keys: AuditKeys, refuses: bool = True) -> None:
+    def __init__(
+        self, trail: Trail, keys: AuditKeys, refuses: bool = True, most_alike: int = MOST_ALIKE
+    ) -> None:
         self._trail, self.keys, self._refuses = trail, keys, refuses
         self._later = ThreadPoolExecutor(1, thread_name_prefix="salience-audit")
         self._room = threading.BoundedSemaphore(MOST_WAITING)
+        self._alike = Bursts(most_alike, WINDOW_SECONDS, self._note_others)
         self._counting = threading.Lock()
         self._untold = 0
         self.failures = 0
@@ -60,14 +71,26 @@ class Auditor(Witness):
     def refused(self, refusal: Refusal) -> None:
         """Records that a known caller was turned away, in a thread of its own.
 
-        Who is not known is not recorded: anyone could fill the disk.
+        Who is not known is not recorded: anyone could fill the disk. Of a known caller the first
+        of those that are alike are, and the number of the others.
         """
-        if refusal.principal:
+        known = refusal.principal not in ("", ANONYMOUS.name)
+        if known and self._alike.passes(replace(refusal, request_id="")):
             self._note_later(Kind.TURNED_AWAY, record.turned_away(refusal))
 
     def inferred(self, record_: InferenceRecord) -> None:
-        """Records a plain prediction, in a thread of its own: its answer does not wait for that."""
-        self._note_later(Kind.PREDICTED, record.predicted(record_))
+        """Records a plain prediction; its answer waits for that where `refuses` is set.
+
+        Of those that were not answered the first that are alike are recorded, as of `refused`.
+
+        Raises:
+            Unavailable: as of `write`.
+        """
+        answered = record_.outcome == OK
+        if answered and self._refuses:
+            self.write(Kind.PREDICTED, record.predicted(record_))
+        elif answered or self._alike.passes(Refusal(record_.outcome, "", record_.principal)):
+            self._note_later(Kind.PREDICTED, record.predicted(record_))
 
     def acting(self, action: Action) -> Ended:
         """Records an action before it is done; what is returned, its outcome.
@@ -111,9 +134,10 @@ class Auditor(Witness):
 
     def close(self) -> None:
         """Writes what waits, and finishes the trail."""
+        self._alike.close()
         self._later.shutdown()
         if self._untold:
-            _log.critical("audit: %d refusals were counted and NOT written", self._untold)
+            _log.critical("audit: %d lines were counted and NOT written", self._untold)
         try:
             self._trail.close()
         except OSError as fault:
@@ -126,6 +150,10 @@ class Auditor(Witness):
                 return
         with self._counting:
             self._untold += 1
+            self.failures += 1
+
+    def _note_others(self, alike: Refusal, number: int) -> None:
+        self._note_later(Kind.TURNED_AWAY, record.turned_away(alike, number))
 
     def _note_now(self, kind: Kind, fields: Mapping[str, object]) -> None:
         self._room.release()

@@ -1,6 +1,7 @@
 """Finds records in a trail: of an image, by the key alone, for it holds none; and of actions."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,10 @@ _ADMIN = "/salience.v1.AdminService/"
 
 
 def records_of(directory: Path, keys: AuditKeys, image: bytes) -> Iterator[Mapping[str, Any]]:
-    """Every genuine record of an explanation of an image file that has ended.
+    """Every genuine record of an explanation of an image file: of its end, or its beginning.
+
+    The beginnings come last: of those explanations of which no end is recorded, for they run, or
+    the server was killed.
 
     Args:
         directory: of the trail.
@@ -26,11 +30,16 @@ def records_of(directory: Path, keys: AuditKeys, image: bytes) -> Iterator[Mappi
         ConfigRefused: the directory cannot be read.
     """
     wanted = {image_digest(keys, kind(image)) for kind in (EncodedImage, DicomImage)}
-
-    def is_wanted(line: Line) -> bool:
-        return line.kind == Kind.ENDED and line.fields["image"] in wanted
-
-    return _found(directory, keys, is_wanted)
+    begun: dict[int, Mapping[str, Any]] = {}
+    for line in _genuine(directory, keys):
+        if line.fields.get("image") not in wanted:
+            continue
+        if line.kind == Kind.BEGAN:
+            begun[line.number] = line.fields
+        elif line.kind == Kind.ENDED:
+            begun.pop(line.fields["began"] or 0, None)
+            yield line.fields
+    yield from begun.values()
 
 
 def actions_of(directory: Path, keys: AuditKeys) -> Iterator[Mapping[str, Any]]:
@@ -43,7 +52,7 @@ def actions_of(directory: Path, keys: AuditKeys) -> Iterator[Mapping[str, Any]]:
     Raises:
         ConfigRefused: the directory cannot be read.
     """
-    return _found(directory, keys, _is_administration)
+    return (line.fields for line in _genuine(directory, keys) if _is_administration(line))
 
 
 def _is_administration(line: Line) -> bool:
@@ -52,13 +61,12 @@ def _is_administration(line: Line) -> bool:
     return line.kind in (Kind.ACTION_BEGAN, Kind.ACTION_ENDED)
 
 
-def _found(
-    directory: Path, keys: AuditKeys, is_wanted: Callable[[Line], bool]
-) -> Iterator[Mapping[str, Any]]:
+def _genuine(directory: Path, keys: AuditKeys) -> Iterator[Line]:
     try:
         for number in file_numbers(directory):
-            for line in lines_of(file_path(directory, number), keys.chain):
-                if isinstance(line, Line) and line.genuine and is_wanted(line):
-                    yield line.fields
+            with suppress(FileNotFoundError):  # The server deleted it meanwhile.
+                for line in lines_of(file_path(directory, number), keys.chain):
+                    if isinstance(line, Line) and line.genuine:
+                        yield line
     except OSError as fault:
         raise ConfigRefused(f"the audit directory cannot be read: {fault.strerror}") from fault

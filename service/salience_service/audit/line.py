@@ -44,7 +44,8 @@ class Kind(StrEnum):
     PREDICTED = "predicted"
     """A plain prediction ended."""
     TURNED_AWAY = "turned_away"
-    """A call of a known caller, or a request in it, was turned away and became nothing else."""
+    """A call of a known caller, or a request in it, was turned away and became nothing else; or
+    many alike were, of which only the number is told."""
 
 
 @dataclass(frozen=True)

@@ -126,9 +126,9 @@ def action_ended(record: ActionRecord, began: int | None) -> Fields:
     }
 
 
-def turned_away(refusal: Refusal) -> Fields:
-    """A call that was turned away."""
-    return {**_who(refusal), "error": refusal.reason, "rpc": refusal.rpc}
+def turned_away(refusal: Refusal, others: int = 0) -> Fields:
+    """A call that was turned away, or, where there are `others`, so many like it."""
+    return {**_who(refusal), "error": refusal.reason, "rpc": refusal.rpc, "others": others}
 
 
 def _who(told: Arrival | ExplanationRecord | InferenceRecord | Action | Refusal) -> Fields:

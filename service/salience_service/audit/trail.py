@@ -25,7 +25,8 @@ class Upkeep:
 
     Attributes:
         rotate_bytes: a file that has as many is finished, and the next begun.
-        keep_files: older ones are deleted when one is begun; 0 = none ever.
+        keep_files: so many are kept when one is begun, that one among them, and older ones deleted;
+            those that a start left short do not count. 0 = none is ever deleted.
         durable: whether `append` waits until the line is on the disk.
         anchor_lines: lines after which the end of the chain is told to the log.
     """
@@ -163,7 +164,7 @@ class Trail:
 
     def _begin_file(self) -> None:
         number = self._end.file + 1
-        oldest = self._oldest_kept(number)
+        oldest = self._oldest_kept()
         fields = {"time": self._time(), "file": number, "oldest": oldest}
         line, seal = written(self._key, self._end.number + 1, self._end.seal, Kind.HEAD, fields)
         path = file_path(self._directory, number)
@@ -182,13 +183,25 @@ class Trail:
         self._end = Ending(end.number + 1, seal, end.file, oldest=end.oldest)
         return size
 
-    def _oldest_kept(self, newest: int) -> int:
+    def _oldest_kept(self) -> int:
         """The number of the oldest file that stays once a new one is begun.
 
-        Not asked of the directory: a file that someone else took away is not to be forgotten.
+        Never lower than before: a file that someone else took away is not to be forgotten.
         """
         keep = self._upkeep.keep_files
-        return max(self._end.oldest, newest - keep + 1) if keep else self._end.oldest
+        full = self._full_files() if keep else []
+        return max(self._end.oldest, full[-keep] + 1) if 0 < keep <= len(full) else self._end.oldest
+
+    def _full_files(self) -> list[int]:
+        """Numbers of those that `keep_files` counts, rising: starts, however many, fill none."""
+        try:
+            return [each for each in file_numbers(self._directory) if self._is_full(each)]
+        except OSError:  # Whoever moves files away now lets the others stay a while longer.
+            return []
+
+    def _is_full(self, number: int) -> bool:
+        size = file_path(self._directory, number).stat().st_size
+        return size >= self._upkeep.rotate_bytes
 
     def _drop_before(self, oldest: int) -> None:
         """Deletes what is no longer kept; no explanation is refused because that fails."""

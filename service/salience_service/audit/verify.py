@@ -1,6 +1,7 @@
 """Verifies a trail: what was changed, taken out, put in another order, or cut off."""
 
 import hashlib
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,8 @@ from salience_service.errors import ConfigRefused
 
 MOST_TOLD = 1000
 """Findings beyond are counted, not kept."""
+_NEXT_SECONDS = 1.0
+"""In which a server that finished a file has begun the next, if it runs."""
 _BEGINNINGS = {Kind.BEGAN.value: "explanations", Kind.ACTION_BEGAN.value: "actions"}
 
 
@@ -62,15 +65,41 @@ def verify(
     Raises:
         ConfigRefused: the directory cannot be read, or an anchor is none.
     """
-    reading = _Reading(key, dict(map(_anchor, anchors)), archived)
+    seals = dict(map(_anchor, anchors))
     try:
-        numbers = file_numbers(directory)
-        for number in numbers:
-            reading.read(directory, number)
+        while not _is_read(directory, reading := _Reading(key, dict(seals), archived)):
+            pass
     except OSError as fault:
         raise ConfigRefused(f"the audit directory cannot be read: {fault.strerror}") from fault
     reading.end()
     return reading.report
+
+
+def _is_read(directory: Path, reading: "_Reading") -> bool:
+    """Reads every file; whether the server deleted none meanwhile, else its heads say so by now.
+
+    Raises:
+        OSError: the directory cannot be read, or a file that is still there.
+    """
+    for number in _numbers(directory, reading):
+        try:
+            reading.read(directory, number)
+        except FileNotFoundError:
+            if number in file_numbers(directory):
+                raise
+            return False
+    return True
+
+
+def _numbers(directory: Path, reading: "_Reading") -> Iterator[int]:
+    """Numbers of the files there are, and of those that the server begins while they are read."""
+    found = file_numbers(directory)
+    while found:
+        yield from found
+        if not reading.rotated:  # Lines may have come behind the last one read, a file with them.
+            return
+        time.sleep(_NEXT_SECONDS)
+        found = [each for each in file_numbers(directory) if each > found[-1]]
 
 
 def _anchor(word: str) -> tuple[int, str]:
@@ -94,6 +123,17 @@ class _Reading:
         self._last: Line | None = None
         self._torn: Unreadable | None = None
         self._time = ""
+
+    @property
+    def rotated(self) -> bool:
+        """Whether the last line says that another file follows."""
+        return self._reason == "rotated"
+
+    @property
+    def _reason(self) -> str | None:
+        """Why the last file was finished; None: it was not."""
+        last = self._last
+        return last.fields.get("reason") if last and last.kind == Kind.TAIL else None
 
     def read(self, directory: Path, number: int) -> None:
         """Reads the next file."""
@@ -227,12 +267,11 @@ class _Reading:
         if last is None:
             return
         self.report.anchor = f"{last.number}:{last.seal}"
-        reason = last.fields.get("reason") if last.kind == Kind.TAIL else None
-        if reason == "rotated":
+        if self.rotated:
             self.report.wrong(
                 f"file {self._file + 1} is missing: file {self._file} says it follows"
             )
-        elif reason is None:
+        elif self._reason is None:
             self.report.notes.append(
                 "the last file is not finished: the server runs or was killed; if lines were cut "
                 "from its end, only an anchor can show it (--anchor)"

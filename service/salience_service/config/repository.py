@@ -3,12 +3,12 @@
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 
+from salience_service.bundle.manifest import NAME
 from salience_service.config.section import Section
 
 _LATEST = re.compile(r"latest [1-9][0-9]{0,3}")
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
 def _listed(policy: object) -> object:
@@ -20,7 +20,9 @@ def _known(policy: str | tuple[str, ...]) -> str | tuple[str, ...]:
     if isinstance(policy, str):
         if policy != "all" and not _LATEST.fullmatch(policy):
             raise ValueError("'all', 'latest 2' (any number from 1), or a list of versions")
-    elif not all(_NAME.fullmatch(version) for version in policy):
+    elif not policy:
+        raise ValueError("give at least 1; what is not to serve is kept in another directory")
+    elif not all(NAME.fullmatch(version) for version in policy):
         raise ValueError("a list of versions, each of a-z, 0-9, '.', '_', '-', at most 64")
     return policy
 
@@ -53,3 +55,11 @@ class RepositoryConfig(Section):
     load_on_demand: bool = False
     """Load a version for the first who asks for it, who waits, instead of at the start; where
     `max_versions` are held, the one used longest ago goes."""
+
+    @field_validator("policies")
+    @classmethod
+    def _are_of_models(cls, policies: dict[str, Policy]) -> dict[str, Policy]:
+        for name in policies:
+            if not NAME.fullmatch(name):
+                raise ValueError(f"{name[:64]!r} is no model: a-z, 0-9, '.', '_', '-', at most 64")
+        return policies

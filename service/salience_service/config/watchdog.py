@@ -15,7 +15,9 @@ class WatchdogConfig(Section):
     took, at least 60 s. Time in which the whole process stood still does not count."""
 
     failures_before_check: int = Field(default=3, ge=1, le=1000)
-    """Explanations of a model that fail on the device one after the other, with none that goes
-    well between them, until it is opened anew and held against its golden example. Met, the new
-    one serves; missed, the model says NOT_SERVING and refuses with UNAVAILABLE until it is loaded
-    again, and an older version of it answers requests that name none."""
+    """Batches of a model that fail on the device one after the other, with no explanation or
+    prediction that goes well between them, until it is opened anew and held against its golden
+    example. Met, the new one serves; missed, the model says NOT_SERVING and refuses with
+    UNAVAILABLE until it is loaded again, and an older version of it answers requests that name
+    none. Where it cannot be opened anew, for want of memory say, the old one serves on until that
+    fails a second time."""

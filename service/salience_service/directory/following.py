@@ -3,7 +3,7 @@
 import logging
 import threading
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from salience_service.config.repository import RepositoryConfig
@@ -68,16 +68,26 @@ class Following:
             BundleRefused: the directory cannot be read.
             SalienceError: the devices did not come up.
         """
-        self.seen = scan(self._path)
-        for refused in self.seen.refused:
-            _log.error("refused: %s: %s", refused.name, refused.reason)
+        found = scan(self._path)
+        self._tell_refused(found)
+        self.seen = found
+        for missed in self.unmet():
+            _log.warning("repository.policies: %s", missed)
         self._follow(self.seen.places, BundleRefused)
+
+    def unmet(self) -> Iterator[str]:
+        """In words, the models that have a policy and of which no version lies there."""
+        models = {name.model for name in self.seen.places}
+        models |= {refused.name for refused in self.seen.refused}
+        for model in self._policies:
+            if model not in models:
+                yield f"no version of {model!r} lies in the models directory: is its name right?"
 
     def look(self) -> None:
         """Looks at the directory again. A directory without a single version changes nothing.
 
-        A version is loaded once two looks have found its files alike: what is being copied
-        is left alone.
+        What cannot be looked at stays as it is: its disk may be back at the next look. A version is
+        loaded once two looks have found its files alike: what is being copied is left alone.
         """
         before, self.seen = self.seen, self._scanned()
         if self.seen is before:
@@ -102,7 +112,14 @@ class Following:
             # More often a volume that is not mounted than a wish.
             _log.warning("nothing was changed: the models directory holds no version any more")
             return self.seen
+        self._tell_refused(found)
         return found
+
+    def _tell_refused(self, found: Scan) -> None:
+        """Logs what is refused unread, and was not at the last look."""
+        for refused in found.refused:
+            if refused not in self.seen.refused:
+                _log.error("refused: %s: %s", refused.name, refused.reason)
 
     def _follow(self, places: Mapping[VersionName, Place], passing: type[Exception]) -> None:
         """Loads what is wanted and missing; errors of the kind `passing` end nothing."""
@@ -148,7 +165,7 @@ class Following:
         """Retires what lies there no more, and drops what was known of it."""
         for status in self._repository.statuses():
             name = status.name
-            if name in self.seen.places or status.state in (State.DRAINING, State.LOADING):
+            if self.seen.may_hold(name) or status.state in (State.DRAINING, State.LOADING):
                 continue
             if status.state is not State.SERVING:
                 self._repository.forget(name)
@@ -156,8 +173,8 @@ class Following:
                 continue
             self._intake.forget(name)
         with self._lock:
-            self._kept &= self.seen.places.keys()
-            self._held_back &= self.seen.places.keys()
+            self._kept = set(filter(self.seen.may_hold, self._kept))
+            self._held_back = set(filter(self.seen.may_hold, self._held_back))
 
     def _tell_changes(self, settled: Mapping[VersionName, Place]) -> None:
         """Says which bundles have changed under what serves; nothing is swapped in silence."""

@@ -5,7 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from salience_service.directory.scan import Fingerprint, Place
-from salience_service.errors import NotFound, NotPossible, Overloaded, SalienceError
+from salience_service.errors import (
+    BundleRefused,
+    NotFound,
+    NotPossible,
+    Overloaded,
+    SalienceError,
+)
 from salience_service.models.model import ServedModel
 from salience_service.models.repository import ModelRepository
 from salience_service.models.versions import State, VersionName
@@ -107,7 +113,8 @@ class Intake:
         _log.info("model %s serves", place.name)
 
     def _refuse(self, place: Place, held: bool, error: Exception) -> None:
-        self._refused[place.name] = place.fingerprint
+        if not held or isinstance(error, BundleRefused):  # Want of memory passes.
+            self._refused[place.name] = place.fingerprint
         if isinstance(error, SalienceError):
             reason = str(error)
             _log.error("refused: %s: %s", place.name, reason, exc_info=error.__cause__)

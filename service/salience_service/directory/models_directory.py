@@ -4,7 +4,7 @@ All loading is done one by one in a thread of its own; what serves serves on mea
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from functools import partial
@@ -24,8 +24,8 @@ from salience_service.errors import (
     Cancelled,
     ConfigRefused,
     NotFound,
+    NotPossible,
     Overloaded,
-    SalienceError,
 )
 from salience_service.models.model import ServedModel
 from salience_service.models.repository import ModelRepository
@@ -104,6 +104,10 @@ class ModelsDirectory:
         others = seen.places.keys() - {status.name for status in known}
         return known + tuple(VersionStatus(name, State.AVAILABLE) for name in sorted(others))
 
+    def unmet(self) -> Iterator[str]:
+        """In words, the models that have a policy and, at the last look, no version."""
+        return self._following.unmet()
+
     def load(self, model: str, version: str) -> Future[None]:
         """Loads a version by hand, or anew what lies there now; it stays whatever the policy says.
 
@@ -127,8 +131,13 @@ class ModelsDirectory:
             NotPossible: requests were pinned to it.
         """
         name = _named(model, version)
-        self._repository.retire(name, "retired by hand")
-        self._following.hold_back(name)
+        self._repository.model(*name)
+        self._following.hold_back(name)  # First: a look between the two would load it again.
+        try:
+            self._repository.retire(name, "retired by hand")
+        except NotPossible:
+            self._following.keep(name)  # As whatever is pinned.
+            raise
 
     def roll_back(self, model: str, version: str) -> Future[None]:
         """Lets a version answer requests that name none; it is loaded where it does not serve.
@@ -153,20 +162,28 @@ class ModelsDirectory:
         """
         self._repository.unpin(model)
 
-    def mend(self, model: ServedModel) -> None:
+    def mend(self, model: ServedModel, last: bool = False) -> None:
         """Opens a version that fails on the device anew; where that is refused, takes it out.
 
+        Args:
+            model: which fails.
+            last: takes it out where it cannot be opened anew, too: its device may be gone.
+
         Raises:
-            Overloaded: too many wait to be loaded.
+            Exception: it could not be opened, for want of memory, say; what served serves on.
         """
         name = VersionName(model.name, model.version)
         try:
             self._submit(self._load_anew, name).result()
-        except Overloaded:
-            raise
-        except Exception as error:
-            told = str(error) if isinstance(error, SalienceError) else "the server's log says why"
-            reason = f"it failed on the device, and was refused when it was opened anew: {told}"
+        except NotFound:
+            pass  # It was retired meanwhile.
+        except BundleRefused as refusal:
+            reason = f"it failed on the device, and was refused when it was opened anew: {refusal}"
+            self._repository.fail(name, reason)
+        except Exception:
+            if not last:
+                raise
+            reason = "it fails on the device, and cannot be opened anew: the server's log says why"
             self._repository.fail(name, reason)
 
     def lacks(self, model: str, version: str) -> bool:

@@ -12,11 +12,11 @@ class VersionPolicy:
 
     Attributes:
         latest: how many of the newest; 0 = all.
-        named: these and no others; empty: any.
+        named: these and no others; None: any.
     """
 
     latest: int = 0
-    named: tuple[str, ...] = ()
+    named: tuple[str, ...] | None = None
 
     @classmethod
     def read(cls, words: str | Sequence[str]) -> "VersionPolicy":
@@ -28,6 +28,6 @@ class VersionPolicy:
     def chosen(self, versions: Iterable[str]) -> tuple[str, ...]:
         """Those of the versions that are to serve, the newest first."""
         ordered = sorted(versions, key=version_key, reverse=True)
-        if self.named:
+        if self.named is not None:
             return tuple(version for version in ordered if version in self.named)
         return tuple(ordered[: self.latest] if self.latest else ordered)

@@ -40,11 +40,15 @@ class Scan:
 
     Attributes:
         places: directories of versions, by their names.
-        refused: directories whose names are not a bundle's.
+        refused: directories whose names are not a bundle's, or that could not be looked at.
     """
 
     places: Mapping[VersionName, Place]
     refused: tuple[RefusedBundle, ...]
+
+    def may_hold(self, name: VersionName) -> bool:
+        """Whether a version lies there; or may, where its model's directory was not to be read."""
+        return name in self.places or any(each.name == name.model for each in self.refused)
 
 
 NOTHING = Scan({}, ())

@@ -3,7 +3,8 @@
 STOPPED = 0
 """Told to stop, and stopped in time."""
 REFUSED = 1
-"""Refused to start: configuration, bundles, a port that is taken. Starting again helps nobody."""
+"""Refused to start: configuration, bundles, a port that is taken. After a crash it may pass: a disk
+was full, a volume late."""
 MISUSED = 2
 """The command line makes no sense."""
 GAVE_UP = 69

@@ -115,6 +115,7 @@ class ModelRepository:
                 self._book.find(*held.name)
             idle = self._taken_out(held.name)
             self._book.serving[held.name] = held
+            self._book.failed.discard(held.name)
         self._changed(idle)
 
     def retire(self, name: VersionName, reason: str = "", state: State = State.AVAILABLE) -> None:
@@ -152,6 +153,7 @@ class ModelRepository:
                 return
             idle = self._taken_out(name)
             self._book.notes[name] = Note(State.FAILED, reason)
+            self._book.failed.add(name)
         self._changed(idle)
 
     def pin(self, name: VersionName) -> None:
@@ -189,8 +191,9 @@ class ModelRepository:
         self._changed()
 
     def forget(self, name: VersionName) -> None:
-        """Drops what was noted of a version."""
+        """Drops what is known of a version."""
         with self._lock:
+            self._book.failed.discard(name)
             self._book.notes.pop(name, None)
         self._changed()
 

@@ -1,10 +1,10 @@
-"""How a model stands: explanations of it that failed on the device, one after the other."""
+"""How a model stands: batches of it that failed on the device, one after the other."""
 
 import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from salience_service.errors import ComputeFailed
 from salience_service.models.model import ServedModel
@@ -17,33 +17,40 @@ class Standing:
 
     Args:
         most: failures in a row, ≥ 1, that are one too many.
-        mend: called in a thread of its own; of each model, one at a time.
+        mend: called in a thread of its own; of each model, one at a time. Told too whether it is
+            the last attempt: the one before failed, and nothing was answered well since.
     """
 
-    def __init__(self, most: int, mend: Callable[[ServedModel], None]) -> None:
+    def __init__(self, most: int, mend: Callable[[ServedModel, bool], None]) -> None:
         self._most, self._mend = most, mend
-        self._failed = WeakKeyDictionary[ServedModel, int]()  # Retired ones are not held by it.
+        self._failed = WeakKeyDictionary[ServedModel, set[object]]()  # Retired ones are not held.
         self._mending: set[ServedModel] = set()
+        self._unmended = WeakSet[ServedModel]()
         self._lock = threading.Lock()
 
     @contextmanager
     def told(self, model: ServedModel) -> Iterator[None]:
-        """Watches one explanation: its failure counts, and its good end forgets those before.
+        """Watches one answer: its failure counts, and its good end forgets those before.
 
-        One that was refused, cancelled or late says nothing of the model.
+        Answers that shared a failed batch count as one failure; one that was refused, cancelled or
+        late says nothing of the model.
         """
         try:
             yield
-        except ComputeFailed:
-            self._count(model)
+        except ComputeFailed as error:
+            self._count(model, error)
             raise
         with self._lock:
             self._failed.pop(model, None)
+            self._unmended.discard(model)
 
-    def _count(self, model: ServedModel) -> None:
+    def _count(self, model: ServedModel, error: ComputeFailed) -> None:
         with self._lock:
-            self._failed[model] = failed = self._failed.get(model, 0) + 1
-            if failed < self._most or model in self._mending:
+            if model in self._mending:
+                return
+            failed = self._failed.setdefault(model, set())
+            failed.add(error.origin)
+            if len(failed) < self._most:
                 return
             del self._failed[model]
             self._mending.add(model)
@@ -56,8 +63,9 @@ class Standing:
 
     def _mended(self, model: ServedModel) -> None:
         try:
-            self._mend(model)
+            self._mend(model, model in self._unmended)
         except Exception:
+            self._unmended.add(model)
             _log.exception("model %s %s could not be mended", model.name, model.version)
         finally:
             with self._lock:

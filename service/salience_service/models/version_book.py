@@ -42,6 +42,7 @@ class VersionBook:
     Attributes:
         serving: what answers new requests. draining: what ends what it began.
         notes: of versions on disk, and of what is amiss with those that serve.
+        failed: on the device, and do not serve since, whatever is noted of them.
         pins: the version that was said to answer requests that name none, by model.
     """
 
@@ -49,6 +50,7 @@ class VersionBook:
         self.serving: dict[VersionName, Held] = {}
         self.draining: list[Held] = []
         self.notes: dict[VersionName, Note] = {}
+        self.failed: set[VersionName] = set()
         self.pins = dict(pins)
 
     def find(self, model: str, version: str) -> Held:
@@ -61,7 +63,7 @@ class VersionBook:
         wanted = VersionName(model, version) if version else self.answering(model)
         if wanted in self.serving:
             return self.serving[wanted]
-        if any(version in ("", each.version) for each in self._noted(model, State.FAILED)):
+        if any(each.model == model and version in ("", each.version) for each in self.failed):
             raise broken(str(wanted).strip())
         raise self._not_found(wanted)
 

@@ -196,13 +196,13 @@ class Scheduler:
             with self._state:
                 ended = time.monotonic()
                 _charge(batch, began, ended)
+                self._advance(ended - began)
                 self._workload = _with(self._workload, batch, ended - began)
             deliver()
         except Exception as error:  # whatever failed, the lane goes on
             self._fail(batch, error)
         finally:
             with self._state:
-                self._advance(time.monotonic() - began)
                 del self._running[lane]
                 if held := _alone(batch[0].ticket):
                     self._alone -= held

@@ -6,10 +6,13 @@ may not; here their number is what matters, and that it is told when the burst i
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
+
+Kind = TypeVar("Kind", bound=Hashable)
 
 
-class Bursts:
+class Bursts(Generic[Kind]):
     """Owns the counts of what comes, by its kind. Safe from any thread; kinds must be few.
 
     Args:
@@ -19,12 +22,12 @@ class Bursts:
             how many of it did not pass.
     """
 
-    def __init__(self, most: int, seconds: float, tell: Callable[[str, int], None]) -> None:
+    def __init__(self, most: int, seconds: float, tell: Callable[[Kind, int], None]) -> None:
         self._most, self._seconds, self._tell = most, seconds, tell
-        self._windows: dict[str, tuple[float, int]] = {}
+        self._windows: dict[Kind, tuple[float, int]] = {}
         self._lock = threading.Lock()
 
-    def passes(self, kind: str) -> bool:
+    def passes(self, kind: Kind) -> bool:
         """Counts one more of a kind; whether it is among the first of its window."""
         now = time.monotonic()
         with self._lock:
@@ -37,12 +40,20 @@ class Bursts:
             self._close_in(began + self._seconds - now, kind)
         return came < self._most
 
-    def _close_in(self, seconds: float, kind: str) -> None:
+    def close(self) -> None:
+        """Closes every window now, and tells in the calling thread of what did not pass."""
+        with self._lock:
+            kinds = [*self._windows]
+        for kind in kinds:
+            self._close(kind)
+
+    def _close_in(self, seconds: float, kind: Kind) -> None:
         timer = threading.Timer(max(seconds, 0), self._close, (kind,))
         timer.daemon = True  # A process that ends waits for no summary.
         timer.start()
 
-    def _close(self, kind: str) -> None:
+    def _close(self, kind: Kind) -> None:
         with self._lock:
-            _, came = self._windows.pop(kind)
-        self._tell(kind, came - self._most)
+            _, came = self._windows.pop(kind, (0.0, 0))
+        if came > self._most:
+            self._tell(kind, came - self._most)

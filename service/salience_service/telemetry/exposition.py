@@ -1,7 +1,7 @@
 """Figures over HTTP for Prometheus, on a port of their own."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from prometheus_client import (
@@ -10,13 +10,13 @@ from prometheus_client import (
     disable_created_metrics,
     make_wsgi_app,
 )
+from prometheus_client.registry import Collector
 
 from salience_service.config.metrics import MetricsConfig
 from salience_service.errors import ConfigRefused
 from salience_service.telemetry.gauges import Gauges, Observed
 from salience_service.telemetry.metrics import Metrics
 from salience_service.telemetry.scrapes import ScrapeServer
-from salience_service.telemetry.supplies import Supplies
 from salience_service.telemetry.witness import Witness
 
 
@@ -25,7 +25,7 @@ def exposed(
     config: MetricsConfig,
     engine: Observed,
     audit: Witness | None = None,
-    supplies: Supplies | None = None,
+    others: Sequence[Collector] = (),
 ) -> Iterator[tuple[Metrics, str]]:
     """Counts, and answers at the address, while the block lasts; gives where it answers.
 
@@ -33,7 +33,7 @@ def exposed(
         config: where.
         engine: whose figures are read.
         audit: whose failures are counted.
-        supplies: what may run out.
+        others: what else is read at each scrape.
 
     Raises:
         ConfigRefused: the address cannot be bound.
@@ -43,7 +43,8 @@ def exposed(
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     registry.register(Gauges(engine, audit))
-    registry.register(supplies or Supplies())
+    for other in others:
+        registry.register(other)
     metrics = Metrics(registry, config.principals)
     host, _, port = config.address.rpartition(":")
     try:

@@ -47,8 +47,8 @@ def telemetry(
         audit: the audit, which its owner closes; told first, for it may refuse an answer.
 
     Raises:
-        ConfigRefused: an address cannot be bound, a library is missing, or the certificate cannot
-            be used.
+        ConfigRefused: an address cannot be bound, a library is missing, or a file of `[tls]` or
+            `[access]` cannot be used.
     """
     from salience_service.telemetry.log_lines import LogLines
 
@@ -58,16 +58,32 @@ def telemetry(
         expiry = _expiring(config, stack)
         if config.metrics.address:
             from salience_service.telemetry.exposition import exposed
+            from salience_service.telemetry.files_in_force import FilesInForce
             from salience_service.telemetry.supplies import Supplies
 
             supplies = Supplies(expiry, config.audit.place if config.audit else None)
-            exposition = exposed(config.metrics, engine, audit, supplies)
+            read = (supplies, FilesInForce(config))
+            exposition = exposed(config.metrics, engine, audit, read)
             metrics, address = stack.enter_context(exposition)
             witnesses.append(metrics)
         if config.tracing.endpoint:
             tracer, traces = _traced(config, stack)
             witnesses.append(traces)
         yield Telemetry(tuple(witnesses), tracer, address)
+
+
+def needs_opentelemetry() -> None:
+    """Looks whether spans can be made.
+
+    Raises:
+        ConfigRefused: OpenTelemetry is not installed.
+    """
+    try:
+        import salience_service.telemetry.tracing  # noqa: F401
+    except ImportError as error:
+        raise ConfigRefused(
+            "tracing.endpoint needs OpenTelemetry: pip install 'salience[telemetry]'"
+        ) from error
 
 
 def _expiring(config: ServeConfig, stack: ExitStack) -> Expiry | None:
@@ -79,11 +95,8 @@ def _expiring(config: ServeConfig, stack: ExitStack) -> Expiry | None:
 
 
 def _traced(config: ServeConfig, stack: ExitStack) -> tuple[Tracer, Witness]:
-    try:
-        from salience_service.telemetry.tracing import Traces, tracing
-    except ImportError as error:
-        raise ConfigRefused(
-            "tracing.endpoint needs OpenTelemetry: pip install 'salience[telemetry]'"
-        ) from error
+    needs_opentelemetry()
+    from salience_service.telemetry.tracing import Traces, tracing
+
     tracer = stack.enter_context(tracing(config.tracing))
     return tracer, Traces(tracer)

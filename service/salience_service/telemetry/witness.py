@@ -75,7 +75,14 @@ class Witness:
         """A call, or a request in it, was turned away and became nothing else."""
 
     def inferred(self, record: InferenceRecord) -> None:
-        """A plain prediction ended, whatever ended it."""
+        """A plain prediction ended, whatever ended it.
+
+        Of one that was answered this is told before its answer goes out, in a thread that may wait
+        for a disk.
+
+        Raises:
+            SalienceError: its answer may not go out; by the audit alone, as for `Watch.finishing`.
+        """
 
     def acting(self, action: Action) -> Ended:  # noqa: ARG002
         """An administrator's action is about to be done; in a thread that may wait for a disk.
@@ -108,7 +115,7 @@ class Witnesses(Witness):
             witness.refused(refusal)
 
     def inferred(self, record: InferenceRecord) -> None:
-        """Tells all."""
+        """Tells all, until one does not let the answer go out."""
         for witness in self._all:
             witness.inferred(record)
 

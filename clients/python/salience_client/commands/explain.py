@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from salience_client.client import Client
 from salience_client.commands.arguments import (
     ALL,
     FILLS,
@@ -28,7 +27,7 @@ from salience_client.commands.connection import (
     TimeoutOption,
     connect,
 )
-from salience_client.commands.files import WrittenMap, write_maps
+from salience_client.commands.files import WrittenMap, make_writable, write_maps
 from salience_client.commands.identity import (
     TlsCaOption,
     TlsCertOption,
@@ -43,6 +42,7 @@ from salience_client.commands.progress import shown
 from salience_client.commands.report import json_report, print_table
 from salience_client.explanation import Explanation
 from salience_client.image import Dicom
+from salience_client.model import ModelDescription
 from salience_client.request import RequestOptions
 
 _UNCUT = 240
@@ -193,40 +193,60 @@ def explain(
     data = image.read_bytes()
     is_dicom = data[_DICOM_PREAMBLE:].startswith(_DICOM_MARK)
     identity = identity_of(tls, tls_ca, tls_cert, tls_key, tls_server_name, token_file)
+    drawn = _made_writable(out, montage)
     with connect(address, models, timeout, identity) as client:
-        if names == [ALL]:
-            names = _answerable(client, model, model_version)
-            options["methods"] = methods_of(names, option or [], tap or [])
+        # Before the work, and of one version: a newer one may come meanwhile.
+        described = client.describe(model, model_version) if drawn or names == [ALL] else None
+        if described is not None:
+            options["version"] = described.summary.version
+            if names == [ALL]:
+                options["methods"] = methods_of(_answerable(described), option or [], tap or [])
         stream = client.stream(Dicom(data) if is_dicom else data, **options)
         explanation = Explanation.of(shown(stream, progress))
-        written = _written(client, explanation, image, out, montage)
-    if json:
-        typer.echo(json_report(explanation, image, written))
-        return
-    terminal = Console()
-    # What is not a terminal cuts no line, and a cut number would be a wrong one.
-    console = terminal if terminal.is_terminal else Console(width=_UNCUT)
-    print_table(console, explanation, image)
-    for place in _told(written, out, montage):
-        typer.echo(place)
+    resize = described.input.resize if described else ""
+    written: list[WrittenMap] = []
+    try:
+        written = _written(explanation, image, resize, out, montage)
+    finally:  # A full disk loses none of the answer.
+        if json:
+            typer.echo(json_report(explanation, image, written))
+        else:
+            print_table(_table_console(), explanation, image)
+    if not json:
+        for place in _told(written, out, montage):
+            typer.echo(place)
 
 
-def _answerable(client: Client, model: str, version: str) -> list[str]:
+def _made_writable(out: Path | None, montage: Path | None) -> bool:
+    """Makes the directories of what is to be written; tells whether anything is.
+
+    Raises:
+        OSError: nothing can be written there.
+    """
+    directories = [*([out] if out else []), *([montage.parent] if montage else [])]
+    for directory in directories:
+        make_writable(directory)
+    return bool(directories)
+
+
+def _answerable(model: ModelDescription) -> list[str]:
     """Every method that the model can answer, in the order of the server."""
-    return [method.name for method in client.describe(model, version).methods if method.available]
+    return [method.name for method in model.methods if method.available]
 
 
 def _written(
-    client: Client, explanation: Explanation, image: Path, out: Path | None, montage: Path | None
+    explanation: Explanation, image: Path, resize: str, out: Path | None, montage: Path | None
 ) -> list[WrittenMap]:
     """Writes what was asked for; tells the files of each map."""
-    if out is None and montage is None:
-        return []
-    started = explanation.started
-    resize = client.describe(started.model, started.version).input.resize
     if montage is not None:
         write_montage(explanation, image, resize, montage)
     return [] if out is None else write_maps(explanation.maps, image, resize, out)
+
+
+def _table_console() -> Console:
+    terminal = Console()
+    # What is not a terminal cuts no line, and a cut number would be a wrong one.
+    return terminal if terminal.is_terminal else Console(width=_UNCUT)
 
 
 def _told(written: Sequence[WrittenMap], out: Path | None, montage: Path | None) -> Iterator[str]:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,17 @@ class WrittenMap:
     picture: Path
 
 
+def make_writable(directory: Path) -> None:
+    """Makes a directory if it is not there, and a file in it that is gone at once.
+
+    Raises:
+        OSError: it cannot be made, or no file in it.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    with TemporaryFile(dir=directory):
+        pass
+
+
 def write_maps(
     maps: Sequence[SaliencyMap], image: ImageSource, resize: str, directory: Path
 ) -> list[WrittenMap]:
@@ -33,9 +45,8 @@ def write_maps(
         maps: float32 maps of one image.
         image: the image as it was sent.
         resize: the model's resize rule: "short-side", "stretch" or "pad".
-        directory: made if it is not there.
+        directory: is there.
     """
-    directory.mkdir(parents=True, exist_ok=True)
     pairs = zip(maps, file_stems(maps), strict=True)
     return [_write(map_, image, resize, directory / stem) for map_, stem in pairs]
 

@@ -90,5 +90,6 @@ def identity_of(
 
 def _token(file: Path | None) -> str | None:
     if file is not None:
-        return file.read_text("utf-8").strip()
+        # What is no text becomes no token, and is refused as one when it is shown.
+        return file.read_text("utf-8", errors="replace").strip()
     return os.environ.get(TOKEN_VARIABLE) or None

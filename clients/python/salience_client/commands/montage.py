@@ -16,7 +16,7 @@ def write_montage(explanation: Explanation, image: Path, resize: str, file: Path
         explanation: one or more maps in input geometry.
         image: the image as it was sent.
         resize: the model's resize rule.
-        file: in a directory that is made if it is not there.
+        file: in a directory that is there.
     """
     maps = explanation.maps
     targets = {map_.target.name for map_ in maps}
@@ -31,7 +31,6 @@ def write_montage(explanation: Explanation, image: Path, resize: str, file: Path
         Tile(overlay(image, map_, resize=resize), map_.method, _note(map_, len(targets) > 1))
         for map_ in maps
     ]
-    file.parent.mkdir(parents=True, exist_ok=True)
     write_png(montage(" · ".join(title), [plain, *tiles]), file)
 
 

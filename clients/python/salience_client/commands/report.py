@@ -27,7 +27,7 @@ _COLUMNS = {
 
 
 def json_report(explanation: Explanation, image: Path, written: Sequence[WrittenMap]) -> str:
-    """One JSON object; numbers that are not finite become null. `written` may be empty."""
+    """One JSON object in ASCII; what is not finite becomes null. `written` may be empty."""
     started, finished = explanation.started, explanation.finished
     files: list[WrittenMap | None] = [*written] or [None] * len(explanation.maps)
     targets = [asdict(target) for target in explanation.prediction.targets]
@@ -48,7 +48,7 @@ def json_report(explanation: Explanation, image: Path, written: Sequence[Written
         "rows_spared": finished.rows_spared,
         "from_cache": finished.from_cache,
     }
-    return json.dumps(_finite(report), allow_nan=False, ensure_ascii=False)
+    return json.dumps(_finite(report), allow_nan=False)
 
 
 def print_table(console: Console, explanation: Explanation, image: Path) -> None:

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import grpc
@@ -38,7 +39,8 @@ _GOOD_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 class Authentication(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
     """Lets calls pass whose caller is known and may make them; to be the first interceptor.
 
-    The gate is asked where the handler runs, for only there does gRPC tell the certificate.
+    The gate is asked where the handler runs, for only there does gRPC tell the certificate; and
+    again of each message, for a call may stay open longer than what it shows holds.
     Every call, whatever its kind, is taken as a stream of bytes: gRPC reads the message of a
     unary call before its handler runs, a stream's when the handler asks for it. So of a caller
     that is refused nothing is read, let alone decoded; and as all calls are, RPCs that
@@ -109,13 +111,23 @@ class Authentication(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
             with self._open_calls.entered(Client(ANONYMOUS.name, address_of(context.peer()))):
                 await _answered(handler, context, greeting, self._patience, LONGEST_OPEN_MESSAGE)
             return
+        judge = partial(self._judge, handler, path, context)
+        judge()
+        # Whatever it comes to, and before its message is read.
+        with self._calls.entered(current_client()):
+            await _answered(handler, context, greeting, self._patience, judge=judge)
+
+    def _judge(self, handler: Any, path: str, context: Any) -> None:
+        """Says who calls, by what the call shows and what that is worth now.
+
+        Raises:
+            Unauthenticated: nobody, or nobody any more.
+            PermissionDenied: they may not make this call.
+        """
         caller = self._gate.caller(_shown(context))
         enter(caller, request_id(), context.peer(), current_rpc())
         if handler is not None:
             permit_call(caller, call_of(path))
-        # Whatever it comes to, and before its message is read.
-        with self._calls.entered(current_client()):
-            await _answered(handler, context, greeting, self._patience)
 
     def _recognised(self, context: Any) -> Principal:
         """Who makes a call that is open to all."""
@@ -142,11 +154,16 @@ async def _answered(
     greeting: Awaitable[None],
     patience: Patience,
     longest: int | None = None,
+    judge: Callable[[], None] = lambda: None,
 ) -> None:
-    """Runs a handler of any kind on a stream of bytes; `longest`: of a message, in bytes."""
+    """Runs a handler of any kind on a stream of bytes.
+
+    `longest`: of a message, in bytes. `judge`: asked again once a message has come, for until then
+    what the call shows may have ended or been withdrawn.
+    """
     if handler is None:
         raise Unsupported("there is no such call here")
-    requests = _Requests(context, handler.request_deserializer, longest)
+    requests = _Requests(context, handler.request_deserializer, longest, judge)
     request = requests if handler.request_streaming else await requests.only(patience.sender)
     await greeting
     response = _behaviour(handler)(request, context)
@@ -183,12 +200,17 @@ class _Requests:
         context: of the call.
         read: the handler's own reader, or None where it takes bytes.
         longest: bytes of a message, or None where the server's own limit is all.
+        judge: asked of each message before it is decoded; what it raises ends the call.
     """
 
     def __init__(
-        self, context: Any, read: Callable[[bytes], Any] | None, longest: int | None
+        self,
+        context: Any,
+        read: Callable[[bytes], Any] | None,
+        longest: int | None,
+        judge: Callable[[], None],
     ) -> None:
-        self._context, self._read, self._longest = context, read, longest
+        self._context, self._read, self._longest, self._judge = context, read, longest, judge
 
     def __aiter__(self) -> "_Requests":
         return self
@@ -198,6 +220,7 @@ class _Requests:
         data = await self._context.read()
         if data is grpc.aio.EOF:  # type: ignore[attr-defined]
             raise StopAsyncIteration
+        self._judge()
         if self._longest is not None and len(data) > self._longest:
             raise InvalidRequest(f"{len(data)} bytes: this call takes at most {self._longest}")
         try:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from salience.v1 import explanation_service_pb2 as pb
-from salience_service.errors import InvalidRequest
+from salience_service.errors import InvalidRequest, PermissionDenied, Unauthenticated, anew
 from salience_service.field_path import read
 from salience_service.rpc.calls.explanations import Explanations
 from salience_service.rpc.wire.status import request_error_of
@@ -32,9 +32,15 @@ class ManyCall:
         self._window = asyncio.Semaphore(window)
         self._deadline = deadline
         self._tags: set[str] = set()
+        self._turned_away: Unauthenticated | PermissionDenied | None = None
 
     async def answer(self, requests: AsyncIterator[pb.ExplainManyRequest]) -> None:
-        """Answers every request; ending early (cancellation) ends all of them."""
+        """Answers every request; ending early (cancellation) ends all of them.
+
+        Raises:
+            Unauthenticated, PermissionDenied: what the call shows counts no more; what was let in
+                before is answered.
+        """
         async with asyncio.TaskGroup() as group:
             while True:
                 await self._window.acquire()
@@ -42,11 +48,13 @@ class ManyCall:
                 if message is None:
                     break
                 group.create_task(self._answer_one(message))
+        if self._turned_away:
+            raise anew(self._turned_away)
 
     async def _next(
         self, requests: AsyncIterator[pb.ExplainManyRequest]
     ) -> pb.ExplainManyRequest | None:
-        """The next request that can be answered; the others are told why not. None: the last was"""
+        """The next that can be answered; the others are told why not. None: no more come."""
         while True:
             tag = ""  # A message that cannot be read has none.
             try:
@@ -55,6 +63,10 @@ class ManyCall:
                 self._enter(message)
                 return message
             except StopAsyncIteration:
+                return None
+            except (Unauthenticated, PermissionDenied) as error:
+                self._explanations.refused(error)
+                self._turned_away = anew(error)
                 return None
             except InvalidRequest as error:
                 self._explanations.refused(error)

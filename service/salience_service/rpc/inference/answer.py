@@ -26,15 +26,16 @@ def infer(
     tell: Callable[[Inferred], None],
     control: Control,
 ) -> pb.ModelInferResponse:
-    """Predicts in the calling thread; `tell` hears what the response says.
+    """Predicts in the calling thread; `tell` hears what the response says, before it goes out.
 
     Raises:
-        SalienceError: for anything that ends it.
+        SalienceError: for anything that ends it, also of `tell`.
     """
     with _by("model_name", "model_version"):
         inferred = engine.infer(order_of(request), control)
+    response = response_of(inferred, request.id, sent_raw(request))
     tell(inferred)
-    return response_of(inferred, request.id, sent_raw(request))
+    return response
 
 
 def permit(request: pb.ModelInferRequest, caller: Principal) -> None:

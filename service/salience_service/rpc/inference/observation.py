@@ -1,12 +1,13 @@
 """One prediction as witnesses are told of it: who asked, what it came to, whatever ended it."""
 
 import asyncio
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from salience_service.errors import Cancelled
+from salience_service.errors import Cancelled, SalienceError
 from salience_service.inference.order import Inferred
 from salience_service.rpc.calls.observation import outcome_of
 from salience_service.rpc.wire.status import code_of
@@ -15,7 +16,7 @@ from salience_service.telemetry.witness import Witness
 
 
 class InferenceObservation:
-    """Begins when it is made.
+    """Begins when it is made, and tells of one end: the answer, or what came before it.
 
     Args:
         witness: who is told. principal: who asks. request_id: of the RPC.
@@ -25,9 +26,16 @@ class InferenceObservation:
         self._witness = witness
         self._began = time.monotonic()
         self._record = InferenceRecord(request_id, principal, OK, 0, 0.0)
+        self._ended = threading.Lock()
 
     def answered(self, inferred: Inferred) -> None:
-        """What the model said, before it goes out."""
+        """Tells what the model said, before it goes out; in a thread that may wait for a disk.
+
+        Raises:
+            SalienceError: the witness does not let it go out; it was told of that, too.
+        """
+        if not self._is_first():  # Its caller has left.
+            return
         self._record = replace(
             self._record,
             model=inferred.model,
@@ -37,18 +45,27 @@ class InferenceObservation:
             queue_seconds=inferred.queue_seconds,
             compute_seconds=inferred.compute_seconds,
         )
+        try:
+            self._tell(OK, 0)
+        except SalienceError as error:
+            self._tell(outcome_of(error), code_of(error))
+            raise
 
     @contextmanager
     def until_the_end(self) -> Iterator[None]:
-        """Tells the end of what runs in the block, whatever ends it."""
+        """Tells of what ends the block before there is an answer."""
         try:
             yield
         except BaseException as error:
             gone = isinstance(error, asyncio.CancelledError)
             cause = Cancelled("the caller went away") if gone else error
-            self._tell(outcome_of(cause), code_of(cause))
+            if self._is_first():
+                self._tell(outcome_of(cause), code_of(cause))
             raise
-        self._tell(OK, 0)
+
+    def _is_first(self) -> bool:
+        """Whether no end was told yet; it is from now on."""
+        return self._ended.acquire(blocking=False)
 
     def _tell(self, outcome: str, code: int) -> None:
         seconds = time.monotonic() - self._began
