@@ -171,7 +171,7 @@ def _explain(engine: Engine, data: bytes) -> None:
     message = pb.ExplainRequest()
     try:
         message.ParseFromString(data)
-    except DecodeError as fault:  # As `rpc/calls/authentication.py` has it refused.
+    except DecodeError as fault:  # As `rpc/calls/exchange.py` has it refused.
         raise InvalidRequest("the message cannot be read") from fault
     for _ in answer.explain(engine, message, Control(time.monotonic() + SECONDS)):
         pass

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from salience_service.errors import DeadlineExceeded
-from salience_service.rpc.calls.authentication import Patience, _answered
+from salience_service.rpc.calls.exchange import Patience, answered
 
 
 class Message:
@@ -52,7 +52,7 @@ def test_an_answer_that_nobody_reads_ends_and_the_request_is_let_go_before() -> 
     )
 
     async def answer() -> None:
-        await _answered(handler, context, asyncio.sleep(0), Patience(None, 0.05))
+        await answered(handler, context, asyncio.sleep(0), Patience(None, 0.05))
 
     with pytest.raises(DeadlineExceeded, match=r"not read within 0.05 s"):
         asyncio.run(answer())

@@ -4,27 +4,20 @@ import asyncio
 import re
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import aclosing
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import grpc
-from google.protobuf.message import DecodeError
 
 from salience_service.access.client import Client, address_of
 from salience_service.access.gate import Gate, Shown
 from salience_service.access.permits import permit_call
 from salience_service.access.principal import ANONYMOUS, NOBODY, Principal
 from salience_service.access.turnstile import Turnstile
-from salience_service.errors import (
-    DeadlineExceeded,
-    InvalidRequest,
-    Unauthenticated,
-    Unsupported,
-)
+from salience_service.errors import Unauthenticated
 from salience_service.rpc.calls.call import abort, heard
 from salience_service.rpc.calls.caller import current_client, current_rpc, enter, request_id
+from salience_service.rpc.calls.exchange import Patience, answered
 from salience_service.rpc.calls.refusal import refusal
 from salience_service.rpc.calls.rights import call_of, is_open
 from salience_service.telemetry.witness import NOBODY as UNWITNESSED
@@ -109,13 +102,13 @@ class Authentication(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
             enter(self._recognised(context), request_id(), rpc=current_rpc())
             # By address, whoever it is: a watch stays open, and strangers have no other name.
             with self._open_calls.entered(Client(ANONYMOUS.name, address_of(context.peer()))):
-                await _answered(handler, context, greeting, self._patience, LONGEST_OPEN_MESSAGE)
+                await answered(handler, context, greeting, self._patience, LONGEST_OPEN_MESSAGE)
             return
         judge = partial(self._judge, handler, path, context)
         judge()
         # Whatever it comes to, and before its message is read.
         with self._calls.entered(current_client()):
-            await _answered(handler, context, greeting, self._patience, judge=judge)
+            await answered(handler, context, greeting, self._patience, judge=judge)
 
     def _judge(self, handler: Any, path: str, context: Any) -> None:
         """Says who calls, by what the call shows and what that is worth now.
@@ -135,124 +128,6 @@ class Authentication(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
             return self._gate.caller(_shown(context))
         except Unauthenticated:
             return NOBODY
-
-
-@dataclass(frozen=True)
-class Patience:
-    """Seconds that the message of a call may take to arrive, and one of its answer to be read.
-
-    None = any time.
-    """
-
-    sender: float | None
-    reader: float | None
-
-
-async def _answered(
-    handler: Any,
-    context: Any,
-    greeting: Awaitable[None],
-    patience: Patience,
-    longest: int | None = None,
-    judge: Callable[[], None] = lambda: None,
-) -> None:
-    """Runs a handler of any kind on a stream of bytes.
-
-    `longest`: of a message, in bytes. `judge`: asked again once a message has come, for until then
-    what the call shows may have ended or been withdrawn.
-    """
-    if handler is None:
-        raise Unsupported("there is no such call here")
-    requests = _Requests(context, handler.request_deserializer, longest, judge)
-    request = requests if handler.request_streaming else await requests.only(patience.sender)
-    await greeting
-    response = _behaviour(handler)(request, context)
-    del request  # An answer that is not read would keep what was asked, too.
-    if hasattr(response, "__aiter__"):
-        async with aclosing(response):
-            async for message in response:
-                await _say(message, context, patience)
-    elif handler.response_streaming:
-        await response
-    else:
-        await _say(await response, context, patience)
-
-
-async def _say(message: Any, context: Any, patience: Patience) -> None:
-    """Sends a message; those of explanations have their `Outlet`.
-
-    Raises:
-        DeadlineExceeded: it was not read in time.
-    """
-    try:
-        async with asyncio.timeout(patience.reader):
-            await context.write(message)
-    except TimeoutError as late:
-        raise DeadlineExceeded(
-            f"the answer was not read within {patience.reader:g} s, the limit"
-        ) from late
-
-
-class _Requests:
-    """The messages of a call, decoded when they are asked for.
-
-    Args:
-        context: of the call.
-        read: the handler's own reader, or None where it takes bytes.
-        longest: bytes of a message, or None where the server's own limit is all.
-        judge: asked of each message before it is decoded; what it raises ends the call.
-    """
-
-    def __init__(
-        self,
-        context: Any,
-        read: Callable[[bytes], Any] | None,
-        longest: int | None,
-        judge: Callable[[], None],
-    ) -> None:
-        self._context, self._read, self._longest, self._judge = context, read, longest, judge
-
-    def __aiter__(self) -> "_Requests":
-        return self
-
-    async def __anext__(self) -> Any:
-        # Not gRPC's iterator: a call that ends early leaves that one to the garbage collector.
-        data = await self._context.read()
-        if data is grpc.aio.EOF:  # type: ignore[attr-defined]
-            raise StopAsyncIteration
-        self._judge()
-        if self._longest is not None and len(data) > self._longest:
-            raise InvalidRequest(f"{len(data)} bytes: this call takes at most {self._longest}")
-        try:
-            return data if self._read is None else self._read(data)
-        except DecodeError as fault:
-            raise InvalidRequest(
-                f"{len(data)} bytes cannot be read as a message of this call: they are damaged, a "
-                "text in them is not UTF-8, or they follow another contract"
-            ) from fault
-
-    async def only(self, patience: float | None) -> Any:
-        """The message of a unary call.
-
-        Raises:
-            InvalidRequest: there is none, or none that can be read.
-            DeadlineExceeded: it did not arrive in `patience` seconds.
-        """
-        try:
-            async with asyncio.timeout(patience):
-                return await anext(self)
-        except TimeoutError as late:
-            raise DeadlineExceeded(
-                f"the message of the call did not arrive within {patience:g} s, the limit"
-            ) from late
-        except StopAsyncIteration:
-            raise InvalidRequest("the call ended without a message: send one") from None
-
-
-def _behaviour(handler: Any) -> Callable[..., Any]:
-    kinds = (handler.unary_unary, handler.unary_stream, handler.stream_unary, handler.stream_stream)
-    behaviour: Callable[..., Any] = next(kind for kind in kinds if kind is not None)
-    return behaviour
 
 
 def _shown(context: Any) -> Shown:
