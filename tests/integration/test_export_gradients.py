@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from typer.testing import CliRunner
 
-from salience_export import Destination, ExportError, ModelContract
+from salience_export import Destination, ExportError, ModelContract, export_onnx
 from salience_export.bundle import export_bundle
 from salience_export.command import app
+from salience_export.differentiate.rules import RULES
 from salience_export.source import FloatArray, ReferenceGradient, SourceModel
 from salience_export.sources.torch_module import open_torch
 from salience_service.bundle.manifest import GraphRole, OutputKind
@@ -212,6 +213,30 @@ def test_without_the_sources_word_gradients_are_held_against_slopes(tmp_path: Pa
     report = export_bundle(lambda: silent, CONTRACT, Destination(tmp_path, "net"))
     assert report.parity.gradient is not None
     assert 0 < report.parity.gradient <= 1e-2
+
+
+def halves_net() -> onnx.ModelProto:
+    """The sum of two convolutions, each of one half of the image."""
+    d = Drawing()
+    left = d.op("Slice", "images", d.ints(0), d.ints(16), d.ints(3))
+    right = d.op("Slice", "images", d.ints(16), d.ints(32), d.ints(3))
+    x = d.op("Add", d.conv(left, (3, 6), stride=2), d.conv(right, (3, 6), stride=2))
+    x = d.op("Flatten", d.op("GlobalAveragePool", d.op("Relu", x, to="sum")))
+    d.dense(x, (6, 10), to="logits")
+    return d.model("logits")
+
+
+def test_a_part_that_slopes_along_the_gradient_cannot_tell_is_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    onnx.save(halves_net(), tmp_path / "net.onnx")
+    destination = Destination(tmp_path / "models", "net")
+    whole = RULES["Add"]
+    monkeypatch.setitem(RULES, "Add", lambda step: {0: whole(step)[0]})  # type: ignore[arg-type]
+    with pytest.raises(ExportError, match="the gradient graphs lack a part of the source's"):
+        export_onnx(tmp_path / "net.onnx", CONTRACT, destination)
+    monkeypatch.undo()
+    assert export_onnx(tmp_path / "net.onnx", CONTRACT, destination).parity.gradient is not None
 
 
 def remainder_net() -> onnx.ModelProto:

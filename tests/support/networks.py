@@ -145,6 +145,61 @@ class SigmoidAtTheEnd(nn.Module):
         return self.body(x).sigmoid()
 
 
+class SigmoidHeads(nn.Module):
+    """Findings of several heads, each with its own sigmoid, in one row."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = ResidualNet(classes=6)
+        self.heads = nn.ModuleList(nn.Linear(6, 1) for _ in range(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        features = self.body(x)
+        return torch.cat([head(features).sigmoid() for head in self.heads], 1)
+
+
+class SigmoidThenFlat(nn.Module):
+    """Probabilities of findings as maps of one pixel, made flat."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = ResidualNet(classes=3)
+        self.end = nn.Sequential(nn.Sigmoid(), nn.Flatten())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.end(self.body(x)[:, :, None, None])
+
+
+class StandardisedKernel(nn.Module):
+    """A convolution whose kernel is standardised on each call, then a BatchNorm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kernel = nn.Parameter(torch.randn(6, 3, 3, 3))
+        self.norm = nn.BatchNorm2d(6)
+        self.head = nn.Linear(6, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        kernel = self.kernel - self.kernel.mean((1, 2, 3), keepdim=True)
+        kernel = kernel / (kernel.std((1, 2, 3), keepdim=True) + 1e-5)
+        return self.head(self.norm(nn.functional.conv2d(x, kernel)).relu().mean((2, 3)))
+
+
+class NormalisedKernel(nn.Module):
+    """A convolution under weight normalisation, and one more before a BatchNorm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        weight_norm = nn.utils.parametrizations.weight_norm
+        self.conv1 = weight_norm(nn.Conv2d(3, 6, 3, 2, 1))
+        self.conv2 = weight_norm(nn.Conv2d(6, 6, 3, 2, 1))
+        self.norm = nn.BatchNorm2d(6)
+        self.head = nn.Linear(6, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.norm(self.conv2(self.conv1(x).relu())).relu().mean((2, 3)))
+
+
 class TwoOutputs(nn.Module):
     """A network that puts out a pair."""
 

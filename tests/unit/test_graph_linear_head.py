@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import numpy as np
+import onnx
 import pytest
 
 from salience_export.graphs.flow import Flow
@@ -71,6 +72,15 @@ def through_dropout(d: Drawing, x: str) -> None:
 )
 def test_pooling_and_one_layer_in_either_order_are_a_linear_head(ending: Ending) -> None:
     assert is_linear(ending)
+
+
+def test_axes_that_a_constant_lists_are_read() -> None:
+    d = Drawing()
+    x = d.op("Relu", d.conv("images", (3, MAPS), stride=2), to="maps")
+    d.nodes.append(onnx.helper.make_node("Constant", [], ["axes"], value_ints=[2, 3]))
+    d.dense(d.op("Flatten", d.op("ReduceMean", x, "axes")), (MAPS, CLASSES), to="logits")
+    model = d.model("logits", opset=18)
+    assert has_linear_head(Flow(model), tap_of(model, "maps"))
 
 
 def two_layers(d: Drawing, x: str) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from salience_export.errors import ExportError
 from salience_export.graphs.build import build_graphs
-from salience_export.graphs.taps import tap_of
+from salience_export.graphs.taps import choose_taps, tap_of
 from salience_export.graphs.tokens import Grid, grid_of
 from salience_service.bundle.manifest import TokenLayout
 from tests.support.onnx_networks import Drawing, images, run
@@ -71,3 +71,73 @@ def test_the_tail_of_tokens_weighs_each_channel_of_all_tokens() -> None:
 
 def test_the_mean_of_tokens_and_one_layer_is_a_linear_head() -> None:
     assert build_graphs(patches(), [tap_of(patches(), "tokens")]).linear_heads == (True,)
+
+
+def transformer(class_tokens: int, blocks: int = 2) -> onnx.ModelProto:
+    """Blocks of attention and a ReLU, each after its norm, over 16 patches of 32×32 images.
+
+    Args:
+        class_tokens: before the patches; the first makes the logits. 0: their mean does.
+        blocks: their sums are `sum_0`, … after attention and `block_0`, … at the end.
+    """
+    d = Drawing()
+    kernel = d.weight("kernel", d.random.normal(size=(6, 3, 8, 8)).astype(np.float32))
+    x = d.op("Conv", "images", kernel, strides=[8, 8], to="patches")
+    x = d.op("Transpose", d.op("Reshape", x, d.ints(0, 6, 16)), perm=[0, 2, 1])
+    if class_tokens:
+        x = d.op("Pad", x, d.ints(0, class_tokens, 0, 0, 0, 0))
+    for number in range(blocks):
+        y = _norm(d, x, f"attended_{number}")
+        scores = d.op("Softmax", d.op("MatMul", y, d.op("Transpose", y, perm=[0, 2, 1])))
+        x = d.op("Add", x, d.op("MatMul", scores, y), to=f"sum_{number}")
+        x = d.op("Add", x, d.op("Relu", _norm(d, x)), to=f"block_{number}")
+    x = _norm(d, x, "norm")
+    read = d.op("Gather", x, d.weight("first", np.array(0)), axis=1)
+    mean = d.op("ReduceMean", x, axes=[1], keepdims=0)
+    d.dense(read if class_tokens else mean, (6, 3), to="logits")
+    return d.model("logits")
+
+
+def _norm(d: Drawing, x: str, to: str = "") -> str:
+    weights = d.random.uniform(0.5, 1.5, 6).astype(np.float32)
+    return d.op("LayerNormalization", x, d.weight(f"norm_{len(d.weights)}", weights), to=to)
+
+
+@pytest.mark.parametrize(
+    ("class_tokens", "tap"),
+    [(0, ("norm", TokenLayout.TOKENS)), (1, ("attended_1", TokenLayout.CLASS_AND_TOKENS))],
+)
+def test_the_last_normed_sum_whose_patches_reach_the_logits_is_chosen(
+    class_tokens: int, tap: tuple[str, TokenLayout]
+) -> None:
+    taps = choose_taps(transformer(class_tokens), 3)
+    assert [(tap.name, tap.layout) for tap in taps] == [("patches", TokenLayout.SPATIAL), tap]
+    assert (taps[1].channels, taps[1].height, taps[1].width) == (6, 4, 4)
+
+
+def test_a_sum_that_no_operator_normalises_is_chosen_itself() -> None:
+    model = transformer(1)
+    for node in model.graph.node:
+        if node.op_type == "LayerNormalization":
+            node.op_type, node.input[:] = "Sigmoid", node.input[:1]
+    assert [tap.name for tap in choose_taps(model, 3)] == ["patches", "block_0"]
+
+
+@pytest.mark.parametrize(("class_tokens", "blocks"), [(2, 2), (1, 1)])
+def test_attention_over_tokens_of_which_none_can_be_chosen_asks_for_taps(
+    class_tokens: int, blocks: int
+) -> None:
+    with pytest.raises(
+        ExportError, match=r"no tap can be chosen behind the attention: .*; name taps"
+    ):
+        choose_taps(transformer(class_tokens, blocks), 3)
+
+
+def test_attention_that_only_pools_leaves_the_last_map_chosen() -> None:
+    d = Drawing()
+    x = d.op("Relu", d.conv("images", (3, 6), stride=8), to="map")
+    x = d.op("Transpose", d.op("Reshape", x, d.ints(0, 6, 16)), perm=[0, 2, 1])
+    mean = d.op("ReduceMean", x, axes=[1], keepdims=1)
+    scores = d.op("Softmax", d.op("MatMul", mean, d.op("Transpose", x, perm=[0, 2, 1])))
+    d.dense(d.op("Flatten", d.op("MatMul", scores, x)), (6, 3), to="logits")
+    assert [tap.name for tap in choose_taps(d.model("logits"), 3)] == ["map"]

@@ -8,6 +8,7 @@ import onnx
 import pytest
 
 from salience_export.contract import Layout
+from salience_export.graphs.build import GradientGraphs, build_graphs
 from salience_export.source import SourceModel
 from salience_export.sources.onnx_file import open_onnx
 from salience_service.bundle.manifest import OutputKind
@@ -104,6 +105,50 @@ def test_a_fixed_batch_of_four_is_freed_too(imported: Import) -> None:
     x = d.op("Reshape", d.op("GlobalAveragePool", x), d.ints(4, 8))
     d.dense(x, (8, 5), to="logits")
     logits_of(imported(d.model("logits", (4, 3, 32, 32))), count=5)
+
+
+def test_the_windows_of_a_batch_of_one_are_put_together_again(imported: Import) -> None:
+    d = Drawing()
+    x = d.op("Transpose", d.op("Relu", d.conv("images", (3, 8), stride=2)), perm=[0, 2, 3, 1])
+    x = d.op("Transpose", d.op("Reshape", x, d.ints(1, 2, 8, 2, 8, 8)), perm=[0, 1, 3, 2, 4, 5])
+    x = d.op("Reshape", x, d.ints(4, 8, 8, -1), to="windows")
+    x = d.op("Reshape", d.op("Neg", x), d.ints(1, 2, 2, 8, 8, -1), to="together")
+    x = d.op("Transpose", x, perm=[0, 5, 1, 3, 2, 4])
+    x = d.op("Reshape", x, d.ints(1, 8, 16, 16), to="maps")
+    d.dense(d.op("Flatten", d.op("GlobalAveragePool", x)), (8, 5), to="logits")
+    source = imported(d.model("logits", (1, 3, 32, 32)))
+    assert any("windows, together, maps" in change for change in source.changes)
+    logits_of(source)
+
+
+def test_sizes_below_one_are_free(imported: Import) -> None:
+    source = imported(mobile_net_of(-1, 3, -1, -1))
+    assert source.changes == ()
+    logits_of(source)
+
+
+def mobile_net_of(*sizes: int) -> onnx.ModelProto:
+    model = mobile_net()
+    for stated, size in zip(model.graph.input[0].type.tensor_type.shape.dim, sizes, strict=True):
+        stated.dim_value = size
+    return model
+
+
+def old_opset(opset: int) -> onnx.ModelProto:
+    """A ReLU6 whose limits are attributes, or axes that are one."""
+    d = Drawing()
+    x = d.conv("images", (3, 8), stride=2)
+    x = d.op("Clip", x, min=0.0, max=6.0) if opset < 11 else d.relu6(x)
+    d.dense(d.op("ReduceSum", x, axes=[2, 3], keepdims=0), (8, 5), to="logits")
+    return d.model("logits", opset=opset)
+
+
+@pytest.mark.parametrize("opset", [9, 12])
+def test_what_a_raised_opset_makes_inputs_of_has_gradients(imported: Import, opset: int) -> None:
+    source = imported(old_opset(opset))
+    assert isinstance(build_graphs(source.model, source.taps).gradients, GradientGraphs)
+    (expected,) = evaluate(old_opset(opset), images(3), "logits")
+    np.testing.assert_allclose(logits_of(source), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_nhwc_files_get_a_transpose_in_front(imported: Import) -> None:
@@ -233,6 +278,67 @@ def test_constants_written_as_nodes_and_weights_listed_as_inputs_are_held(
     assert [value.name for value in source.model.graph.input] == ["images"]
     assert held.name in {tensor.name for tensor in source.model.graph.initializer}
     logits_of(source)
+
+
+def test_constants_in_each_of_their_forms_are_held(imported: Import) -> None:
+    d = Drawing()
+    d.nodes = [
+        onnx.helper.make_node("Constant", [], [name], **{form: value})
+        for name, form, value in (
+            ("low", "value_float", 0.0),
+            ("high", "value_float", 6.0),
+            ("target", "value_ints", [-1, 8]),
+            ("scales", "value_floats", [0.5] * 8),
+            ("column", "value_int", 0),
+        )
+    ]
+    x = d.op("Clip", d.conv("images", (3, 8), stride=2), "low", "high")
+    x = d.op("Gather", d.op("GlobalAveragePool", x), "column", axis=3)
+    d.dense(d.op("Mul", d.op("Reshape", x, "target"), "scales"), (8, 5), to="logits")
+    source = imported(d.model("logits"))
+    assert {node.op_type for node in source.model.graph.node}.isdisjoint({"Constant"})
+    assert isinstance(build_graphs(source.model, source.taps).gradients, GradientGraphs)
+    logits_of(source)
+
+
+def test_weights_that_are_stated_sparsely_are_held(imported: Import) -> None:
+    model, expected = mobile_net(), mobile_net()
+    for graph, sparsely in ((model.graph, True), (expected.graph, False)):
+        weight = graph.initializer.pop(-2)
+        values = onnx.numpy_helper.to_array(weight).copy()
+        values[::2] = 0
+        if sparsely:
+            graph.sparse_initializer.append(sparse(values, weight.name))
+        else:
+            graph.initializer.append(onnx.numpy_helper.from_array(values, weight.name))
+    (logits,) = evaluate(expected, images(3), "logits")
+    np.testing.assert_allclose(logits_of(imported(model)), logits, rtol=1e-4, atol=1e-4)
+
+
+def sparse(values: np.ndarray, name: str) -> onnx.SparseTensorProto:
+    places = np.flatnonzero(values)
+    return onnx.helper.make_sparse_tensor(
+        onnx.numpy_helper.from_array(values.ravel()[places], name),
+        onnx.numpy_helper.from_array(places, f"{name}/places"),
+        values.shape,
+    )
+
+
+def test_a_softmax_within_a_function_of_the_file_is_cut(imported: Import) -> None:
+    model = mobile_net()
+    opset = [onnx.helper.make_opsetid("", 17)]
+    body = [
+        onnx.helper.make_node("Neg", ["a"], ["c"]),
+        onnx.helper.make_node("Softmax", ["c"], ["b"]),
+    ]
+    model.functions.append(onnx.helper.make_function("own", "Head", ["a"], ["b"], body, opset))
+    model.opset_import.append(onnx.helper.make_opsetid("own", 1))
+    model.graph.node.append(onnx.helper.make_node("Head", ["logits"], ["out"], domain="own"))
+    model.graph.output[0].name = "out"
+    source = imported(model)
+    assert "the Softmax at the end was cut off" in source.changes
+    (expected,) = evaluate(mobile_net(), images(3), "logits")
+    np.testing.assert_allclose(logits_of(source), -expected, rtol=1e-4, atol=1e-4)
 
 
 def test_functions_of_the_file_are_written_out(imported: Import) -> None:

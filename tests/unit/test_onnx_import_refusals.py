@@ -1,7 +1,7 @@
 """ONNX files that cannot be exported: each is told what it is and what would help."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,8 @@ from salience_export.sources.onnx_file import open_onnx
 from salience_service.bundle.manifest import OutputKind
 from tests.support.contracts import image_contract
 from tests.support.onnx_networks import Drawing, mobile_net
+
+Carrying = Callable[[Drawing, str], str]
 
 
 def refuse(
@@ -122,6 +124,64 @@ def test_a_sigmoid_written_in_other_operators_is_refused(tmp_path: Path) -> None
     one = d.weight("one", np.ones((), np.float32))
     d.op("Reciprocal", d.op("Add", d.op("Exp", d.op("Neg", x)), one), to="p")
     refuse(tmp_path, d.model("p"), "no Sigmoid stands at the end", OutputKind.SIGMOID)
+
+
+def dense_net(d: Drawing, classes: int = 5) -> str:
+    x = d.op("Relu", d.conv("images", (3, 8), stride=2))
+    return d.dense(d.op("Flatten", d.op("GlobalAveragePool", x)), (8, classes))
+
+
+def quantised(d: Drawing, x: str) -> str:
+    scale = d.weight("scale", np.array(1 / 256, np.float32))
+    zero = d.weight("zero", np.array(0, np.uint8))
+    return d.op("DequantizeLinear", d.op("QuantizeLinear", x, scale, zero), scale, zero)
+
+
+def cast(d: Drawing, x: str) -> str:
+    d.nodes.append(onnx.helper.make_node("Cast", [x], ["cast"], to=onnx.TensorProto.FLOAT))
+    return "cast"
+
+
+def joined(d: Drawing, x: str) -> str:
+    return d.op("Concat", x, d.op("Identity", x), axis=1)
+
+
+def picked(d: Drawing, x: str) -> str:
+    return d.op("Gather", x, d.ints(4, 2), axis=1)
+
+
+@pytest.mark.parametrize(
+    ("operator", "declared", "carried"),
+    [
+        ("Sigmoid", OutputKind.SIGMOID, quantised),
+        ("Sigmoid", OutputKind.SIGMOID, cast),
+        ("Sigmoid", OutputKind.SIGMOID, joined),
+        ("Softmax", OutputKind.SOFTMAX, quantised),
+        ("Softmax", OutputKind.SOFTMAX, joined),
+        ("LogSoftmax", OutputKind.SOFTMAX, picked),
+        ("Softmax", OutputKind.LOG_PROBABILITY, picked),
+    ],
+)
+def test_probabilities_that_are_carried_on_are_refused(
+    tmp_path: Path, operator: str, declared: OutputKind, carried: Carrying
+) -> None:
+    d = Drawing()
+    model = d.model(carried(d, d.op(operator, dense_net(d))))
+    refuse(tmp_path, model, "export the model with its logits as output", declared)
+
+
+def test_a_softmax_that_is_carried_on_contradicts_findings(tmp_path: Path) -> None:
+    d = Drawing()
+    model = d.model(picked(d, d.op("Softmax", dense_net(d))))
+    reason = "ends in Softmax, but its output is declared sigmoid"
+    refuse(tmp_path, model, reason, OutputKind.SIGMOID)
+
+
+def test_a_quantised_softmax_written_in_other_operators_is_refused(tmp_path: Path) -> None:
+    d = Drawing()
+    powers = d.op("Exp", dense_net(d))
+    model = d.model(quantised(d, d.op("Div", powers, d.op("ReduceSum", powers, d.ints(1)))))
+    refuse(tmp_path, model, "no Softmax stands at the end")
 
 
 def test_a_softmax_over_another_axis_than_the_classes_is_refused(tmp_path: Path) -> None:

@@ -128,3 +128,23 @@ def test_the_model_itself_is_left_as_it_is() -> None:
     in_tf32(model)
     in_float16(model)
     assert model.SerializeToString(deterministic=True) == before
+
+
+def test_what_comes_of_a_group_normalization_is_rounded_too() -> None:
+    nodes = [
+        helper.make_node("GroupNormalization", ["images", "scale", "shift"], ["n"], num_groups=2),
+        helper.make_node("Relu", ["n"], ["positive"]),
+        helper.make_node("Conv", ["positive", "kernel"], ["features"]),
+    ]
+    weights = {"scale": BIAS[:4], "shift": BIAS[2:], "kernel": KERNEL}
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("images", 1, ["N", *IMAGES.shape[1:]])],
+        [helper.make_tensor_value_info("features", 1, ["N", 6, 7, 7])],
+        [numpy_helper.from_array(value, name) for name, value in weights.items()],
+    )
+    opset = [helper.make_opsetid("", 21)]
+    model = helper.make_model(graph, opset_imports=opset, ir_version=10)
+    own, rounded = run(in_tf32(model), ["positive", "rounded/positive"], images=IMAGES)
+    np.testing.assert_array_equal(rounded, tf32(own))

@@ -66,13 +66,15 @@ NEWER = {
         "Gelu", {"approximate": "tanh"}, lambda x: F.gelu(x, approximate="tanh"),
     ),
     "Mish": ("Mish", {}, F.mish),
+    "Swish": ("Swish", {}, F.silu),
+    "Swish scaled": ("Swish", {"alpha": 1.5}, lambda x: x * (1.5 * x).sigmoid()),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", NEWER)
 def test_an_activation_of_a_later_opset_goes_back_as_in_torch(name: str) -> None:
     operator, attributes, twin = NEWER[name]
-    check(Case(one(operator, "a", **attributes), twin, IMAGES, opset=20))
+    check(Case(one(operator, "a", **attributes), twin, IMAGES, opset=24))
 
 
 @pytest.mark.parametrize("draw", [normal, tied])

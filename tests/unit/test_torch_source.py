@@ -4,7 +4,8 @@ import copy
 import io
 import pickletools
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from salience_export.source import IMAGES, LOGITS, SourceModel
 from salience_export.sources.runtime import Run
 from salience_export.sources.torch_module import open_torch
 from salience_service.bundle.manifest import OutputKind
+from salience_service.bundle.program import check_program
 from tests.support import networks
 from tests.support.contracts import image_contract
 
@@ -259,6 +261,8 @@ def test_a_tap_that_is_none_is_refused(taps: tuple[str, ...], said: str) -> None
         (networks.ScoreMap, OutputKind.SOFTMAX, "puts out [2, 4, 30, 30] for 2 images"),
         (networks.SoftmaxAtTheEnd, OutputKind.SOFTMAX, "ends in a softmax; return the logits"),
         (networks.SigmoidAtTheEnd, OutputKind.SIGMOID, "ends in a sigmoid; return the logits"),
+        (networks.SigmoidHeads, OutputKind.SIGMOID, "ends in a sigmoid; return the logits"),
+        (networks.SigmoidThenFlat, OutputKind.SIGMOID, "ends in a sigmoid; return the logits"),
         (networks.BatchDecides, OutputKind.SOFTMAX, "torch cannot trace the module: "),
         (lambda: networks.ResidualNet(channels=1), OutputKind.SOFTMAX, "fails on images [2, 3, "),
     ],
@@ -269,6 +273,20 @@ def test_a_network_that_cannot_be_served_is_refused_by_name(
     with pytest.raises(ExportError) as caught:
         opened(networks.seeded(make), output=output)  # type: ignore[arg-type]
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("make", [networks.StandardisedKernel, networks.NormalisedKernel])
+def test_a_kernel_that_is_computed_keeps_its_batch_norm(
+    tmp_path: Path, make: Callable[[], nn.Module]
+) -> None:
+    network = networks.seeded(make)
+    source = opened(network)
+    (tmp_path / "gradient.pt2").write_bytes(source.torch_program or b"")
+    check_program(tmp_path / "gradient.pt2")
+    with torch.no_grad():
+        torch.testing.assert_close(
+            loaded(source).module()(images(1))[LOGITS], network(images(1)), rtol=0, atol=1e-5
+        )
 
 
 def test_a_regression_may_end_in_a_sigmoid() -> None:

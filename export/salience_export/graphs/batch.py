@@ -1,10 +1,11 @@
 """Batches of any size: shapes that a file states for one batch, or computes, are made free."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx
 
+from salience_export.errors import ExportError
 from salience_export.graphs.flow import Flow, names_of, unused
 from salience_export.graphs.shapes import Shape
 
@@ -38,14 +39,31 @@ def free_batch(model: onnx.ModelProto, batch: int) -> tuple[onnx.ModelProto, tup
     result = onnx.ModelProto()
     result.CopyFrom(model)
     changed: list[str] = []
-    while (at := _stuck(result, batch)) is not None:
+    made = _made_at(model, batch)
+    while (at := _stuck(result, batch, made)) is not None:
         node, target = at
         _state(result, node, target)
         changed.append(node.output[0])
     return result, tuple(changed)
 
 
-def _stuck(model: onnx.ModelProto, batch: int) -> tuple[onnx.NodeProto, list[int]] | None:
+def _made_at(model: onnx.ModelProto, batch: int) -> Mapping[str, list[int]]:
+    """Sizes of what the graph makes of its stated batch, as far as they are known."""
+    stated = onnx.ModelProto()
+    stated.CopyFrom(model)
+    stated.graph.input[0].type.tensor_type.shape.dim[0].dim_value = batch
+    try:
+        graph = onnx.shape_inference.infer_shapes(stated).graph
+    except Exception as error:  # onnx raises RuntimeError and its own InferenceError
+        raise ExportError("the shapes of the graph contradict each other") from error
+    values = (*graph.value_info, *graph.output)
+    sizes = {value.name: value.type.tensor_type.shape.dim for value in values}
+    return {name: [size.dim_value for size in each] for name, each in sizes.items()}
+
+
+def _stuck(
+    model: onnx.ModelProto, batch: int, made: Mapping[str, list[int]]
+) -> tuple[onnx.NodeProto, list[int]] | None:
     """The first reshape that states the batch of a row tensor, and what it should state."""
     flow = Flow(model)
     held = {tensor.name: tensor for tensor in model.graph.initializer}
@@ -55,20 +73,30 @@ def _stuck(model: onnx.ModelProto, batch: int) -> tuple[onnx.NodeProto, list[int
         if node.input[1] not in held or (taken := flow.shapes.get(node.input[0])) is None:
             continue
         stated = onnx.numpy_helper.to_array(held[node.input[1]]).tolist()
-        target = _freed(stated, taken, batch)
+        target = _freed(stated, taken, batch, made.get(node.output[0], []))
         if target is not None and target != stated:
             return node, target
     return None
 
 
-def _freed(stated: Sequence[int], taken: Shape, batch: int) -> list[int] | None:
-    """The target with its batch left open, or None where it holds for any batch already."""
+def _freed(
+    stated: Sequence[int], taken: Shape, batch: int, made: Sequence[int]
+) -> list[int] | None:
+    """The target with its batch left open, or None where it holds for any batch already.
+
+    Args:
+        stated: the target.
+        taken: the shape of what is reshaped.
+        batch: the size that was stated.
+        made: the sizes that the target meant at that batch; none, or 0: unknown.
+    """
     if not stated or stated[0] <= 0 or stated[0] % batch or None not in taken.dimensions:
         return None
-    rest = list(stated[1:])
+    if -1 not in stated:
+        return [-1, *stated[1:]]
     if stated[0] == batch and taken.is_row:
-        return [0, *rest]
-    return None if -1 in rest else [-1, *rest]
+        return [0, *stated[1:]]
+    return [-1, *made[1:]] if made and 0 not in made else None
 
 
 def _state(model: onnx.ModelProto, node: onnx.NodeProto, target: Sequence[int]) -> None:

@@ -21,7 +21,28 @@ _CUT = {
 }
 """Per declared meaning, the operators that turn logits into it."""
 
+_NO_LOGITS = {
+    OutputKind.SOFTMAX: _SOFTMAX,
+    OutputKind.LOG_PROBABILITY: frozenset({"Softmax"}),
+    OutputKind.SIGMOID: _SOFTMAX | {"Sigmoid", "HardSigmoid"},
+    OutputKind.REGRESSION: frozenset[str](),
+}
+"""Per declared meaning, the operators whose results are never the logits of it."""
+
+_WRITTEN_WITH = {
+    OutputKind.SOFTMAX: frozenset({"Div", "Mul", "Exp"}),
+    OutputKind.LOG_PROBABILITY: frozenset[str](),
+    OutputKind.SIGMOID: frozenset({"Div", "Reciprocal", "Clip", "Exp"}),
+    OutputKind.REGRESSION: frozenset[str](),
+}
+"""Per declared meaning, the last operators of it where it is written in several."""
+
 _RESHAPING = frozenset({"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Dropout"})
+_CARRYING = _RESHAPING | {
+    *("Transpose", "Slice", "Split", "Gather", "Concat"),
+    *("Cast", "QuantizeLinear", "DequantizeLinear"),
+}
+"""What arranges numbers, picks some or joins them, or writes them in another type."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +71,14 @@ def find_end(model: onnx.ModelProto, declared: OutputKind) -> End:
     """
     flow = Flow(model)
     output = _only_output(flow)
+    contradicting = _makers(flow, output) & ((_SOFTMAX | {"Sigmoid"}) - _CUT[declared])
+    if declared is not OutputKind.REGRESSION and contradicting:
+        raise ExportError(
+            f"the network ends in {', '.join(sorted(contradicting))},"
+            f" but its output is declared {declared.value}"
+        )
     node = flow.producers.get(_behind(flow, output))
     last = node.op_type if node is not None else ""
-    if declared is not OutputKind.REGRESSION and last in (_SOFTMAX | {"Sigmoid"}) - _CUT[declared]:
-        raise ExportError(
-            f"the network ends in {last}, but its output is declared {declared.value}"
-        )
     if node is not None and last in _CUT[declared]:
         tensor = node.input[0]
         return End(tensor, _width(flow, tensor, output), output, last)
@@ -94,11 +117,33 @@ def put_out_logits(model: onnx.ModelProto, end: End, from_probabilities: bool) -
     return assemble(result, "network", result.graph.input, outputs, nodes)
 
 
-def hidden_sigmoid(model: onnx.ModelProto, end: End) -> bool:
-    """Whether the last operator is one that sigmoids are written with, other than Sigmoid."""
-    flow = Flow(model)
-    node = flow.producers.get(_behind(flow, end.tensor))
-    return node is not None and node.op_type in {"Div", "Reciprocal", "HardSigmoid", "Clip", "Exp"}
+def no_logits_at(model: onnx.ModelProto, tensor: str, declared: OutputKind) -> frozenset[str]:
+    """Operators whose results the tensor carries, where those are no logits of what is declared.
+
+    A tensor carries results that are arranged, joined or written in another type on the way.
+    """
+    return _makers(Flow(model), tensor) & _NO_LOGITS[declared]
+
+
+def is_written_out(model: onnx.ModelProto, tensor: str, declared: OutputKind) -> bool:
+    """Whether the tensor carries what operators make that a softmax or sigmoid is written with."""
+    return not _WRITTEN_WITH[declared].isdisjoint(_makers(Flow(model), tensor))
+
+
+def _makers(flow: Flow, tensor: str) -> frozenset[str]:
+    """The operators whose results the tensor carries."""
+    waiting, seen, found = [tensor], set[str](), set[str]()
+    while waiting:
+        name = waiting.pop()
+        node = flow.producers.get(name)
+        if node is None or name in seen:
+            continue
+        seen.add(name)
+        if node.op_type in _CARRYING:
+            waiting += node.input if node.op_type == "Concat" else node.input[:1]
+        else:
+            found.add(node.op_type)
+    return frozenset(found)
 
 
 def _logarithm(model: onnx.ModelProto, tensor: str) -> list[onnx.NodeProto]:

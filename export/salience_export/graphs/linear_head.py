@@ -7,6 +7,7 @@ from typing import Any
 import onnx
 from onnx import helper, numpy_helper
 
+from salience_export.graphs.constants import constant_of
 from salience_export.graphs.flow import Flow
 from salience_export.source import LOGITS, SourceTap
 from salience_service.bundle.manifest import TokenLayout
@@ -96,9 +97,8 @@ def _axes(flow: Flow, node: onnx.NodeProto) -> Sequence[int]:
 def _held(flow: Flow, name: str) -> onnx.TensorProto | None:
     """The weight or constant of that name."""
     graph = flow.model.graph
-    constants = (n for n in graph.node if n.op_type == "Constant" and n.output[0] == name)
-    values = (_attribute(n, "value", None) for n in constants)
-    return next((each for each in graph.initializer if each.name == name), next(values, None))
+    constants = (constant_of(n) for n in graph.node if name in n.output)
+    return next((each for each in graph.initializer if each.name == name), next(constants, None))
 
 
 def _attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:

@@ -6,6 +6,7 @@ import onnx
 from onnx import inliner, version_converter
 
 from salience_export.errors import ExportError
+from salience_export.graphs.constants import constant_of, dense
 from salience_export.graphs.flow import rename, stand_aside
 from salience_export.source import IMAGES
 
@@ -17,10 +18,12 @@ _IR = 8
 
 
 def normal_form(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy with functions inlined, constants held as weights, and weights no inputs."""
+    """A copy with functions inlined, constants held as dense weights, and weights no inputs."""
     result = onnx.ModelProto()
-    result.CopyFrom(inliner.inline_local_functions(model) if model.functions else model)
+    result.CopyFrom(inlined(model))
     graph = result.graph
+    graph.initializer.extend(map(dense, graph.sparse_initializer))
+    del graph.sparse_initializer[:]
     kept = [node for node in graph.node if not _hold(graph, node)]
     del graph.node[:]
     graph.node.extend(kept)
@@ -32,14 +35,17 @@ def normal_form(model: onnx.ModelProto) -> onnx.ModelProto:
     return result
 
 
+def inlined(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model, its local functions written out where they are called."""
+    return inliner.inline_local_functions(model) if model.functions else model
+
+
 def _hold(graph: onnx.GraphProto, node: onnx.NodeProto) -> bool:
     """Keeps a Constant's tensor among the graph's weights; says whether it did."""
-    tensors = [a.t for a in node.attribute if a.name == "value"]
-    if node.op_type != "Constant" or not tensors:
+    tensor = constant_of(node)
+    if tensor is None:
         return False
-    held = graph.initializer.add()
-    held.CopyFrom(tensors[0])
-    held.name = node.output[0]
+    graph.initializer.append(tensor)
     return True
 
 
@@ -75,7 +81,7 @@ def opset_of(model: onnx.ModelProto) -> int:
 
 
 def raise_opset(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model at opset 17 or, where it is newer, as it is.
+    """The model, of normal form, at opset 17 or, where it is newer, as it is.
 
     Raises:
         ExportError: an operator has no translation.
@@ -83,16 +89,17 @@ def raise_opset(model: onnx.ModelProto) -> onnx.ModelProto:
     if opset_of(model) >= OPSET:
         return model
     try:
-        return version_converter.convert_version(model, OPSET)
+        raised = version_converter.convert_version(model, OPSET)
     except Exception as error:  # the converter's errors share no base but Exception
         raise ExportError(
             f"opset {opset_of(model)} cannot be raised to {OPSET} here;"
             f" export the model again with opset {OPSET} or later"
         ) from error
+    return normal_form(raised)  # what was an attribute may be a Constant now
 
 
 def fixed_batch(model: onnx.ModelProto) -> int:
     """The batch that the model's input states, 0 where it is free."""
     held = {tensor.name for tensor in model.graph.initializer}
     images = next(value for value in model.graph.input if value.name not in held)
-    return int(images.type.tensor_type.shape.dim[0].dim_value)
+    return max(0, images.type.tensor_type.shape.dim[0].dim_value)

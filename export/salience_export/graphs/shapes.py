@@ -8,8 +8,8 @@ import onnx
 from salience_export.errors import ExportError
 
 _BATCHES = (3, 5)
-"""Two batch sizes: a dimension that differs between them counts images. Inference at a
-stated batch also sees through shapes that a graph computes from its input's."""
+"""Two batch sizes: a dimension of just these counts images, one that differs otherwise their parts.
+Inference at a stated batch also sees through shapes that a graph computes from its input's."""
 
 
 _SMALL = 64
@@ -22,16 +22,13 @@ class Shape:
 
     Attributes:
         element: of onnx.TensorProto.DataType.
-        dimensions: sizes; None where the size counts images.
+        dimensions: sizes; None where the size counts images, or a number of parts of each.
+        is_row: whether the tensor holds one entry per image along its first axis, and only there.
     """
 
     element: int
     dimensions: tuple[int | None, ...]
-
-    @property
-    def is_row(self) -> bool:
-        """Whether the tensor holds one entry per image along its first axis, and only there."""
-        return self.dimensions[:1] == (None,) and None not in self.dimensions[1:]
+    is_row: bool = False
 
     @property
     def per_image(self) -> tuple[int, ...]:
@@ -67,14 +64,17 @@ def shapes_of(model: onnx.ModelProto) -> dict[str, Shape]:
     """
     first, second = (_infer(model, batch) for batch in _BATCHES)
     return {
-        name: Shape(element, _compare(sizes, second[name][1]))
+        name: _compared(element, sizes, second[name][1])
         for name, (element, sizes) in first.items()
         if name in second and len(sizes) == len(second[name][1])
     }
 
 
-def _compare(first: tuple[int, ...], second: tuple[int, ...]) -> tuple[int | None, ...]:
-    return tuple(a if a == b else None for a, b in zip(first, second, strict=True))
+def _compared(element: int, first: tuple[int, ...], second: tuple[int, ...]) -> Shape:
+    """What two batch sizes tell of a tensor, by its sizes at each."""
+    sizes = tuple(a if a == b else None for a, b in zip(first, second, strict=True))
+    counts_images = (first[:1], second[:1]) == (_BATCHES[:1], _BATCHES[1:])
+    return Shape(element, sizes, counts_images and None not in sizes[1:])
 
 
 def _infer(model: onnx.ModelProto, batch: int) -> dict[str, tuple[int, tuple[int, ...]]]:

@@ -7,7 +7,8 @@ import onnx
 from salience_export.errors import ExportError
 from salience_export.graphs.flow import Flow
 from salience_export.graphs.shapes import Shape
-from salience_export.graphs.tokens import grid_of
+from salience_export.graphs.spatial import has_channels_last, is_over_image
+from salience_export.graphs.tokens import is_attended, last_tokens, tap_of_tokens
 from salience_export.source import IMAGES, LOGITS, SourceTap
 
 ACTIVATIONS = frozenset(
@@ -21,27 +22,37 @@ _JOINS = frozenset({"Add", "Sum", "Concat"})
 _COPIES = frozenset({"Identity", "Dropout"})
 
 
-def tap_of(model: onnx.ModelProto, tensor: str) -> SourceTap:
+def tap_of(model: onnx.ModelProto, tensor: str, name: str = "") -> SourceTap:
     """The tap that is this tensor.
+
+    Args:
+        model: input `images` [N, C, H, W].
+        tensor: one that the graph computes.
+        name: what it is called; left out, the tensor's own.
 
     Raises:
         ExportError: no such tensor, or neither float32 [N, C, H, W] with more than one pixel
             nor float32 [N, T, C] with the tokens of a grid of square patches, and perhaps
-            one class token before them.
+            one class token before them; one whose proportions say [N, H, W, C].
     """
-    flow = Flow(model)
+    flow, name = Flow(model), name or tensor
     if tensor not in flow.producers:
         raise ExportError(f"the graph computes no tensor {tensor!r}; see its node outputs")
     shape = flow.shapes.get(tensor)
-    if shape is not None and tensor != LOGITS:
-        if shape.is_map:
-            return _tap(tensor, shape)
-        if shape.is_tokens and (tap := _tokens(tensor, shape, flow.shapes[IMAGES])):
-            return tap
     stated = "unknown" if shape is None else ["N" if n is None else n for n in shape.dimensions]
+    if shape is not None and tensor != LOGITS:
+        if shape.is_map and has_channels_last(flow, tensor):
+            raise ExportError(
+                f"{name!r} has shape {stated}, its channels last: a tap is [N, C, H, W]; name one "
+                "before its channels are moved last, or after they are moved back"
+            )
+        if shape.is_map:
+            return _tap(flow, tensor, name)
+        if tap := tap_of_tokens(flow, tensor, name):
+            return tap
     raise ExportError(
-        f"{tensor!r} has shape {stated}: a tap is float32 [N, C, H, W] with more than one pixel, "
-        "or [N, T, C] with T patches of the image, after a class token or not"
+        f"{name!r} has shape {stated}: a tap is float32 with an entry an image, [N, C, H, W] with "
+        "more than one pixel, or [N, T, C] with T patches of the image, after a class token or not"
     )
 
 
@@ -52,26 +63,30 @@ def choose_taps(model: onnx.ModelProto, classes: int) -> tuple[SourceTap, ...]:
     considered. At each resolution the last block output is taken: a residual sum or
     concatenation with its activation, or the linear convolution after a depthwise one;
     where there are no blocks, the last convolution with its activation; where there is
-    neither, the last tensor. To these comes the last spatial map that is not class scores.
+    neither, the last tensor. To these comes the last spatial map that is not class scores,
+    and, where attention follows it, what `last_tokens` takes of its blocks.
 
     Args:
         model: input `images` [N, C, H, W].
         classes: K of `logits` [N, K], to know class scores by.
 
     Raises:
-        ExportError: the graph has no spatial tensor.
+        ExportError: the graph has neither, or attention follows and none of its blocks is a tap.
     """
     flow = Flow(model)
-    shapes = flow.shapes
+    found = [name for name in gates(flow) if name in flow.shapes]
     maps = [
-        name
-        for name in gates(flow)
-        if name in shapes and shapes[name].is_map and not _is_trivial(flow, name, classes)
+        name for name in found if is_over_image(flow, name) and not _is_trivial(flow, name, classes)
     ]
-    if not maps:
+    start = maps[-1] if maps else IMAGES
+    later = flow.after([start])
+    sums = [name for name in found if name in later and _is_residual(flow, name)]
+    tokens = last_tokens(flow, sums) if is_attended(flow, start) else None
+    if not maps and tokens is None:
         raise ExportError("no spatial tensor lies on every path to the logits; name taps")
-    chosen = {_last_block(flow, at) for at in _by_resolution(maps, shapes)} | {maps[-1]}
-    return tuple(_tap(name, shapes[name]) for name in maps if name in chosen)
+    chosen = {_last_block(flow, at) for at in _by_resolution(maps, flow.shapes)} | {*maps[-1:]}
+    taps = [_tap(flow, name, name) for name in maps if name in chosen]
+    return (*taps, *([tokens] if tokens else []))
 
 
 def gates(flow: Flow) -> Iterator[str]:
@@ -143,6 +158,17 @@ def _joins(flow: Flow, name: str) -> bool:
     )
 
 
+def _is_residual(flow: Flow, name: str) -> bool:
+    """Whether it is a sum of tokens, or of maps with their channels last, as blocks end in."""
+    shape = flow.shapes[name]
+    is_tokens = len(shape.dimensions) == 3 and 1 not in shape.per_image
+    return (
+        (is_tokens or (shape.is_map and has_channels_last(flow, name)))
+        and _joins(flow, name)
+        and flow.producers[name].op_type != "Concat"
+    )
+
+
 def _first_of(flow: Flow, name: str, kinds: frozenset[str]) -> onnx.NodeProto | None:
     """The node of these kinds that a chain of normalisations and activations starts from."""
     node = flow.producers.get(name)
@@ -189,14 +215,6 @@ def _follows_depthwise(flow: Flow, node: onnx.NodeProto) -> bool:
     return False
 
 
-def _tokens(tensor: str, shape: Shape, images: Shape) -> SourceTap | None:
-    tokens, channels = shape.per_image
-    grid = grid_of(tokens, *images.per_image[1:])
-    if grid is None:
-        return None
-    return SourceTap(tensor, tensor, channels, grid.height, grid.width, grid.layout)
-
-
-def _tap(tensor: str, shape: Shape) -> SourceTap:
-    channels, height, width = shape.per_image
-    return SourceTap(tensor, tensor, channels, height, width)
+def _tap(flow: Flow, tensor: str, name: str) -> SourceTap:
+    channels, height, width = flow.shapes[tensor].per_image
+    return SourceTap(name, tensor, channels, height, width)

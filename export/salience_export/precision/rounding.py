@@ -121,8 +121,18 @@ def _float16(name: str, to: str) -> list[onnx.NodeProto]:
 
 
 def _floats(model: onnx.ModelProto) -> set[str]:
-    """Names of the tensors that are float32, as far as inference can tell."""
-    graph = onnx.shape_inference.infer_shapes(model).graph
+    """Names of the tensors that are float32, as far as inference can tell.
+
+    It cannot tell what a GroupNormalization puts out, nor what is made of that: it is told.
+    """
+    stated = onnx.ModelProto()
+    stated.CopyFrom(model)
+    stated.graph.value_info.extend(
+        helper.make_tensor_value_info(node.output[0], TensorProto.FLOAT, None)
+        for node in model.graph.node
+        if node.op_type == "GroupNormalization"
+    )
+    graph = onnx.shape_inference.infer_shapes(stated).graph
     values = (*graph.input, *graph.value_info, *graph.output)
     floats = {v.name for v in values if v.type.tensor_type.elem_type == TensorProto.FLOAT}
     return floats | {t.name for t in graph.initializer if t.data_type == TensorProto.FLOAT}

@@ -11,10 +11,18 @@ from onnx import TensorProto
 from salience_export.contract import Layout
 from salience_export.errors import ExportError
 from salience_export.graphs.batch import free_batch
-from salience_export.graphs.head import End, cut_at, find_end, hidden_sigmoid, put_out_logits
+from salience_export.graphs.head import (
+    End,
+    cut_at,
+    find_end,
+    is_written_out,
+    no_logits_at,
+    put_out_logits,
+)
 from salience_export.graphs.normal import (
     OPSET,
     fixed_batch,
+    inlined,
     normal_form,
     opset_of,
     raise_opset,
@@ -23,7 +31,13 @@ from salience_export.graphs.normal import (
 from salience_export.graphs.taps import choose_taps, tap_of
 from salience_export.source import IMAGES, LOGITS, FloatArray, SourceModel, SourceTap
 from salience_export.sources.onnx_own_run import OwnRun
-from salience_export.sources.onnx_proof import are_probabilities, are_shares, probes, prove
+from salience_export.sources.onnx_proof import (
+    are_probabilities,
+    are_rounded_probabilities,
+    are_shares,
+    probes,
+    prove,
+)
 from salience_export.sources.onnx_reading import read_onnx
 from salience_export.sources.runtime import Run
 from salience_service.bundle.manifest import InputContract, OutputKind
@@ -67,14 +81,15 @@ def open_onnx(
         ExportError: what cannot be exported, and what would help.
     """
     file, nhwc = read_onnx(path), layout is Layout.NHWC
-    step = _with_images(normal_form(file.model), contract, nhwc)
+    model = inlined(file.model)
+    step = _with_images(normal_form(model), contract, nhwc)
     Run(file.model, ())  # what the runtime cannot load is refused in its own words
     end = find_end(step.model, declared)
     step = step.then(cut_at(step.model, end))
     as_log = _needs_log(step.model, end, declared, contract)
     step = _with_logits(step, end, as_log)
     found = _named(step.model, taps) if taps else choose_taps(step.model, end.classes)
-    own = OwnRun(file.model, end, {tap.name: tap.tensor for tap in found}, nhwc=nhwc, as_log=as_log)
+    own = OwnRun(model, end, {tap.name: tap.tensor for tap in found}, nhwc=nhwc, as_log=as_log)
     prove(step.model, own, end, contract)
     meaning = _meaning(declared, end, as_log)
     return SourceModel(step.model, found, meaning, own, "onnx", file.digest, step.changes)
@@ -112,7 +127,7 @@ def _check_input(model: onnx.ModelProto, sizes: tuple[int, ...]) -> onnx.ValueIn
     if tensor.elem_type != TensorProto.FLOAT:
         kind = TensorProto.DataType.Name(tensor.elem_type).lower()
         raise ExportError(f"input {names} is {kind}: export the model with a float32 input")
-    stated = [size.dim_value or size.dim_param or "?" for size in tensor.shape.dim]
+    stated = [_stated(size) for size in tensor.shape.dim]
     if len(stated) != 4:
         raise ExportError(
             f"input {names} has shape {stated}: only images [N, C, H, W] or [N, H, W, C] are"
@@ -127,19 +142,37 @@ def _check_input(model: onnx.ModelProto, sizes: tuple[int, ...]) -> onnx.ValueIn
     return value
 
 
+def _stated(size: onnx.TensorShapeProto.Dimension) -> int | str:
+    """A dimension's size, or what it is called where it is free: without one, or with none > 0."""
+    return size.dim_value if size.dim_value > 0 else size.dim_param or "?"
+
+
 def _needs_log(
     model: onnx.ModelProto, end: End, declared: OutputKind, contract: InputContract
 ) -> bool:
-    """Whether a declared softmax hides in other operators, so that log p must be taken."""
-    if end.cut or declared not in (OutputKind.SOFTMAX, OutputKind.SIGMOID):
+    """Whether a declared softmax hides in other operators, so that log p must be taken.
+
+    Raises:
+        ExportError: probabilities that cannot be made logits.
+    """
+    if end.cut or declared is OutputKind.REGRESSION:
         return False
     rows = _try(model, end, contract)
-    if declared is OutputKind.SIGMOID and are_shares(rows) and hidden_sigmoid(model, end):
+    if declared is OutputKind.SOFTMAX and end.classes > 1 and are_probabilities(rows):
+        return True
+    if no_logits_at(model, end.tensor, declared) or _hides(model, end, declared, rows):
+        operator = "Sigmoid" if declared is OutputKind.SIGMOID else "Softmax"
         raise ExportError(
-            f"output {end.output!r} seems to be probabilities, but no Sigmoid stands at the end"
+            f"output {end.output!r} seems to be probabilities, but no {operator} stands at the end"
             " to be cut off; export the model with its logits as output"
         )
-    return declared is OutputKind.SOFTMAX and end.classes > 1 and are_probabilities(rows)
+    return False
+
+
+def _hides(model: onnx.ModelProto, end: End, declared: OutputKind, rows: FloatArray) -> bool:
+    """Whether rows at the end look like probabilities that other operators made."""
+    look_so = are_rounded_probabilities if declared is OutputKind.SOFTMAX else are_shares
+    return is_written_out(model, end.tensor, declared) and look_so(rows)
 
 
 def _try(model: onnx.ModelProto, end: End, contract: InputContract) -> FloatArray:

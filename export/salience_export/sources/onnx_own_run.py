@@ -16,7 +16,8 @@ class OwnRun:
     """Answers as the file does; called with prepared images, it is a source's `reference`.
 
     Args:
-        model: as read: its own opset, layout and batch; only outputs are added.
+        model: as read, its functions written out: its own opset, layout and batch; only
+            outputs are added.
         end: where its logits are.
         taps: tap name → tensor; those that the file does not know are left out.
         nhwc: whether it reads [N, H, W, C].

@@ -18,6 +18,9 @@ LIMIT = 1e-4
 _SUM = 1e-3
 """How far float32 probabilities of many classes may be from summing to 1."""
 
+_STEP = 1 / 256
+"""Between neighbouring probabilities that are written in eight bits."""
+
 
 def prove(model: onnx.ModelProto, own: OwnRun, end: End, contract: InputContract) -> None:
     """Runs the graph beside the file.
@@ -52,6 +55,12 @@ def probes(contract: InputContract) -> FloatArray:
 def are_probabilities(rows: FloatArray) -> bool:
     """Whether rows [N, K] lie in [0, 1] and each sums to 1."""
     return are_shares(rows) and bool(np.all(np.abs(rows.sum(axis=1) - 1) <= _SUM))
+
+
+def are_rounded_probabilities(rows: FloatArray) -> bool:
+    """Whether rows [N, K] would be probabilities, were each not rounded to eight bits."""
+    adrift = rows.shape[1] * _STEP / 2
+    return are_shares(rows) and bool(np.all(np.abs(rows.sum(axis=1) - 1) <= adrift))
 
 
 def are_shares(rows: FloatArray) -> bool:

@@ -74,7 +74,7 @@ def named_calls(outputs: Calls) -> dict[str, object]:
 
 @torch.no_grad()
 def map_makers(network: nn.Module, images: Tensor) -> dict[str, Tensor]:
-    """Every call of a submodule on `images` that makes a float tensor [N, C, h, w].
+    """Every call of a submodule on `images` that makes a float tensor [N, C, h, w] or [N, T, C].
 
     Calls that hand on what they got, such as dropout's, make nothing.
     """
@@ -98,7 +98,7 @@ def map_makers(network: nn.Module, images: Tensor) -> dict[str, Tensor]:
 
 
 def _new_map(inputs: Sequence[object], output: object) -> Tensor | None:
-    if not isinstance(output, Tensor) or not _is_spatial(output):
+    if not isinstance(output, Tensor) or not (_is_spatial(output) or _is_tokens(output)):
         return None
     handed_on = any(isinstance(given, Tensor) and torch.equal(given, output) for given in inputs)
     return None if handed_on else output.clone()

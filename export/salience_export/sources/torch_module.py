@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from salience_export.errors import ExportError
 from salience_export.graphs.forward import output_names
+from salience_export.graphs.head import no_logits_at
 from salience_export.source import LOGITS, FloatArray, Reference, SourceModel, SourceTap
 from salience_export.sources.torch_calls import (
     check_calls,
@@ -30,10 +31,6 @@ from salience_service.drift import relative_difference
 _VOLUMES = (nn.Conv3d, nn.ConvTranspose3d, nn.BatchNorm3d, nn.MaxPool3d, nn.AvgPool3d)
 _BATCH_LIMIT = 1e-4
 """Between the logits of an image alone and beside another, relative to the greatest."""
-_PROBABILITIES = {
-    OutputKind.SOFTMAX: ("Softmax", "LogSoftmax"),
-    OutputKind.SIGMOID: ("Sigmoid", "LogSigmoid", "HardSigmoid"),
-}
 
 
 @torch.inference_mode(mode=False)  # the caller may stand in either, and gradients are proved
@@ -154,11 +151,9 @@ def _check_batch(network: nn.Module, images: Tensor) -> None:
 
 
 def _check_logits(model: onnx.ModelProto, output: OutputKind) -> None:
-    producer = next(node for node in model.graph.node if LOGITS in node.output)
-    if producer.op_type in _PROBABILITIES.get(output, ()):
-        raise ExportError(
-            f"the module ends in a {producer.op_type.lower()}; return the logits before it"
-        )
+    found = no_logits_at(model, LOGITS, output)
+    if found:
+        raise ExportError(f"the module ends in a {min(found).lower()}; return the logits before it")
 
 
 def _called(network: nn.Module, taps: Sequence[SourceTap]) -> dict[str, str]:

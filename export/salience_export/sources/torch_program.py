@@ -75,6 +75,8 @@ def torch_program(network: nn.Module, image: Tensor, taps: Mapping[str, str]) ->
 def fold_batch_norms(module: GraphModule) -> GraphModule:
     """Folds each BatchNorm whose input is a convolution's only use into that convolution.
 
+    A convolution whose kernel is computed, as weight standardisation does, keeps its BatchNorm.
+
     Weights are folded in float64 and rounded once.
     """
     graph: Graph = module.graph
@@ -93,8 +95,14 @@ def _follows_convolution(norm: Node) -> bool:
         isinstance(source, Node)
         and source.target is _ATEN.conv2d.default
         and len(source.users) == 1
-        and all(isinstance(value, Node) for value in norm.args[1:5])
+        and all(map(_is_held, (source.args[1], *norm.args[1:5])))
+        and all(map(_is_held, filter(None, source.args[2:3])))
     )
+
+
+def _is_held(value: object) -> bool:
+    """Whether it is a parameter or buffer, and not computed on each call."""
+    return isinstance(value, Node) and value.op == "get_attr"
 
 
 def _fold(module: GraphModule, norm: Node) -> None:

@@ -26,7 +26,7 @@ def named_taps(model: onnx.ModelProto, wanted: Sequence[str]) -> tuple[SourceTap
         if output.name in tensors.values():
             model.graph.value_info.append(output)
     _check_apart(tensors)
-    return _in_order(model, [_with_name(tap_of(model, tensors[call]), call) for call in wanted])
+    return _in_order(model, [tap_of(model, tensors[call], call) for call in wanted])
 
 
 def _check_apart(tensors: Mapping[str, str]) -> None:
@@ -44,10 +44,6 @@ def _origin(model: onnx.ModelProto, tensor: str) -> str:
     return tensor
 
 
-def _with_name(tap: SourceTap, name: str) -> SourceTap:
-    return replace(tap, name=name)
-
-
 def _in_order(model: onnx.ModelProto, taps: Sequence[SourceTap]) -> tuple[SourceTap, ...]:
     place = {name: i for i, node in enumerate(model.graph.node) for name in node.output}
     return tuple(sorted(taps, key=lambda tap: place[tap.tensor]))
@@ -62,7 +58,7 @@ def chosen_taps(
     tensors = Run(model, [tap.tensor for tap in taps])(images.numpy())
     calls = map_makers(network, images)
     return tuple(
-        _with_name(tap, _call_of(tensor, calls) or tap.tensor)
+        replace(tap, name=_call_of(tensor, calls) or tap.tensor)
         for tap, tensor in zip(taps, tensors, strict=True)
     )
 

@@ -77,8 +77,8 @@ def traced(network: nn.Module, taps: Sequence[str], size: int) -> onnx.ModelProt
 
     Args:
         network: in eval mode.
-        taps: modules, each called once; their outputs may be tokens or lie channels last,
-            which the taps of a bundle may not.
+        taps: modules, each called once; their outputs may lie channels last, which the taps of
+            a bundle may not.
         size: height and width of the images.
 
     Returns:

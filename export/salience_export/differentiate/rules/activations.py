@@ -124,6 +124,14 @@ def _softplus(step: Step) -> str:
     return step.emit("Sigmoid", step.input(0))
 
 
+def _swish(step: Step) -> str:
+    """y = x s, s = σ(α x): s + α y (1 − s)."""
+    x, alpha = step.input(0), step.number(step.real("alpha", 1.0))
+    s = step.emit("Sigmoid", step.emit("Mul", alpha, x))
+    bend = step.emit("Mul", step.emit("Mul", alpha, step.output), _one_less(step, s))
+    return step.emit("Add", s, bend)
+
+
 def _mish(step: Step) -> str:
     """y = x t, t = tanh(softplus(x)): t + x (1 − t²) σ(x)."""
     x = step.input(0)
@@ -187,6 +195,7 @@ ACTIVATIONS: Mapping[str, Rule] = {
     "Softmax": softmax,
     "Softplus": scaled_by(_softplus),
     "Softsign": scaled_by(_softsign),
+    "Swish": scaled_by(_swish),
     "Tanh": scaled_by(_tanh),
     "ThresholdedRelu": scaled_by(_thresholded_relu),
 }
