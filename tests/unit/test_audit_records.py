@@ -305,6 +305,21 @@ def test_so_have_predictions_that_are_not_answered_and_those_that_are_have_one_e
     assert (told["principal"], told["error"], told["others"]) == ("ward-7", "QuotaExceeded", 80)
 
 
+def test_so_have_explanations_that_were_refused_once_they_were_read(directory: Path) -> None:
+    auditor = recorded(directory)
+    for _ in range(MOST_ALIKE + 80):
+        auditor.began(ARRIVAL).ended(REFUSED)
+    watch = auditor.began(ARRIVAL)
+    watch.asked(ORDER)
+    watch.said(STARTED)
+    watch.ended(REFUSED)
+    auditor.close()
+    ended = [line["began"] for line in lines_of(directory, "ended")]
+    assert (ended.count(None), len(ended)) == (MOST_ALIKE, MOST_ALIKE + 1)
+    (told,) = lines_of(directory, "turned_away")
+    assert (told["principal"], told["error"], told["others"]) == ("ward-7", "NotFound", 80)
+
+
 def test_callers_turned_away_by_the_thousand_are_counted_and_not_queued(directory: Path) -> None:
     blocked, many = trail_of(directory.with_name("other")), MOST_WAITING + 500
     auditor = recorded(directory, most_alike=many + 1)

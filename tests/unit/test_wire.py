@@ -475,6 +475,20 @@ def test_a_difference_tells_both_classes() -> None:
     assert (told.kind, told.against) == (target_pb2.TARGET_KIND_DIFFERENCE, 1)
 
 
+@pytest.mark.parametrize(("side", "thinned"), [(512, 512), (513, 256), (1024, 512), (1025, 342)])
+def test_a_partial_map_of_any_size_is_one_message_that_every_client_takes(
+    side: int, thinned: int
+) -> None:
+    ramp = np.linspace(0, 1, side, dtype=np.float32)
+    whole = np.broadcast_to(ramp, (side, side))
+    (message,) = responses_of(replace(partial_map(0.25), map=whole))
+    sent = message.partial_map
+    assert (sent.height, sent.width) == (thinned, thinned)
+    assert len(sent.data) <= 2**20
+    shown = np.frombuffer(sent.data, "<f4").reshape(thinned, thinned)
+    np.testing.assert_allclose(shown[0], np.linspace(0, 1, thinned), atol=2 / thinned)
+
+
 def test_a_partial_map_travels_as_little_endian_float32() -> None:
     (message,) = responses_of(partial_map(0.25))
     sent = message.partial_map

@@ -69,7 +69,9 @@ class ExplanationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ExplainMany(self, request_iterator, context):
-        """Explains many images over one call; answers come as they are ready, tagged.
+        """Explains many images over one call; answers come as they are ready, tagged. Where the caller's
+        credential ends meanwhile, what was let in is answered and the call ends with UNAUTHENTICATED;
+        requests without a tagged end were not run.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

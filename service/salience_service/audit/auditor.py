@@ -89,8 +89,12 @@ class Auditor(Witness):
         answered = record_.outcome == OK
         if answered and self._refuses:
             self.write(Kind.PREDICTED, record.predicted(record_))
-        elif answered or self._alike.passes(Refusal(record_.outcome, "", record_.principal)):
+        elif answered or self.is_among_first(record_):
             self._note_later(Kind.PREDICTED, record.predicted(record_))
+
+    def is_among_first(self, record_: ExplanationRecord | InferenceRecord) -> bool:
+        """Whether what was refused has a line of its own; the others like it are counted."""
+        return self._alike.passes(Refusal(record_.outcome, "", record_.principal))
 
     def acting(self, action: Action) -> Ended:
         """Records an action before it is done; what is returned, its outcome.
@@ -203,11 +207,12 @@ class _AuditWatch(Watch):
         self._written = True
 
     def ended(self, record_: ExplanationRecord) -> None:
-        """Records an end that was not the answer's."""
+        """Records an end that was not the answer's; of those refused alike, the first."""
         self._image = None
-        if not self._written:
+        let_in = bool(self._digest)
+        if not self._written and (let_in or self._auditor.is_among_first(record_)):
             # Whoever is refused need not wait for the disk; whoever was let in is waited for.
-            self._auditor.note(Kind.ENDED, self._fields(record_), durable=self._began is not None)
+            self._auditor.note(Kind.ENDED, self._fields(record_), durable=let_in)
 
     def _fields(self, record_: ExplanationRecord) -> record.Fields:
         return record.ended(record_, self._began, self._digest, self._results)

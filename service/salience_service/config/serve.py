@@ -139,7 +139,7 @@ class ServeConfig(Section):
     16 bits or any JPEG can reach; flat pictures in lossless WebP, 1-bit PNG and fax TIFF do."""
 
     partial_map_interval_seconds: float = Field(0.25, ge=0, le=60)
-    """Least time between two partial maps of one explanation."""
+    """Least time between two partial maps of one map: each target and method has its own."""
 
     progress_interval_seconds: float = Field(0.1, gt=0, le=0.4)
     """Time between two progress events of one explanation; at least two a second."""

@@ -17,7 +17,7 @@ class WatchdogConfig(Section):
     failures_before_check: int = Field(default=3, ge=1, le=1000)
     """Batches of a model that fail on the device one after the other, with no explanation or
     prediction that goes well between them, until it is opened anew and held against its golden
-    example. Met, the new one serves; missed, the model says NOT_SERVING and refuses with
-    UNAVAILABLE until it is loaded again, and an older version of it answers requests that name
+    example. Met, the new one serves; missed, it is out, and requests that name it get
+    UNAVAILABLE until it is loaded again; an older version, if one serves, answers those that name
     none. Where it cannot be opened anew, for want of memory say, the old one serves on until that
     fails a second time."""

@@ -1,12 +1,18 @@
 """Events as response messages."""
 
+import math
 from collections.abc import Iterator
 
 from salience.v1 import explanation_service_pb2 as pb
 from salience.v1 import map_pb2
 from salience_service import events
 from salience_service.rpc.wire.numbers import PROTOCOL_NUMBERS, SCORE_NUMBERS
-from salience_service.rpc.wire.response_map import fill_message, map_messages, target_message
+from salience_service.rpc.wire.response_map import (
+    CHUNK_BYTES,
+    fill_message,
+    map_messages,
+    target_message,
+)
 
 
 def responses_of(event: events.Event) -> Iterator[pb.ExplainResponse]:
@@ -65,12 +71,15 @@ def _progress(event: events.Progress) -> pb.Progress:
 
 
 def _partial_map(event: events.PartialMap) -> map_pb2.PartialMap:
-    height, width = event.map.shape
+    """One message, whatever the map's size: one beyond a chunk's is thinned out."""
+    every = math.ceil(math.sqrt(event.map.nbytes / CHUNK_BYTES))
+    shown = event.map[every // 2 :: every, every // 2 :: every]
+    height, width = shown.shape
     return map_pb2.PartialMap(
         map_id=event.map_id,
         height=height,
         width=width,
-        data=event.map.astype("<f4").tobytes(),
+        data=shown.astype("<f4").tobytes(),
         tap=event.tap,
         fraction=event.fraction,
         correlation=event.correlation,
