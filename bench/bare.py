@@ -16,8 +16,10 @@ from salience_service.image.pixels import ImageLimits
 from salience_service.image.prepare import prepare
 from salience_service.interpolation import unit_range, upsample
 from salience_service.request import EncodedImage
-from salience_service.runtime.providers import provider_chain
+from salience_service.runtime import tf32
+from salience_service.runtime.providers import check_came_up, provider_chain
 from salience_service.runtime.session import Device, Execution, Session
+from salience_service.runtime.session_libraries import load_libraries
 
 FULL_BATCHES_OF = 128
 """Every batch size of a sweep divides it, so that a run of as many rows holds full batches."""
@@ -140,9 +142,16 @@ def cut_session(
     options.log_severity_level = 3
     options.intra_op_num_threads = threads
     options.add_free_dimension_override_by_name("N", batch)
-    # The service's own options of a provider: CUDA's defaults are another precision.
-    providers = provider_chain(Device(provider), 0)
-    return ort.InferenceSession(model.SerializeToString(), options, providers=providers)
+    # The service's own way with a provider: CUDA's and TensorRT's defaults are another precision.
+    device = Device(provider)
+    tf32.WORD.say(device)
+    load_libraries(device)
+    providers = provider_chain(device, 0)
+    session = ort.InferenceSession(
+        model.SerializeToString(), options, providers=providers, enable_fallback=0
+    )
+    check_came_up(device, session.get_providers())
+    return session
 
 
 def _prepared(bundle: Bundle, picture: bytes) -> np.ndarray:

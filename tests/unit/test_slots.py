@@ -31,10 +31,12 @@ def test_a_source_that_all_rows_share_is_named_once_and_not_copied() -> None:
     assert np.shares_memory(feeds["differences"], source.difference)
 
 
-def test_a_graph_that_does_not_stretch_gets_a_slot_for_every_row() -> None:
-    feeds = Slots(COUNT, stretches=False).feeds([span(image(1), 2)], HERE)
-    np.testing.assert_array_equal(feeds["image_of"], np.zeros(COUNT))
-    assert len(feeds["differences"]) == COUNT
+@pytest.mark.parametrize("sources", [1, 2, COUNT])
+def test_a_graph_that_does_not_stretch_gets_the_slots_that_are_taken(sources: int) -> None:
+    spans = [span(image(each), 1) for each in range(sources)]
+    feeds = Slots(COUNT, stretches=False).feeds(spans, HERE)
+    assert feeds["image_of"].shape == (COUNT,)
+    assert len(feeds["differences"]) == sources
 
 
 @pytest.mark.parametrize("stretches", [True, False])

@@ -7,23 +7,34 @@ from salience_service.runtime.device import Device
 from salience_service.runtime.tf32 import OVERRIDE, Tf32Word
 
 
+@pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
 @pytest.mark.parametrize("precision", ["float32", "float16"])
-def test_tensorrt_keeps_tf32_off_unless_it_is_asked_for(precision: str) -> None:
+def test_tf32_is_kept_off_unless_it_is_asked_for(provider: str, precision: str) -> None:
     environment: dict[str, str] = {}
-    Tf32Word(environment).say(Device("tensorrt", precision=precision))  # type: ignore[arg-type]
+    Tf32Word(environment).say(Device(provider, precision=precision))  # type: ignore[arg-type]
     assert environment == {OVERRIDE: "0"}
 
 
-def test_tensorrt_may_take_tf32_where_it_is_asked_for() -> None:
+@pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
+def test_tf32_may_be_taken_where_it_is_asked_for(provider: str) -> None:
     environment: dict[str, str] = {}
-    Tf32Word(environment).say(Device("tensorrt", precision="tf32"))
+    Tf32Word(environment).say(Device(provider, precision="tf32"))
     assert environment == {}
 
 
-@pytest.mark.parametrize("device", [Device(), Device("cuda"), Device("cuda", precision="tf32")])
-def test_others_leave_the_environment_as_it_is(device: Device) -> None:
+def test_the_cpu_leaves_the_environment_as_it_is() -> None:
     environment: dict[str, str] = {}
-    Tf32Word(environment).say(device)
+    Tf32Word(environment).say(Device())
+    assert environment == {}
+
+
+@pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
+def test_gradients_in_float32_beside_a_model_in_tf32_leave_its_word(provider: str) -> None:
+    environment: dict[str, str] = {}
+    word, device = Tf32Word(environment), Device(provider, precision="tf32")
+    word.say(device)
+    word.say(Device("cuda"))
+    word.say(device)
     assert environment == {}
 
 
@@ -38,9 +49,10 @@ def test_float32_against_the_environment_is_refused() -> None:
         Tf32Word({OVERRIDE: "1"}).say(Device("tensorrt"))
 
 
-def test_a_process_has_one_word_for_tensorrt() -> None:
+@pytest.mark.parametrize(("first", "then"), [("tf32", "float32"), ("float32", "tf32")])
+def test_a_process_has_one_word(first: str, then: str) -> None:
     word = Tf32Word({})
-    word.say(Device("tensorrt", precision="tf32"))
-    word.say(Device("tensorrt", precision="tf32"))
-    with pytest.raises(ConfigRefused, match="another engine of this process settled it"):
-        word.say(Device("tensorrt"))
+    word.say(Device("tensorrt", precision=first))  # type: ignore[arg-type]
+    word.say(Device("tensorrt", precision=first))  # type: ignore[arg-type]
+    with pytest.raises(ConfigRefused, match="another model of this process settled it"):
+        word.say(Device("tensorrt", precision=then))  # type: ignore[arg-type]

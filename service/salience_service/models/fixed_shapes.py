@@ -42,8 +42,8 @@ class FixedShapes:
 
 
 def tail_shapes(batch_size: int) -> list[GraphShape]:
-    """A tail's: as many taps as rows."""
-    return [GraphShape({"N": batch_size, "R": batch_size})]
+    """A tail's."""
+    return [_rows(batch_size)]
 
 
 def _rows(count: int, **sizes: int) -> GraphShape:

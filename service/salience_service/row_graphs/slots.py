@@ -34,6 +34,8 @@ class Slots:
     def feeds(self, spans: Sequence[RowSpan], lane: Lane) -> dict[str, Feed]:
         """The sources' arrays, each [slots, …], and `image_of` int64: the slot of each row.
 
+        No slot behind the last that is taken: a device would be brought what nobody reads.
+
         `image_of` is [rows of a batch], those beyond the spans' point to the first slot; or [1]
         where one source is stretched over all rows.
         """
@@ -42,7 +44,8 @@ class Slots:
             return {**self._one_source(sources[0], lane), "image_of": np.zeros(1, np.int64)}
         slots = self._of_lane.setdefault(lane, _LaneSlots(self._count))
         places = np.repeat(slots.place(sources), [len(span) for span in spans])
-        return {**slots.arrays, "image_of": self.padded(places, np.int64)}
+        taken = {name: array[: places.max() + 1] for name, array in slots.arrays.items()}
+        return {**taken, "image_of": self.padded(places, np.int64)}
 
     def padded(self, values: NDArray[np.generic], dtype: type) -> NDArray[np.generic]:
         """The values, and zeros for the rows beyond them."""

@@ -124,9 +124,10 @@ def engine_profile(inputs: Mapping[str, Sequence[str | int]], shape: GraphShape)
 def _cuda_options(device: Device, number: int) -> dict[str, str]:
     return {
         "device_id": str(number),
-        # Else TF32 is taken for float32 from compute capability 8.0 on.
-        "use_tf32": "1" if device.precision == "tf32" else "0",
-        # EXHAUSTIVE, the default, takes what is fastest on the day: other bits after a restart.
+        # Else TF32 is taken for float32 from compute capability 8.0 on. Off, it keeps float16's
+        # convolutions from the tensor cores too: there `tf32.py` keeps it off for float32.
+        "use_tf32": "0" if device.precision == "float32" else "1",
+        # By rule. EXHAUSTIVE, the default, may take what is fastest on the day.
         "cudnn_conv_algo_search": "HEURISTIC",
         # Shapes are fixed: what was needed once is what will be needed.
         "arena_extend_strategy": "kSameAsRequested",
@@ -145,8 +146,9 @@ def _tensorrt_options(
     """
     options = {
         "device_id": str(number),
-        # TensorRT 10 wants it said besides, for a graph in float16; from 11 on it says nothing.
-        "trt_fp16_enable": str(device.precision == "float16"),
+        # A graph in float16 runs as it is written: told to, TensorRT 10 would take float16 where
+        # the graph says float32 as well, in the masks.
+        "trt_fp16_enable": "False",
         "trt_engine_hw_compatible": "False",
         "trt_force_sequential_engine_build": str(len(device.numbers) > 1),
         "trt_engine_cache_enable": str(cache is not None),

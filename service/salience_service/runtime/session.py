@@ -25,7 +25,9 @@ from salience_service.runtime.providers import (
     provider_chain,
     refused_by,
 )
+from salience_service.runtime.session_libraries import load_libraries
 from salience_service.runtime.session_options import session_options
+from salience_service.runtime.turns import turns
 
 __all__ = ["Device", "Execution", "Feed", "GraphShape", "Kept", "Lane", "Session"]
 
@@ -99,6 +101,7 @@ class Session:
     ) -> None:
         check_available(device, ort.get_available_providers())
         tf32.WORD.say(device)
+        load_libraries(device)
         graph = _suited(graph_bytes(path, weights), device)
         fixed = _fixed(shapes, device) or [GraphShape(sizes)]
         engines = Engines(device, graph) if builds_engines(device) else None
@@ -106,6 +109,7 @@ class Session:
             [_opened(graph, shape, device, number, engines) for shape in fixed]
             for number in device.numbers
         ]
+        self._turns = turns(device, [session for at in self._at for session in at])
         self.provider: str = self._at[0][0].get_providers()[0]
         self.keeps_sources = device.keeps_sources
         self._device = device
@@ -133,7 +137,8 @@ class Session:
         """
         session = fitting(self._at[execution.lane.place], feeds)
         try:
-            results = _run(session, feeds, list(outputs), execution)
+            with self._turns(session):
+                results = _run(session, feeds, list(outputs), execution)
         except Exception as error:
             if execution.ended:
                 raise Cancelled("the run was ended early") from error

@@ -1,4 +1,7 @@
-"""TF32 of NVIDIA's libraries: one word for the whole process, said before they are loaded."""
+"""TF32 of NVIDIA's libraries: one word for the whole process, said before they are loaded.
+
+Never run: no GPU was at hand.
+"""
 
 import os
 from collections.abc import MutableMapping
@@ -13,9 +16,10 @@ OVERRIDE = "NVIDIA_TF32_OVERRIDE"
 class Tf32Word:
     """Owns the word of a process on TF32.
 
-    CUDA takes it as an option of a session (`use_tf32`). TensorRT takes TF32 unless this
-    variable says 0, which it reads once; ONNX Runtime has no option for it
-    (microsoft/onnxruntime#26029). So the first device asked for decides for the process.
+    TensorRT takes TF32 unless this variable says 0, which it reads once; ONNX Runtime has no
+    option for it (microsoft/onnxruntime#26029). CUDA has one for each session (`use_tf32`),
+    which where nothing else fits is passed over, and which bars float16 from the tensor cores.
+    So the first device asked for decides for the process.
 
     Args:
         environment: the process's.
@@ -31,21 +35,22 @@ class Tf32Word:
         Raises:
             ConfigRefused: the environment says otherwise, or an earlier device did.
         """
-        stated = self._environment.get(OVERRIDE)
+        stated, wanted = self._environment.get(OVERRIDE), device.precision == "tf32"
         if device.provider == "cpu":
             return
-        if device.precision == "tf32" and stated == "0":
+        if wanted and stated == "0" and self._allowed is None:
             raise ConfigRefused(
                 f"precision = 'tf32', but {OVERRIDE}=0 keeps it off: unset the variable"
             )
-        if device.provider == "tensorrt":
-            self._settle(device.precision == "tf32", stated)
+        if device.provider == "cuda" and not wanted and self._allowed:
+            return  # Gradients beside a model in TF32: their session's own option keeps it off.
+        self._settle(wanted, stated)
 
     def _settle(self, allowed: bool, stated: str | None) -> None:
         if self._allowed not in (None, allowed):
             raise ConfigRefused(
-                "TensorRT takes TF32 in a whole process or not at all, and another engine of "
-                "this process settled it: use one precision, or a process for each"
+                "TF32 is taken in a whole process or not at all, and another model of this "
+                "process settled it: use one precision, or a process for each"
             )
         if not allowed and stated not in (None, "0"):
             raise ConfigRefused(
