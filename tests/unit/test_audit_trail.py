@@ -138,18 +138,29 @@ def test_only_so_many_files_are_kept(directory: Path) -> None:
 @pytest.mark.parametrize("keep", [1, 3])
 def test_starts_however_many_delete_nothing(directory: Path, keep: int) -> None:
     """A start that fails, for want of a model or a port, has opened the trail before."""
-    upkeep = Upkeep(rotate_bytes=4096, keep_files=keep, durable=False)
-    written(directory, 60, upkeep)
+    upkeep = Upkeep(rotate_bytes=16_384, keep_files=keep, durable=False)
+    written(directory, 240, upkeep)
     numbers = file_numbers(directory)
     for _ in range(10):
         trail_of(directory, upkeep).close()
     assert file_numbers(directory) == [*range(numbers[0], numbers[-1] + 11)]
-    written(directory, 40, upkeep, start=60)
+    written(directory, 160, upkeep, start=240)
     sizes = [file_path(directory, each).stat().st_size for each in file_numbers(directory)]
     assert sum(size >= upkeep.rotate_bytes for size in sizes) == keep - 1, "the last is not full"
     report = checked(directory)
     assert report.faults == []
     assert report.notes == [f"files before {file_numbers(directory)[0]} were deleted by keep_files"]
+
+
+def test_files_that_stops_leave_short_are_kept_by_their_bytes(directory: Path) -> None:
+    """A server that is stopped every night never fills one."""
+    upkeep = Upkeep(rotate_bytes=8192, keep_files=3, durable=False)
+    for night in range(40):
+        written(directory, 20, upkeep, start=20 * night)
+    sizes = [file_path(directory, each).stat().st_size for each in file_numbers(directory)]
+    assert max(sizes) < upkeep.rotate_bytes
+    assert 3 * upkeep.rotate_bytes <= sum(sizes) <= 4 * upkeep.rotate_bytes
+    assert checked(directory).faults == []
 
 
 def test_two_servers_never_write_to_one_trail(directory: Path) -> None:

@@ -376,6 +376,29 @@ def test_an_error_in_the_callers_requests_comes_after_the_answers_even_of_a_brok
     assert whole(seen) == dict.fromkeys("ab", ANSWER)
 
 
+def test_a_cancelled_task_that_asynchronous_requests_wait_for_is_told_like_any_error():
+    seen: list[Tagged] = []
+
+    async def requests():
+        yield "a", request()
+        waited_for = asyncio.ensure_future(asyncio.Event().wait())
+        asyncio.get_running_loop().call_soon(waited_for.cancel)
+        await waited_for
+        yield "b", request()
+
+    async def all_of(stream):
+        async for tagged in stream:
+            seen.append(tagged)
+
+    async def ask():
+        client = AsyncClient(AsyncBreakingCalls(BreakingCalls()), retries=QUICK)
+        with pytest.raises(asyncio.CancelledError):
+            await all_of(client.explain_many(requests()))
+
+    asyncio.run(asyncio.wait_for(ask(), 60))
+    assert whole(seen) == {"a": ANSWER}
+
+
 def test_a_call_that_ends_well_before_the_last_request_is_broken():
     class Short(BreakingCalls):
         def _answers(self, requests, sent):

@@ -11,6 +11,7 @@ from salience_service.errors import (
     Cancelled,
     ComputeFailed,
     DeadlineExceeded,
+    Overloaded,
     SalienceError,
     anew,
 )
@@ -35,7 +36,7 @@ class Workshop:
         self.came = threading.Semaphore(0)
         self.models: list[ServedModel] = []
         self.last: list[bool] = []
-        self.fails = False
+        self.fault: SalienceError | None = None
         self.done = threading.Event()
         self.done.set()
 
@@ -44,8 +45,8 @@ class Workshop:
         self.last.append(last)
         self.came.release()
         self.done.wait(SOON_SECONDS)
-        if self.fails:
-            raise ComputeFailed("no memory for a second copy")
+        if self.fault:
+            raise anew(self.fault)
 
 
 def explain(standing: Standing, model: ServedModel, *ends: SalienceError | None) -> None:
@@ -120,7 +121,7 @@ def test_a_model_that_is_being_mended_is_not_brought_again() -> None:
 
 def test_the_second_attempt_is_the_last_unless_something_was_answered_between() -> None:
     shop, model = Workshop(), Named()
-    shop.fails = True
+    shop.fault = ComputeFailed("no memory for a second copy")
     standing = Standing(1, shop.mend)
 
     def brought(*ends: SalienceError | None) -> bool:
@@ -131,6 +132,18 @@ def test_the_second_attempt_is_the_last_unless_something_was_answered_between() 
 
     assert [brought(failed()), brought(failed())] == [False, True]
     assert not brought(None, failed())
+
+
+def test_an_attempt_that_was_not_made_is_none() -> None:
+    """Too many wait to be loaded, or a version before it drains."""
+    shop, model = Workshop(), Named()
+    shop.fault = Overloaded("too many wait")
+    standing = Standing(1, shop.mend)
+    for _ in range(3):
+        explain(standing, model, failed())
+        assert shop.came.acquire(timeout=SOON_SECONDS)
+        until(lambda: model not in standing._mending)
+    assert shop.last == [False] * 3
 
 
 def test_a_model_that_is_gone_is_not_held_for_its_failures() -> None:

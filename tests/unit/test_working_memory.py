@@ -21,7 +21,7 @@ from salience_service.methods.method import Extent
 from salience_service.methods.rows import superpixels as cutting
 from salience_service.methods.rows.kernel_shap import shapley_draws, shapley_values
 from salience_service.methods.rows.lime import _coefficients, coin_flips
-from salience_service.methods.rows.superpixels import most_superpixels, superpixels
+from salience_service.methods.rows.superpixels import Algorithm, most_superpixels, superpixels
 
 LOADED = (quickshift, slic, LinearRegression, Ridge)
 RANDOM = np.random.default_rng(0)
@@ -71,7 +71,7 @@ def test_smooth_grad_cam_plus_plus() -> None:
 
 @pytest.mark.parametrize("method", ["lime", "kernel-shap"])
 def test_regressions_over_as_many_superpixels_as_there_may_be(method: str) -> None:
-    count, scores = most_superpixels("slic", 100, 224 * 224), RANDOM.normal(size=SAMPLES)
+    count, scores = most_superpixels("slic", 100, 224, 224), RANDOM.normal(size=SAMPLES)
     with peak() as held:
         if method == "lime":
             _coefficients(coin_flips(RANDOM, SAMPLES, count), scores, 0.25)
@@ -82,20 +82,20 @@ def test_regressions_over_as_many_superpixels_as_there_may_be(method: str) -> No
 
 
 @pytest.mark.parametrize("algorithm", ["quickshift", "slic"])
-def test_no_image_is_cut_into_more_superpixels_than_are_counted(algorithm: str) -> None:
-    """Noise is cut finest."""
-    for image in (
-        RANDOM.normal(size=(3, 96, 96)),
-        np.zeros((3, 96, 96)),
-        RANDOM.random((3, 24, 30)),
-    ):
-        image = image.astype(np.float32)
-        cut = superpixels(image, algorithm, 50)  # type: ignore[arg-type]
-        assert cut.count <= most_superpixels(algorithm, 50, image[0].size)  # type: ignore[arg-type]
+@pytest.mark.parametrize("segments", [50, 300])
+@pytest.mark.parametrize("size", [(96, 96), (32, 32), (16, 16), (24, 30), (5, 40)])
+def test_no_image_is_cut_into_more_superpixels_than_are_counted(
+    algorithm: Algorithm, segments: int, size: tuple[int, int]
+) -> None:
+    """Neither noise, nor one colour, nor a chequered one."""
+    chequered = np.broadcast_to(np.indices(size).sum(0) // 4 % 2 * 5.0, (3, *size))
+    for image in (RANDOM.normal(size=(3, *size)), np.zeros((3, *size)), chequered):
+        cut = superpixels(image.astype(np.float32), algorithm, segments)
+        assert cut.count <= most_superpixels(algorithm, segments, *size)
 
 
 def test_an_image_that_is_cut_finer_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cutting, "LEAST_PIXELS", 10_000)
+    monkeypatch.setattr(cutting, "REACH", 96)
     image = RANDOM.normal(size=(3, 96, 96)).astype(np.float32)
     with pytest.raises(NotPossible, match=r"quickshift cuts the image into .* use slic"):
         superpixels(image, "quickshift", 2)

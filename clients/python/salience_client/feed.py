@@ -201,6 +201,10 @@ class AsyncFeed:
                         self._changed.notify_all()
                     if not await self._room_came():
                         break
+        except asyncio.CancelledError as fault:
+            if self._call < 0:  # We are; else what the caller's iterable waits for was.
+                raise
+            self._conversation.fault = fault
         except Exception as fault:  # carried to the caller's side, not swallowed
             self._conversation.fault = fault
         async with self._changed:

@@ -26,7 +26,7 @@ class Upkeep:
     Attributes:
         rotate_bytes: a file that has as many is finished, and the next begun.
         keep_files: so many are kept when one is begun, that one among them, and older ones deleted;
-            those that a start left short do not count. 0 = none is ever deleted.
+            of those that a stop left short more are kept, as many bytes. 0 = none is ever deleted.
         durable: whether `append` waits until the line is on the disk.
         anchor_lines: lines after which the end of the chain is told to the log.
     """
@@ -189,19 +189,19 @@ class Trail:
         Never lower than before: a file that someone else took away is not to be forgotten.
         """
         keep = self._upkeep.keep_files
-        full = self._full_files() if keep else []
-        return max(self._end.oldest, full[-keep] + 1) if 0 < keep <= len(full) else self._end.oldest
-
-    def _full_files(self) -> list[int]:
-        """Numbers of those that `keep_files` counts, rising: starts, however many, fill none."""
+        if not keep:
+            return self._end.oldest
+        # A start that comes to nothing is to delete nothing, whatever it leaves behind.
+        full = keep - 1 if self._file else keep
+        held, room = 0, full * self._upkeep.rotate_bytes
         try:
-            return [each for each in file_numbers(self._directory) if self._is_full(each)]
+            for number in reversed(file_numbers(self._directory)):
+                if held >= room:
+                    return max(self._end.oldest, number + 1)
+                held += file_path(self._directory, number).stat().st_size
         except OSError:  # Whoever moves files away now lets the others stay a while longer.
-            return []
-
-    def _is_full(self, number: int) -> bool:
-        size = file_path(self._directory, number).stat().st_size
-        return size >= self._upkeep.rotate_bytes
+            pass
+        return self._end.oldest
 
     def _drop_before(self, oldest: int) -> None:
         """Deletes what is no longer kept; no explanation is refused because that fails."""

@@ -30,8 +30,8 @@ class AuditConfig(Section):
     """Bytes after which a file is finished and the next begun."""
 
     keep_files: int = Field(0, ge=0, le=10**6)
-    """Files kept, the one that is written among them: the oldest is deleted when that one is full
-    and the next begun; 0 = all, for ever. Files that a restart left short do not count."""
+    """Full files kept, the one that is written among them, or as many bytes in short ones, as a
+    stop leaves them: the oldest are deleted when the next is begun; 0 = all, for ever."""
 
     anchor_lines: int = Field(1000, ge=1, le=10**6)
     """Lines after which the log is told an anchor, which proves how far the trail had come."""

@@ -4,6 +4,7 @@ import logging
 import threading
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from salience_service.config.repository import RepositoryConfig
@@ -55,11 +56,23 @@ class Following:
             self._kept.add(name)
             self._held_back.discard(name)
 
-    def hold_back(self, name: VersionName) -> None:
-        """A version was retired by hand: it does not come back by itself."""
+    @contextmanager
+    def held_back(self, name: VersionName) -> Iterator[None]:
+        """A version is retired by hand in the block: it does not come back by itself, now or then.
+
+        Where the block fails all is as before.
+        """
         with self._lock:
+            kept, held_back = name in self._kept, name in self._held_back
             self._kept.discard(name)
             self._held_back.add(name)
+        try:
+            yield
+        except BaseException:
+            with self._lock:
+                self._kept |= {name} if kept else set()
+                self._held_back -= set() if held_back else {name}
+            raise
 
     def begin(self) -> None:
         """Loads what the policy wants; a version that is refused hides no other.
@@ -76,7 +89,12 @@ class Following:
         self._follow(self.seen.places, BundleRefused)
 
     def unmet(self) -> Iterator[str]:
-        """In words, the models that have a policy and of which no version lies there."""
+        """In words, the models that have a policy and of which no version lies there.
+
+        None where nothing was seen: whoever looked knows that the directory cannot be read.
+        """
+        if self.seen is NOTHING:
+            return
         models = {name.model for name in self.seen.places}
         models |= {refused.name for refused in self.seen.refused}
         for model in self._policies:

@@ -24,7 +24,6 @@ from salience_service.errors import (
     Cancelled,
     ConfigRefused,
     NotFound,
-    NotPossible,
     Overloaded,
 )
 from salience_service.models.model import ServedModel
@@ -131,13 +130,8 @@ class ModelsDirectory:
             NotPossible: requests were pinned to it.
         """
         name = _named(model, version)
-        self._repository.model(*name)
-        self._following.hold_back(name)  # First: a look between the two would load it again.
-        try:
+        with self._following.held_back(name):
             self._repository.retire(name, "retired by hand")
-        except NotPossible:
-            self._following.keep(name)  # As whatever is pinned.
-            raise
 
     def roll_back(self, model: str, version: str) -> Future[None]:
         """Lets a version answer requests that name none; it is loaded where it does not serve.
@@ -177,6 +171,8 @@ class ModelsDirectory:
             self._submit(self._load_anew, name).result()
         except NotFound:
             pass  # It was retired meanwhile.
+        except Overloaded:  # Nothing was tried: too many wait, or are not gone yet.
+            raise
         except BundleRefused as refusal:
             reason = f"it failed on the device, and was refused when it was opened anew: {refusal}"
             self._repository.fail(name, reason)

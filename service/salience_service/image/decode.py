@@ -21,7 +21,12 @@ from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from salience_service.errors import InvalidRequest, SalienceError, Unsupported
 from salience_service.image.pixels import LARGEST_LIMIT, ImageLimits, Pixels
-from salience_service.image.structure import check_structure, check_tags, check_tiles
+from salience_service.image.structure import (
+    check_structure,
+    check_tags,
+    check_tiles,
+    has_part_scans,
+)
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
 GREY_MODES = ("1", "L", "LA")
@@ -80,16 +85,16 @@ def header_of(data: bytes, limits: ImageLimits) -> Header:
     """The header of a file; no pixel is decoded."""
     try:
         with _opened(data, limits) as image:
-            return Header(image.height, image.width, _is_plain(image))
+            return Header(image.height, image.width, _is_plain(image, data))
     except InvalidRequest:
         return Header(0, 0, plain=True)
 
 
-def _is_plain(image: Image.Image) -> bool:
-    """A progressive JPEG is not: all its coefficients are kept until the last scan."""
-    if image.mode not in ("RGB", "L") or "progressive" in image.info:
+def _is_plain(image: Image.Image, data: bytes) -> bool:
+    """A JPEG of several scans is not: all its coefficients are kept until the last."""
+    if image.mode not in ("RGB", "L") or image.format not in ("JPEG", "PNG", "BMP"):
         return False
-    return image.format in ("JPEG", "PNG", "BMP")
+    return image.format != "JPEG" or not has_part_scans(data, len(image.getbands()))
 
 
 @contextmanager

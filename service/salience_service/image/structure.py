@@ -9,8 +9,10 @@ interrupt (scans).
 import re
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from salience_service.errors import InvalidRequest
@@ -21,20 +23,28 @@ colour could have some hundreds; libtiff and fuzzers of libjpeg set such limits 
 MOST_SEGMENTS = 65_536
 """Of a JPEG, outside its pixels; 255 of a large colour profile, and some by chance in what cameras
 append."""
-MOST_EXIF_SEGMENTS = 64
-"""Pillow puts them together by copying all that came before, each time."""
+MOST_EXIF_SEGMENTS = 16
+"""Pillow puts them together by copying all that came before, each time, and unpacks what they hold
+before anything is counted. Each has 64 KiB at most, and almost every file one."""
 MOST_CHUNKS = 65_536
 """Of a PNG. Libraries write pixels in chunks of 8 KiB or more."""
-MOST_TAGS, MOST_NUMBERS = 4_096, 65_536
-"""Of a TIFF or of Exif; and numbers in one, such as where each strip lies: one a row, for every
-channel, at most."""
+MOST_TAGS, MOST_NUMBERS = 4_096, 140_000
+"""Of a TIFF or of Exif with the directories in it; and numbers in them all, which Pillow unpacks
+one by one. Most are where each strip lies and how long it is: one a row, for every channel."""
 
-_SCAN = re.compile(rb"\xff\xda\x00[\x08\x0a\x0c\x0e][\x01-\x04]")
+_SCAN = re.compile(rb"\xff\xda\x00[\x08\x0a\x0c\x0e]([\x01-\x04])")
 """A marker, a length and the channels that it goes with: decoders refuse any other."""
+_SLICE = 1 << 20
+"""Bytes of a JPEG whose marks are counted at a time: counting takes ten times as many."""
 _SCAN_MARKER, _RESTARTS = 0xDA, slice(0xD0, 0xD8)
-_BYTES, _TEXT, _OPAQUE = 1, 2, 7
+_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8}
+"""Bytes of a number, by the types of TIFF 6.0 and BigTIFF."""
+_WHOLE = frozenset((1, 2, 7))
+"""Types whose numbers Pillow takes as one: bytes, text, and what is opaque."""
 _STRIPS = frozenset((273, 279, 324, 325))
 """TIFF 6.0: where strips and tiles lie, and how long they are."""
+_DIRECTORIES = frozenset((34665, 34853, 40965))
+"""Tags that say where a further directory lies: Exif's, GPS's, and that of interoperability."""
 
 
 def check_structure(data: bytes) -> None:
@@ -59,36 +69,77 @@ def check_tiles(image: Image.Image) -> None:
         raise InvalidRequest("the strips of the image overlap: the file is damaged")
 
 
+def has_part_scans(data: bytes, channels: int) -> bool:
+    """Whether a scan of a JPEG goes with fewer channels than there are: several are decoded."""
+    return any(scan[1][0] < channels for scan in _SCAN.finditer(data))
+
+
 def check_tags(data: bytes) -> None:
     """The same for the first directory of a TIFF, or of what a file holds as Exif.
 
+    What Pillow passes over is not counted: numbers that would not fit in the file, or of no type.
+
     Raises:
-        InvalidRequest: too many tags, or too many numbers in one.
+        InvalidRequest: too many tags, or too many numbers in them.
     """
     order, big = "<" if data.startswith(b"II") else ">", data[2:3] == b"\x2b"  # as Pillow reads it
-    try:
-        (at,) = struct.unpack_from(f"{order}{'Q' if big else 'L'}", data, 8 if big else 4)
-        for tag, kind, count in _tags(data, at, order, big):
-            if count > MOST_NUMBERS and (tag in _STRIPS or kind not in (_BYTES, _TEXT, _OPAQUE)):
-                raise _too_many(f"numbers in its tag {tag}", count, MOST_NUMBERS)
-    except struct.error:  # It ends there.
-        return
+    form = _Form(data, order, big)
+    waiting, seen, numbers = [form.first], set[int](), 0
+    while waiting:
+        at = waiting.pop()
+        if at in seen or len(seen) > len(_DIRECTORIES):
+            continue
+        seen.add(at)
+        for tag, kind, count, stated in form.entries(at):
+            if tag in _DIRECTORIES:
+                waiting.append(stated)
+            if tag in _STRIPS or kind not in _WHOLE:
+                numbers += count
+    if numbers > MOST_NUMBERS:
+        raise _too_many("numbers in its tags", numbers, MOST_NUMBERS)
 
 
-def _tags(data: bytes, at: int, order: str, big: bool) -> Iterator[tuple[int, int, int]]:
-    """Of each entry the tag, the type of its numbers, and how many there are."""
-    (count,) = struct.unpack_from(f"{order}{'Q' if big else 'H'}", data, at)
-    if count > MOST_TAGS:
-        raise _too_many("tags", count, MOST_TAGS)
-    head = struct.Struct(f"{order}HH{'Q' if big else 'L'}")
-    first, length = (at + 8, 20) if big else (at + 2, 12)
-    for number in range(count):
-        yield head.unpack_from(data, first + number * length)
+@dataclass(frozen=True)
+class _Form:
+    """How directories are written: `order` as `struct` has it, and whether in BigTIFF."""
+
+    data: bytes
+    order: str
+    big: bool
+
+    @property
+    def first(self) -> int:
+        """Where the first directory lies."""
+        return self._number("Q" if self.big else "L", 8 if self.big else 4)
+
+    def entries(self, at: int) -> Iterator[tuple[int, int, int, int]]:
+        """Of each entry the tag, the type, how many numbers, and the first as a place.
+
+        Those that lie behind the end of the file, or whose numbers would not fit in it, are left
+        out.
+        """
+        head = struct.Struct(f"{self.order}HH{'QQ' if self.big else 'LL'}")
+        begin = at + (8 if self.big else 2)
+        stated = self._number("Q" if self.big else "H", at)
+        count = min(stated, max(0, len(self.data) - begin) // head.size)
+        if count > MOST_TAGS:
+            raise _too_many("tags", count, MOST_TAGS)
+        for number in range(count):
+            tag, kind, numbers, place = head.unpack_from(self.data, begin + number * head.size)
+            if numbers * _SIZES.get(kind, len(self.data) + 1) <= len(self.data):
+                yield tag, kind, numbers, place
+
+    def _number(self, letter: str, at: int) -> int:
+        """The number there; 0 where the file ends before it."""
+        form = struct.Struct(self.order + letter)
+        if at + form.size > len(self.data):
+            return 0
+        (found,) = form.unpack_from(self.data, at)
+        return int(found)
 
 
 def _check_jpeg(data: bytes) -> None:
-    values = np.frombuffer(data, np.uint8)
-    marks = np.bincount(values[1:][values[:-1] == 0xFF], minlength=256)
+    marks = _marks(data)
     if marks[_SCAN_MARKER] > MOST_SCANS:
         scans = sum(1 for _ in _SCAN.finditer(data))
         if scans > MOST_SCANS:
@@ -102,6 +153,15 @@ def _check_jpeg(data: bytes) -> None:
         raise _too_many("segments of Exif", exif, MOST_EXIF_SEGMENTS)
 
 
+def _marks(data: bytes) -> NDArray[np.int64]:
+    """How often each byte follows 0xff, int64 [256]."""
+    values, marks = np.frombuffer(data, np.uint8), np.zeros(256, np.int64)
+    for start in range(0, len(values), _SLICE):
+        part = values[start : start + _SLICE + 1]
+        marks += np.bincount(part[1:][part[:-1] == 0xFF], minlength=256)
+    return marks
+
+
 def _check_png(data: bytes) -> None:
     at, chunks, profiles = 8, 0, 0
     while at + 8 <= len(data):
@@ -111,6 +171,8 @@ def _check_png(data: bytes) -> None:
             raise _too_many("colour profiles", profiles, 1)
         if chunks > MOST_CHUNKS:
             raise InvalidRequest(f"the image file has more than {MOST_CHUNKS} chunks: save it anew")
+        if kind == b"IEND":
+            return
         at += 12 + length
 
 

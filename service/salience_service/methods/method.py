@@ -70,7 +70,7 @@ class Method(Generic[OptionsT]):
         anytime: whether, with these options, its maps may be drawn from fewer rows than it
             asks for (see `RowProbe`); None: with none.
         working: doubles that it works with at a time at most, beside sums of the input's size;
-            None: hardly any.
+            None: two copies of a tap's features, where it reads any.
     """
 
     name: str

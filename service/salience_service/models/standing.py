@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from weakref import WeakKeyDictionary, WeakSet
 
-from salience_service.errors import ComputeFailed
+from salience_service.errors import ComputeFailed, Overloaded
 from salience_service.models.model import ServedModel
 
 _log = logging.getLogger(__name__)
@@ -64,8 +64,9 @@ class Standing:
     def _mended(self, model: ServedModel) -> None:
         try:
             self._mend(model, model in self._unmended)
-        except Exception:
-            self._unmended.add(model)
+        except Exception as error:
+            if not isinstance(error, Overloaded):  # Else nothing was tried.
+                self._unmended.add(model)
             _log.exception("model %s %s could not be mended", model.name, model.version)
         finally:
             with self._lock:

@@ -129,7 +129,7 @@ def _cuda_options(device: Device, number: int) -> dict[str, str]:
         "use_tf32": "0" if device.precision == "float32" else "1",
         # By rule. EXHAUSTIVE, the default, may take what is fastest on the day.
         "cudnn_conv_algo_search": "HEURISTIC",
-        # Shapes are fixed: what was needed once is what will be needed.
+        # Shapes are fixed but for the number of sources: what was needed once will be needed again.
         "arena_extend_strategy": "kSameAsRequested",
         # The default, stated: separate streams race (microsoft/onnxruntime#4829).
         "do_copy_in_default_stream": "1",

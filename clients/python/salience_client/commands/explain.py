@@ -238,9 +238,10 @@ def _written(
     explanation: Explanation, image: Path, resize: str, out: Path | None, montage: Path | None
 ) -> list[WrittenMap]:
     """Writes what was asked for; tells the files of each map."""
+    written = [] if out is None else write_maps(explanation.maps, image, resize, out)
     if montage is not None:
         write_montage(explanation, image, resize, montage)
-    return [] if out is None else write_maps(explanation.maps, image, resize, out)
+    return written
 
 
 def _table_console() -> Console:

@@ -49,8 +49,9 @@ def eigen_cam_rows(extent: Extent, options: EigenCamOptions) -> int:  # noqa: AR
 
 
 def eigen_cam_working(extent: Extent, options: EigenCamOptions) -> int:  # noqa: ARG001
-    """The features, centred, as the decomposition copies them, and both sides of it."""
-    return 5 * sum(extent.features)
+    """The features, centred, as the decomposition copies them, its both sides and its own work."""
+    (channels,), (numbers,) = extent.channels, extent.features
+    return 5 * numbers + 7 * min(channels, numbers // channels) ** 2
 
 
 def _places(features: FloatMap, options: EigenCamOptions) -> NDArray[np.float64]:

@@ -36,8 +36,8 @@ class CoalitionOptions(Options):
 
 def coalition_numbers(extent: Extent, options: CoalitionOptions) -> int:
     """Of samples × superpixels, at most."""
-    pixels = extent.height * extent.width
-    return options.samples * most_superpixels(options.superpixels, options.segments, pixels)
+    most = most_superpixels(options.superpixels, options.segments, extent.height, extent.width)
+    return options.samples * most
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ class PolyCamOptions(Options):
 
 
 def poly_cam(base: Base, options: PolyCamOptions) -> MethodRun:
-    """P_1 of equation 3, float32 [h, w] of the finest tap; every P_l is shown, coarse to fine.
+    """P_1 of equation 3, float32 [h, w] of the finest tap; each P_l on the way is a partial map.
 
     Englebert et al. 2022, "Poly-CAM", equations 1 and 3 to 6. Only the coarsest layer
     is also drawn while it grows: behind it a half-weighed layer would be a step back.

@@ -1,5 +1,6 @@
 """Superpixels: patches of alike pixels of an image, shown or hidden as one."""
 
+import math
 import weakref
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,8 +14,9 @@ from salience_service.interpolation import is_flat
 from salience_service.methods.probe import FloatMap
 
 Algorithm = Literal["quickshift", "slic"]
-LEAST_PIXELS = 100
-"""Of a superpixel of quickshift, on average."""
+REACH = 13
+"""Pixels along a side in which quickshift, as it is called here, has no two superpixels of its own
+height: its window is of twelve, and theirs reach on."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,9 +52,14 @@ def superpixels(image: FloatMap, algorithm: Algorithm, segments: int) -> Superpi
     return _cut(_Image(image), algorithm, segments if algorithm == "slic" else 0)
 
 
-def most_superpixels(algorithm: Algorithm, segments: int, pixels: int) -> int:
-    """How many superpixels an image of so many pixels is cut into at most."""
-    return 2 * segments if algorithm == "slic" else pixels // LEAST_PIXELS + 1
+def most_superpixels(algorithm: Algorithm, segments: int, height: int, width: int) -> int:
+    """How many superpixels an image of this size is cut into at most.
+
+    Slic joins what has less than half of a segment's pixels.
+    """
+    if algorithm == "slic":
+        return height * width // max(1, height * width // (2 * segments))
+    return math.ceil(height / REACH) * math.ceil(width / REACH)
 
 
 class _Image:
@@ -87,7 +94,7 @@ def _cut(image: _Image, algorithm: Algorithm, segments: int) -> Superpixels:
     else:
         found = quickshift(picture, kernel_size=4, max_dist=200, ratio=0.2)
     names, labels = np.unique(found, return_inverse=True)
-    most = most_superpixels(algorithm, segments, found.size)
+    most = most_superpixels(algorithm, segments, *found.shape)
     if len(names) > most:
         raise NotPossible(
             f"{algorithm} cuts the image into {len(names)} superpixels, and at most {most} are "
