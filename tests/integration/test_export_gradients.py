@@ -19,6 +19,7 @@ from salience_export.command import app
 from salience_export.differentiate.rules import RULES
 from salience_export.source import FloatArray, ReferenceGradient, SourceModel
 from salience_export.sources.torch_module import open_torch
+from salience_export.specimens import noise_images
 from salience_service.bundle.manifest import GraphRole, OutputKind
 from salience_service.bundle.reader import Bundle, open_bundle, read_golden
 from salience_service.errors import BundleRefused
@@ -33,7 +34,7 @@ from tests.oracle.masked_gradient import masked_gradient
 from tests.support import networks
 from tests.support.bundles import listed_files, write_manifest
 from tests.support.contracts import image_contract
-from tests.support.onnx_networks import Drawing
+from tests.support.onnx_networks import Drawing, evaluate
 
 CONTRACT = ModelContract(image_contract(), OutputKind.SOFTMAX)
 GRADIENTS = (GraphRole.GRADIENT, GraphRole.MASKED_GRADIENT)
@@ -237,6 +238,24 @@ def test_a_part_that_slopes_along_the_gradient_cannot_tell_is_missed(
         export_onnx(tmp_path / "net.onnx", CONTRACT, destination)
     monkeypatch.undo()
     assert export_onnx(tmp_path / "net.onnx", CONTRACT, destination).parity.gradient is not None
+
+
+def cancelling_net(bias: float = 0) -> onnx.ModelProto:
+    """One output, the sum of terms of about 100 and a bias."""
+    d = Drawing()
+    x = d.op("Flatten", d.op("GlobalAveragePool", d.op("Relu", d.conv("images", (3, 6), stride=2))))
+    x = d.op("Add", x, d.weight("offset", np.array(100, np.float32)))
+    d.dense(x, (6, 1), to="weighed")
+    d.op("Add", "weighed", d.weight("bias", np.array(bias, np.float32)), to="logits")
+    return d.model("logits")
+
+
+def test_right_gradients_of_an_output_near_zero_are_no_lack(tmp_path: Path) -> None:
+    contract = ModelContract(image_contract(), OutputKind.SIGMOID)
+    (found,) = evaluate(cancelling_net(), noise_images(contract.input, 5), "logits")
+    onnx.save(cancelling_net(-float(np.median(found))), tmp_path / "net.onnx")
+    destination = Destination(tmp_path / "models", "net")
+    assert export_onnx(tmp_path / "net.onnx", contract, destination).parity.gradient is not None
 
 
 def remainder_net() -> onnx.ModelProto:

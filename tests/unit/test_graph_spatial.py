@@ -66,7 +66,7 @@ def test_maps_with_channels_last_are_never_chosen(channels: int) -> None:
     ]
 
 
-def test_a_line_of_pixels_across_a_square_image_is_chosen_only_by_name() -> None:
+def test_a_line_of_pixels_that_a_mean_leaves_is_chosen_only_by_name() -> None:
     d = Drawing()
     x = d.op("Relu", d.conv("images", (3, 6), stride=8), to="map")
     x = d.op("ReduceMean", x, axes=[2], to="line")
@@ -79,3 +79,47 @@ def test_a_line_of_pixels_across_a_square_image_is_chosen_only_by_name() -> None
 def test_a_named_tap_with_channels_last_is_refused() -> None:
     with pytest.raises(ExportError, match=r"'last' has shape \['N', 4, 4, 24\], its channels last"):
         tap_of(normed(24), "last")
+
+
+def test_maps_of_one_row_are_chosen_as_others_are() -> None:
+    d = Drawing()
+    x = d.op("Relu", d.conv("images", (3, 6), stride=4), to="map")
+    x = d.op("MaxPool", x, kernel_shape=[8, 1])
+    d.op("Relu", d.conv(x, (6, 12)), to="row")
+    d.dense(d.op("Flatten", d.op("GlobalAveragePool", "row")), (12, 3), to="logits")
+    taps = choose_taps(d.model("logits", ("N", 3, 32, 64)), 3)
+    assert [(tap.name, tap.height, tap.width) for tap in taps] == [("map", 8, 16), ("row", 1, 16)]
+
+
+def test_what_operators_tell_of_channels_goes_before_proportions() -> None:
+    d = Drawing()
+    d.op("MaxPool", d.conv("images", (3, 8)), kernel_shape=[1, 4], strides=[1, 4], to="narrow")
+    d.op("Transpose", "narrow", perm=TO_LAST, to="last")
+    d.dense(d.op("Flatten", "last"), (8 * 32 * 32, 3), to="logits")
+    flow = Flow(d.model("logits", ("N", 3, 32, 128)))
+    assert is_reduced_image(flow, 8, 32), "proportions say [N, h, w, C]"
+    assert [has_channels_last(flow, name) for name in ("narrow", "last")] == [False, True]
+
+
+def windowed(sum_first: bool) -> onnx.ModelProto:
+    """Attention among the 16 pixels of each of four windows of a map, as in MaxViT."""
+    d = Drawing()
+    x = d.op("Relu", d.conv("images", (3, 6), stride=4), to="stem")
+    x = d.op("Reshape", x, d.ints(0, 6, 2, 4, 2, 4))
+    x = d.op("Reshape", d.op("Transpose", x, perm=[0, 2, 4, 3, 5, 1]), d.ints(0, 4, 16, 6))
+    scores = d.op("Softmax", d.op("MatMul", x, d.op("Transpose", x, perm=[0, 1, 3, 2])))
+    parts = d.op("Reshape", d.op("MatMul", scores, x), d.ints(0, 4, 16, 2, 3))
+    y = d.op("Reshape", parts, d.ints(0, 4, 16, 6))
+    x = d.op("Add", *((x, y) if sum_first else (y, x)), to="windows")
+    x = d.op("Transpose", d.op("Reshape", x, d.ints(0, 2, 2, 4, 4, 6)), perm=[0, 5, 1, 3, 2, 4])
+    x = d.op("Reshape", x, d.ints(0, 6, 8, 8), to="maps")
+    d.dense(d.op("Flatten", d.op("GlobalAveragePool", x)), (6, 3), to="logits")
+    return d.model("logits")
+
+
+@pytest.mark.parametrize("sum_first", [True, False])
+def test_windows_of_a_map_are_no_map(sum_first: bool) -> None:
+    model = windowed(sum_first)
+    assert [tap.name for tap in choose_taps(model, 3)] == ["stem", "maps"]
+    with pytest.raises(ExportError, match=r"'windows' has shape \['N', 4, 16, 6\], its channels"):
+        tap_of(model, "windows")

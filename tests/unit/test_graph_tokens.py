@@ -1,13 +1,16 @@
 """Taps of tokens: which shapes are a grid, and tails that go on from them."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx
 import pytest
 
 from salience_export.errors import ExportError
 from salience_export.graphs.build import build_graphs
+from salience_export.graphs.flow import Flow
 from salience_export.graphs.taps import choose_taps, tap_of
-from salience_export.graphs.tokens import Grid, grid_of
+from salience_export.graphs.tokens import Grid, grid_of, is_attended
 from salience_service.bundle.manifest import TokenLayout
 from tests.support.onnx_networks import Drawing, images, run
 
@@ -73,16 +76,19 @@ def test_the_mean_of_tokens_and_one_layer_is_a_linear_head() -> None:
     assert build_graphs(patches(), [tap_of(patches(), "tokens")]).linear_heads == (True,)
 
 
-def transformer(class_tokens: int, blocks: int = 2) -> onnx.ModelProto:
+def transformer(class_tokens: int, blocks: int = 2, stem: int = 0) -> onnx.ModelProto:
     """Blocks of attention and a ReLU, each after its norm, over 16 patches of 32×32 images.
 
     Args:
         class_tokens: before the patches; the first makes the logits. 0: their mean does.
         blocks: their sums are `sum_0`, … after attention and `block_0`, … at the end.
+        stem: convolutions before the patches.
     """
-    d = Drawing()
+    d, x = Drawing(), "images"
+    for number in range(stem):
+        x = d.conv(x, (3, 3), to=f"stem_{number}")
     kernel = d.weight("kernel", d.random.normal(size=(6, 3, 8, 8)).astype(np.float32))
-    x = d.op("Conv", "images", kernel, strides=[8, 8], to="patches")
+    x = d.op("Conv", x, kernel, strides=[8, 8], to="patches")
     x = d.op("Transpose", d.op("Reshape", x, d.ints(0, 6, 16)), perm=[0, 2, 1])
     if class_tokens:
         x = d.op("Pad", x, d.ints(0, class_tokens, 0, 0, 0, 0))
@@ -124,12 +130,10 @@ def test_a_sum_that_no_operator_normalises_is_chosen_itself() -> None:
 
 
 @pytest.mark.parametrize(("class_tokens", "blocks"), [(2, 2), (1, 1)])
-def test_attention_over_tokens_of_which_none_can_be_chosen_asks_for_taps(
+def test_attention_over_patches_of_which_no_tokens_can_be_chosen_asks_for_taps(
     class_tokens: int, blocks: int
 ) -> None:
-    with pytest.raises(
-        ExportError, match=r"no tap can be chosen behind the attention: .*; name taps"
-    ):
+    with pytest.raises(ExportError, match=r"behind the attention: .*; --tap patches takes the"):
         choose_taps(transformer(class_tokens, blocks), 3)
 
 
@@ -141,3 +145,72 @@ def test_attention_that_only_pools_leaves_the_last_map_chosen() -> None:
     scores = d.op("Softmax", d.op("MatMul", mean, d.op("Transpose", x, perm=[0, 2, 1])))
     d.dense(d.op("Flatten", d.op("MatMul", scores, x)), (6, 3), to="logits")
     assert [tap.name for tap in choose_taps(d.model("logits"), 3)] == ["map"]
+
+
+def test_where_no_tokens_can_be_chosen_a_map_of_several_layers_is() -> None:
+    taps = choose_taps(transformer(2, stem=1), 3)
+    assert [tap.name for tap in taps] == ["stem_0", "patches"]
+
+
+def decoded(queries: int) -> onnx.ModelProto:
+    """Queries that attend to the pixels of a map, 4×4, and the mean of what they become."""
+    d = Drawing()
+    x = d.op("Relu", d.conv(d.op("Relu", d.conv("images", (3, 6), stride=4)), (6, 6), stride=2))
+    x = d.op("Transpose", d.op("Reshape", x, d.ints(0, 6, 16)), perm=[0, 2, 1])
+    asked = d.weight("asked", d.random.normal(size=(queries, 6)).astype(np.float32))
+    scores = d.op("Softmax", d.op("MatMul", asked, d.op("Transpose", x, perm=[0, 2, 1])))
+    x = d.op("MatMul", scores, x)
+    x = d.op("Add", x, d.op("Relu", _norm(d, x)), to="answers")
+    d.dense(d.op("ReduceMean", x, axes=[1], keepdims=0), (6, 3), to="logits")
+    return d.model("logits")
+
+
+@pytest.mark.parametrize("queries", [16, 64, 4, 7])
+def test_queries_to_a_map_are_no_patches_and_leave_the_map_chosen(queries: int) -> None:
+    taps = choose_taps(decoded(queries), 3)
+    assert [(tap.channels, tap.height) for tap in taps] == [(6, 8), (6, 4)]
+
+
+def attended(d: Drawing, x: str, to: str, perm: Sequence[int] = (0, 1, 2)) -> str:
+    """A block whose tokens lie [N, T, C] once they are permuted."""
+    y = d.op("Transpose", x, perm=perm)
+    scores = d.op("Softmax", d.op("MatMul", y, d.op("Transpose", y, perm=[0, 2, 1])))
+    return d.op("Add", x, d.op("Transpose", d.op("MatMul", scores, y), perm=perm), to=to)
+
+
+def cut(d: Drawing) -> str:
+    """Patches [N, 6, 16] of 32×32 images."""
+    kernel = d.weight("kernel", d.random.normal(size=(6, 3, 8, 8)).astype(np.float32))
+    return d.op(
+        "Reshape", d.op("Conv", "images", kernel, strides=[8, 8], to="patches"), d.ints(0, 6, 16)
+    )
+
+
+def test_tokens_of_merged_patches_are_chosen() -> None:
+    d = Drawing()
+    x = attended(d, d.op("Transpose", cut(d), perm=[0, 2, 1]), "whole")
+    weights = d.weight("weights", d.random.normal(size=(24, 6)).astype(np.float32))
+    x = attended(d, d.op("MatMul", d.op("Reshape", x, d.ints(0, 4, 24)), weights), "merged")
+    d.dense(d.op("ReduceMean", x, axes=[1], keepdims=0), (6, 3), to="logits")
+    assert [tap.name for tap in choose_taps(d.model("logits"), 3)] == ["patches", "merged"]
+
+
+def test_of_tokens_that_lie_before_the_batch_the_projection_is_chosen() -> None:
+    d = Drawing()
+    x = attended(d, d.op("Transpose", cut(d), perm=[2, 0, 1]), "sums", perm=(1, 0, 2))
+    d.dense(d.op("ReduceMean", x, axes=[0], keepdims=0), (6, 3), to="logits")
+    assert [tap.name for tap in choose_taps(d.model("logits"), 3)] == ["patches"]
+
+
+@pytest.mark.parametrize(
+    ("operator", "attributes"),
+    [("MatMul", {}), ("Einsum", {"equation": "nchw,nchv->nwv"}), ("Attention", {})],
+)
+def test_attention_is_a_product_of_what_is_made_from_one_tensor(
+    operator: str, attributes: dict[str, str]
+) -> None:
+    d = Drawing()
+    d.op(operator, d.op("Relu", "images"), d.op("Neg", "images"), to="product", **attributes)
+    d.op(operator, d.op("Relu", "product"), d.ints(1), to="logits", **attributes)
+    flow = Flow(d.model("logits", opset=23))
+    assert [is_attended(flow, name) for name in ("images", "product")] == [True, False]

@@ -8,6 +8,7 @@ import onnx
 import pytest
 
 from salience_export.contract import Layout
+from salience_export.graphs.batch import free_batch
 from salience_export.graphs.build import GradientGraphs, build_graphs
 from salience_export.source import SourceModel
 from salience_export.sources.onnx_file import open_onnx
@@ -107,7 +108,8 @@ def test_a_fixed_batch_of_four_is_freed_too(imported: Import) -> None:
     logits_of(imported(d.model("logits", (4, 3, 32, 32))), count=5)
 
 
-def test_the_windows_of_a_batch_of_one_are_put_together_again(imported: Import) -> None:
+def windowed() -> onnx.ModelProto:
+    """A map cut into windows and put together again, at a stated batch of one."""
     d = Drawing()
     x = d.op("Transpose", d.op("Relu", d.conv("images", (3, 8), stride=2)), perm=[0, 2, 3, 1])
     x = d.op("Transpose", d.op("Reshape", x, d.ints(1, 2, 8, 2, 8, 8)), perm=[0, 1, 3, 2, 4, 5])
@@ -116,9 +118,22 @@ def test_the_windows_of_a_batch_of_one_are_put_together_again(imported: Import) 
     x = d.op("Transpose", x, perm=[0, 5, 1, 3, 2, 4])
     x = d.op("Reshape", x, d.ints(1, 8, 16, 16), to="maps")
     d.dense(d.op("Flatten", d.op("GlobalAveragePool", x)), (8, 5), to="logits")
-    source = imported(d.model("logits", (1, 3, 32, 32)))
+    return d.model("logits", (1, 3, 32, 32))
+
+
+def test_the_windows_of_a_batch_of_one_are_put_together_again(imported: Import) -> None:
+    source = imported(windowed())
     assert any("windows, together, maps" in change for change in source.changes)
     logits_of(source)
+
+
+def test_inner_shapes_that_a_file_states_for_another_batch_are_left_aside() -> None:
+    model = windowed()
+    stated = onnx.helper.make_tensor_value_info("windows", onnx.TensorProto.FLOAT, [5, 8, 8, 8])
+    model.graph.value_info.append(stated)
+    (found, changed), (expected, _) = free_batch(model, 1), free_batch(windowed(), 1)
+    assert changed[-3:] == ("windows", "together", "maps")
+    assert list(found.graph.initializer) == list(expected.graph.initializer)
 
 
 def test_sizes_below_one_are_free(imported: Import) -> None:
@@ -195,6 +210,30 @@ def test_the_head_is_cut_to_logits(
     assert source.output is meaning
     (expected,) = evaluate(model, images(3), "logits")
     np.testing.assert_allclose(logits_of(source), expected, rtol=1e-4, atol=1e-4)
+
+
+def turned(d: Drawing, x: str) -> str:
+    return d.op("Transpose", d.op("Transpose", x, perm=[1, 0]), perm=[1, 0])
+
+
+def quantised(d: Drawing, x: str) -> str:
+    scale = d.weight("scale", np.array(1 / 16, np.float32))
+    zero = d.weight("zero", np.array(255, np.uint8))
+    return d.op("DequantizeLinear", d.op("QuantizeLinear", x, scale, zero), scale, zero)
+
+
+@pytest.mark.parametrize("carried", [turned, quantised])
+def test_a_log_softmax_that_is_carried_on_whole_is_logits(
+    imported: Import, carried: Callable[[Drawing, str], str]
+) -> None:
+    d = Drawing()
+    x = d.op("Relu", d.conv("images", (3, 8), stride=2), to="relu")
+    x = d.dense(d.op("Flatten", d.op("GlobalAveragePool", x)), (8, 5))
+    end = carried(d, d.op("LogSoftmax", x, to="log_p"))
+    source = imported(d.model(end, opset=21))
+    assert source.output is OutputKind.SOFTMAX
+    (expected,) = evaluate(d.model(end, opset=21), images(3), "log_p")
+    np.testing.assert_allclose(logits_of(source), expected, atol=0.04)  # eight bits: 1/32
 
 
 @pytest.mark.parametrize("declared", [OutputKind.SOFTMAX, OutputKind.SIGMOID])

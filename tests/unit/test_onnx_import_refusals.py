@@ -170,6 +170,15 @@ def test_probabilities_that_are_carried_on_are_refused(
     refuse(tmp_path, model, "export the model with its logits as output", declared)
 
 
+@pytest.mark.parametrize("carried", [joined, picked])
+def test_log_probabilities_that_are_picked_or_joined_are_refused_as_such(
+    tmp_path: Path, carried: Carrying
+) -> None:
+    d = Drawing()
+    model = d.model(carried(d, d.op("LogSoftmax", dense_net(d))))
+    refuse(tmp_path, model, "seems to be log-probabilities, picked or joined, but no LogSoftmax")
+
+
 def test_a_softmax_that_is_carried_on_contradicts_findings(tmp_path: Path) -> None:
     d = Drawing()
     model = d.model(picked(d, d.op("Softmax", dense_net(d))))

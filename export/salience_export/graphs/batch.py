@@ -5,9 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import onnx
 
-from salience_export.errors import ExportError
 from salience_export.graphs.flow import Flow, names_of, unused
-from salience_export.graphs.shapes import Shape
+from salience_export.graphs.shapes import Shape, sizes_at
 
 
 def settle_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -39,7 +38,7 @@ def free_batch(model: onnx.ModelProto, batch: int) -> tuple[onnx.ModelProto, tup
     result = onnx.ModelProto()
     result.CopyFrom(model)
     changed: list[str] = []
-    made = _made_at(model, batch)
+    made = {name: sizes for name, (_, sizes) in sizes_at(model, batch).items()}
     while (at := _stuck(result, batch, made)) is not None:
         node, target = at
         _state(result, node, target)
@@ -47,22 +46,8 @@ def free_batch(model: onnx.ModelProto, batch: int) -> tuple[onnx.ModelProto, tup
     return result, tuple(changed)
 
 
-def _made_at(model: onnx.ModelProto, batch: int) -> Mapping[str, list[int]]:
-    """Sizes of what the graph makes of its stated batch, as far as they are known."""
-    stated = onnx.ModelProto()
-    stated.CopyFrom(model)
-    stated.graph.input[0].type.tensor_type.shape.dim[0].dim_value = batch
-    try:
-        graph = onnx.shape_inference.infer_shapes(stated).graph
-    except Exception as error:  # onnx raises RuntimeError and its own InferenceError
-        raise ExportError("the shapes of the graph contradict each other") from error
-    values = (*graph.value_info, *graph.output)
-    sizes = {value.name: value.type.tensor_type.shape.dim for value in values}
-    return {name: [size.dim_value for size in each] for name, each in sizes.items()}
-
-
 def _stuck(
-    model: onnx.ModelProto, batch: int, made: Mapping[str, list[int]]
+    model: onnx.ModelProto, batch: int, made: Mapping[str, Sequence[int]]
 ) -> tuple[onnx.NodeProto, list[int]] | None:
     """The first reshape that states the batch of a row tensor, and what it should state."""
     flow = Flow(model)
@@ -73,7 +58,7 @@ def _stuck(
         if node.input[1] not in held or (taken := flow.shapes.get(node.input[0])) is None:
             continue
         stated = onnx.numpy_helper.to_array(held[node.input[1]]).tolist()
-        target = _freed(stated, taken, batch, made.get(node.output[0], []))
+        target = _freed(stated, taken, batch, made.get(node.output[0], ()))
         if target is not None and target != stated:
             return node, target
     return None
@@ -88,7 +73,7 @@ def _freed(
         stated: the target.
         taken: the shape of what is reshaped.
         batch: the size that was stated.
-        made: the sizes that the target meant at that batch; none, or 0: unknown.
+        made: the sizes that the target meant at that batch; none where unknown.
     """
     if not stated or stated[0] <= 0 or stated[0] % batch or None not in taken.dimensions:
         return None
@@ -96,7 +81,7 @@ def _freed(
         return [-1, *stated[1:]]
     if stated[0] == batch and taken.is_row:
         return [0, *stated[1:]]
-    return [-1, *made[1:]] if made and 0 not in made else None
+    return [-1, *made[1:]] if made else None
 
 
 def _state(model: onnx.ModelProto, node: onnx.NodeProto, target: Sequence[int]) -> None:

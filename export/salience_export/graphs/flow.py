@@ -5,6 +5,7 @@ from functools import cached_property
 
 import onnx
 
+from salience_export.graphs.axes import channel_axes
 from salience_export.graphs.shapes import Shape, shapes_of
 
 SHAPE_READERS = frozenset({"Shape", "Size"})
@@ -29,12 +30,17 @@ class Flow:
             for name in sorted(reads(node)):
                 self.consumers.setdefault(name, []).append(node)
 
-    def after(self, tensors: Iterable[str]) -> set[str]:
-        """The tensors whose numbers depend on the given ones, these included."""
+    def after(self, tensors: Iterable[str], without: Collection[str] = ()) -> set[str]:
+        """The tensors whose numbers depend on the given ones, these included.
+
+        Args:
+            tensors: the given ones.
+            without: tensors that no dependence is followed through.
+        """
         found = set(tensors)
         for node in self.nodes:
             if node.op_type not in SHAPE_READERS and not found.isdisjoint(reads(node)):
-                found.update(name for name in node.output if name)
+                found.update(name for name in node.output if name and name not in without)
         return found
 
     def before(self, tensors: Iterable[str]) -> set[str]:
@@ -56,6 +62,11 @@ class Flow:
     def shapes(self) -> Mapping[str, Shape]:
         """Shapes of the tensors that inference can tell."""
         return shapes_of(self.model)
+
+    @cached_property
+    def channels(self) -> Mapping[str, int]:
+        """The axis of channels of each tensor, as far as operators tell it."""
+        return channel_axes(self.nodes, self.shapes)
 
 
 def reads(node: onnx.NodeProto) -> set[str]:

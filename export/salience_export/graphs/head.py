@@ -38,11 +38,11 @@ _WRITTEN_WITH = {
 """Per declared meaning, the last operators of it where it is written in several."""
 
 _RESHAPING = frozenset({"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Dropout"})
-_CARRYING = _RESHAPING | {
-    *("Transpose", "Slice", "Split", "Gather", "Concat"),
-    *("Cast", "QuantizeLinear", "DequantizeLinear"),
-}
-"""What arranges numbers, picks some or joins them, or writes them in another type."""
+_REWRITING = _RESHAPING | {"Transpose", "Cast", "QuantizeLinear", "DequantizeLinear"}
+"""What arranges numbers, or writes them in another type."""
+
+_CARRYING = _REWRITING | {"Slice", "Split", "Gather", "Concat"}
+"""That, and what picks some numbers or joins them."""
 
 
 @dataclass(frozen=True)
@@ -125,13 +125,18 @@ def no_logits_at(model: onnx.ModelProto, tensor: str, declared: OutputKind) -> f
     return _makers(Flow(model), tensor) & _NO_LOGITS[declared]
 
 
+def is_log_softmax(model: onnx.ModelProto, tensor: str) -> bool:
+    """Whether the tensor carries all that one LogSoftmax makes: log p are logits of p."""
+    return _makers(Flow(model), tensor, _REWRITING) == {"LogSoftmax"}
+
+
 def is_written_out(model: onnx.ModelProto, tensor: str, declared: OutputKind) -> bool:
     """Whether the tensor carries what operators make that a softmax or sigmoid is written with."""
     return not _WRITTEN_WITH[declared].isdisjoint(_makers(Flow(model), tensor))
 
 
-def _makers(flow: Flow, tensor: str) -> frozenset[str]:
-    """The operators whose results the tensor carries."""
+def _makers(flow: Flow, tensor: str, carrying: frozenset[str] = _CARRYING) -> frozenset[str]:
+    """The operators whose results the tensor carries, through those that carry."""
     waiting, seen, found = [tensor], set[str](), set[str]()
     while waiting:
         name = waiting.pop()
@@ -139,7 +144,7 @@ def _makers(flow: Flow, tensor: str) -> frozenset[str]:
         if node is None or name in seen:
             continue
         seen.add(name)
-        if node.op_type in _CARRYING:
+        if node.op_type in carrying:
             waiting += node.input if node.op_type == "Concat" else node.input[:1]
         else:
             found.add(node.op_type)

@@ -62,7 +62,7 @@ def shapes_of(model: onnx.ModelProto) -> dict[str, Shape]:
     Args:
         model: its input's first dimension is the batch.
     """
-    first, second = (_infer(model, batch) for batch in _BATCHES)
+    first, second = (sizes_at(model, batch) for batch in _BATCHES)
     return {
         name: _compared(element, sizes, second[name][1])
         for name, (element, sizes) in first.items()
@@ -77,8 +77,16 @@ def _compared(element: int, first: tuple[int, ...], second: tuple[int, ...]) -> 
     return Shape(element, sizes, counts_images and None not in sizes[1:])
 
 
-def _infer(model: onnx.ModelProto, batch: int) -> dict[str, tuple[int, tuple[int, ...]]]:
-    """Element types and sizes of all tensors at a stated batch, as far as they are known."""
+def sizes_at(model: onnx.ModelProto, batch: int) -> dict[str, tuple[int, tuple[int, ...]]]:
+    """Element types and sizes of all tensors at a stated batch; those unknown are missing.
+
+    Args:
+        model: its input's first dimension is the batch; what else it states is left aside.
+        batch: ≥ 1.
+
+    Raises:
+        ExportError: shapes that contradict each other.
+    """
     stated = _skeleton(model)
     for value in stated.graph.input[:1]:
         value.type.tensor_type.shape.dim[0].dim_value = batch

@@ -1,12 +1,7 @@
 """Maps over the image: grids of its proportions, channels before or behind them."""
 
-import onnx
-
 from salience_export.graphs.flow import Flow
 from salience_export.source import IMAGES
-
-_MOVES_CHANNELS_LAST = [0, 2, 3, 1]
-"""A Transpose's `perm` from [N, C, H, W] to [N, H, W, C]."""
 
 
 def is_reduced_image(flow: Flow, height: int, width: int) -> bool:
@@ -16,35 +11,22 @@ def is_reduced_image(flow: Flow, height: int, width: int) -> bool:
 
 
 def is_over_image(flow: Flow, tensor: str) -> bool:
-    """Whether it is a map, channels first, and no line of pixels across an image that is none."""
+    """Whether it is a map, channels first, and no line that a mean or sum of a map leaves."""
     shape = flow.shapes[tensor]
     if not shape.is_map or has_channels_last(flow, tensor):
         return False
-    _, height, width = shape.per_image
-    return 1 not in (height, width) or is_reduced_image(flow, height, width)
+    is_line = 1 in shape.per_image[1:]
+    return not (is_line and flow.producers[tensor].op_type.startswith("Reduce"))
 
 
 def has_channels_last(flow: Flow, tensor: str) -> bool:
-    """Whether a tensor of four dimensions is [N, h, w, C], as its proportions tell.
+    """Whether a tensor of four dimensions is [N, h, w, C], or windows [N, n, pixels, C].
 
-    Where they fit [N, C, h, w] as well, it is that, as ONNX means it, unless a Transpose
-    moved its channels.
+    Operators tell it, or else proportions: where they fit [N, C, h, w] as well, it is
+    that, as ONNX means it.
     """
+    axis = flow.channels.get(tensor)
+    if axis is not None:
+        return axis == 3
     first, second, third = flow.shapes[tensor].per_image
-    if not is_reduced_image(flow, first, second):
-        return False
-    return not is_reduced_image(flow, second, third) or _were_moved_last(flow, tensor)
-
-
-def _were_moved_last(flow: Flow, tensor: str) -> bool:
-    """What the nearest Transpose says that tensors of one shape lead back to."""
-    shape = flow.shapes[tensor]
-    while (node := flow.producers.get(tensor)) is not None:
-        if node.op_type == "Transpose":
-            return _permutation(node) == _MOVES_CHANNELS_LAST
-        tensor = next((name for name in node.input if flow.shapes.get(name) == shape), "")
-    return False
-
-
-def _permutation(node: onnx.NodeProto) -> list[int]:
-    return next((list(each.ints) for each in node.attribute if each.name == "perm"), [])
+    return is_reduced_image(flow, first, second) and not is_reduced_image(flow, second, third)

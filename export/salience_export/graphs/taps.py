@@ -1,6 +1,6 @@
 """Which tensors of a graph are worth explaining: the block outputs at each resolution."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import onnx
 
@@ -56,7 +56,11 @@ def tap_of(model: onnx.ModelProto, tensor: str, name: str = "") -> SourceTap:
     )
 
 
-def choose_taps(model: onnx.ModelProto, classes: int) -> tuple[SourceTap, ...]:
+def choose_taps(
+    model: onnx.ModelProto,
+    classes: int,
+    named: Callable[[Sequence[SourceTap]], tuple[SourceTap, ...]] = tuple,
+) -> tuple[SourceTap, ...]:
     """The taps of a graph that names none, in computation order.
 
     Only tensors that every path from the images to the logits goes through are
@@ -69,24 +73,47 @@ def choose_taps(model: onnx.ModelProto, classes: int) -> tuple[SourceTap, ...]:
     Args:
         model: input `images` [N, C, H, W].
         classes: K of `logits` [N, K], to know class scores by.
+        named: gives taps the names that people say.
 
     Raises:
-        ExportError: the graph has neither, or attention follows and none of its blocks is a tap.
+        ExportError: the graph has neither, or attention follows, none of its blocks is a tap,
+            and the last map is but the image's patches in one layer.
     """
     flow = Flow(model)
     found = [name for name in gates(flow) if name in flow.shapes]
     maps = [
         name for name in found if is_over_image(flow, name) and not _is_trivial(flow, name, classes)
     ]
-    start = maps[-1] if maps else IMAGES
-    later = flow.after([start])
-    sums = [name for name in found if name in later and _is_residual(flow, name)]
-    tokens = last_tokens(flow, sums) if is_attended(flow, start) else None
-    if not maps and tokens is None:
+    last = _tap(flow, maps[-1], maps[-1]) if maps else None
+    sums = _sums_of_attention(flow, found, last.tensor if last else IMAGES)
+    tokens = last_tokens(flow, sums, last)
+    if last is None and not sums:
         raise ExportError("no spatial tensor lies on every path to the logits; name taps")
+    if tokens is None and sums and not (last and _layers(flow, last.tensor) > 1):
+        raise ExportError(_no_tokens(sums[-1], named([last]) if last else ()))
     chosen = {_last_block(flow, at) for at in _by_resolution(maps, flow.shapes)} | {*maps[-1:]}
     taps = [_tap(flow, name, name) for name in maps if name in chosen]
-    return (*taps, *([tokens] if tokens else []))
+    return named([*taps, *([tokens] if tokens else [])])
+
+
+def _sums_of_attention(flow: Flow, found: Sequence[str], start: str) -> list[str]:
+    """Those of the tensors that end blocks behind the start; none where no attention follows it."""
+    if not is_attended(flow, start):
+        return []
+    later = flow.after([start])
+    return [name for name in found if name in later and _is_residual(flow, name)]
+
+
+def _no_tokens(block: str, projection: Iterable[SourceTap]) -> str:
+    """Why no tap is chosen where attention follows the patches, and what helps."""
+    remedies = [
+        "name taps",
+        *(f"--tap {tap.name} takes the patch projection" for tap in projection),
+    ]
+    return (
+        f"no tap can be chosen behind the attention: no sum of its blocks, as {block!r}, is "
+        f"[N, T, C] with T patches of the image that reach the logits; {'; '.join(remedies)}"
+    )
 
 
 def gates(flow: Flow) -> Iterator[str]:
@@ -114,13 +141,18 @@ def _uses(flow: Flow, name: str, alive: set[str]) -> set[int]:
 
 def _is_trivial(flow: Flow, name: str, classes: int) -> bool:
     """Whether the map is a copy of another, a prepared image, or class scores."""
-    made_from, makes = flow.before([name]), flow.after([name])
-    learned = any(node.op_type in _DENSE and node.output[0] in made_from for node in flow.nodes)
+    makes = flow.after([name])
     weighed_again = any(
         node.op_type in _DENSE and not makes.isdisjoint(node.input) for node in flow.nodes
     )
     is_scores = flow.shapes[name].per_image[0] == classes and not weighed_again
-    return flow.producers[name].op_type in _COPIES or not learned or is_scores
+    return flow.producers[name].op_type in _COPIES or not _layers(flow, name) or is_scores
+
+
+def _layers(flow: Flow, name: str) -> int:
+    """How many convolutions and products with weights it is made by."""
+    made_from = flow.before([name]) & flow.rows
+    return sum(node.op_type in _DENSE and node.output[0] in made_from for node in flow.nodes)
 
 
 def _by_resolution(maps: Iterable[str], shapes: Mapping[str, Shape]) -> list[list[str]]:
@@ -161,7 +193,7 @@ def _joins(flow: Flow, name: str) -> bool:
 def _is_residual(flow: Flow, name: str) -> bool:
     """Whether it is a sum of tokens, or of maps with their channels last, as blocks end in."""
     shape = flow.shapes[name]
-    is_tokens = len(shape.dimensions) == 3 and 1 not in shape.per_image
+    is_tokens = shape.is_tokens and shape.per_image[1] > 1
     return (
         (is_tokens or (shape.is_map and has_channels_last(flow, name)))
         and _joins(flow, name)

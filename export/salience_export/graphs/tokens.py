@@ -3,10 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from salience_export.errors import ExportError
+import onnx
+
 from salience_export.graphs.flow import Flow
 from salience_export.source import IMAGES, SourceTap
 from salience_service.bundle.manifest import TokenLayout
+
+_PRODUCTS = frozenset({"MatMul", "Einsum", "Attention"})
+"""Operators that attention is written with; the last from opset 23 on."""
 
 
 @dataclass(frozen=True)
@@ -51,36 +55,59 @@ def tap_of_tokens(flow: Flow, tensor: str, name: str) -> SourceTap | None:
     return SourceTap(name, tensor, channels, grid.height, grid.width, grid.layout)
 
 
-def last_tokens(flow: Flow, sums: Sequence[str]) -> SourceTap | None:
+def last_tokens(flow: Flow, sums: Sequence[str], over: SourceTap | None) -> SourceTap | None:
     """The last sum of a transformer's blocks whose patches reach the logits, as it is normalised.
 
-    Behind the last attention only a class token reaches them. Taken is the LayerNorm of the sum,
-    where it has one: the first of the last block or, without a class token, the one behind all.
+    With a class token that is the last sum that attention follows, since behind it the class
+    token alone may reach them. Taken is the LayerNormalization of the sum, where it has one.
 
     Args:
         flow: the network.
         sums: that end its blocks and lie on every path to the logits, in computation order.
+        over: the map that its tokens are made from, as they are or merged two by two; None: the
+            image.
 
-    Raises:
-        ExportError: there are sums, but no such tap.
+    Returns:
+        The tap; None where no sum is one.
     """
-    for name in reversed(sums):
-        tap = tap_of_tokens(flow, name, name)
-        if tap and (tap.layout is TokenLayout.TOKENS or is_attended(flow, name)):
-            normed = _normalised(flow, name)
+    patches = _around_attention(flow, over.tensor if over else IMAGES).intersection(sums)
+    taps = [tap for name in sums if name in patches and (tap := tap_of_tokens(flow, name, name))]
+    for tap in reversed(_lying_over(taps, over) if over else taps):
+        if tap.layout is TokenLayout.TOKENS or is_attended(flow, tap.tensor):
+            normed = _normalised(flow, tap.tensor)
             return replace(tap, name=normed, tensor=normed)
-    if sums:
-        raise ExportError(
-            f"no tap can be chosen behind the attention: no sum of its blocks, as {sums[-1]!r}, is "
-            "[N, T, C] with T patches of the image that reach the logits; name taps"
-        )
     return None
 
 
 def is_attended(flow: Flow, name: str) -> bool:
-    """Whether attention follows: a product of two tensors that are both made from this one."""
+    """Whether attention follows: a product of several tensors that are made from this one."""
+    return bool(_products(flow, name))
+
+
+def _products(flow: Flow, name: str) -> list[onnx.NodeProto]:
     made = flow.after([name])
-    return any(node.op_type == "MatMul" and made.issuperset(node.input) for node in flow.nodes)
+    return [
+        node
+        for node in flow.nodes
+        if node.op_type in _PRODUCTS and sum(each in made for each in node.input) > 1
+    ]
+
+
+def _around_attention(flow: Flow, name: str) -> set[str]:
+    """What is made from the tensor by a path around all attention; a decoder's queries are not."""
+    products = {output for node in _products(flow, name) for output in node.output}
+    return flow.after([name], products)
+
+
+def _lying_over(taps: Sequence[SourceTap], over: SourceTap) -> list[SourceTap]:
+    """Those of the map's grid, or of that of taps before, each two by two patches merged."""
+    sizes: set[tuple[float, float]] = {(over.height, over.width)}
+    found = []
+    for tap in taps:
+        if (tap.height, tap.width) in sizes:
+            found.append(tap)
+            sizes.add((tap.height / 2, tap.width / 2))
+    return found
 
 
 def _normalised(flow: Flow, name: str) -> str:

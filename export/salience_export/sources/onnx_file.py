@@ -15,6 +15,7 @@ from salience_export.graphs.head import (
     End,
     cut_at,
     find_end,
+    is_log_softmax,
     is_written_out,
     no_logits_at,
     put_out_logits,
@@ -160,13 +161,31 @@ def _needs_log(
     rows = _try(model, end, contract)
     if declared is OutputKind.SOFTMAX and end.classes > 1 and are_probabilities(rows):
         return True
-    if no_logits_at(model, end.tensor, declared) or _hides(model, end, declared, rows):
-        operator = "Sigmoid" if declared is OutputKind.SIGMOID else "Softmax"
-        raise ExportError(
-            f"output {end.output!r} seems to be probabilities, but no {operator} stands at the end"
-            " to be cut off; export the model with its logits as output"
-        )
+    if declared is OutputKind.SOFTMAX and is_log_softmax(model, end.tensor):
+        return False
+    found = no_logits_at(model, end.tensor, declared)
+    if found or _hides(model, end, declared, rows):
+        raise ExportError(_no_logits(end.output, declared, found))
     return False
+
+
+def _no_logits(output: str, declared: OutputKind, found: frozenset[str]) -> str:
+    """Why the output is refused, and what helps.
+
+    Args:
+        output: its name.
+        declared: what it means.
+        found: of `no_logits_at`.
+    """
+    what, operator = "probabilities", "Softmax"
+    if found == {"LogSoftmax"}:
+        what, operator = "log-probabilities, picked or joined", "LogSoftmax"
+    elif declared is OutputKind.SIGMOID:
+        operator = "Sigmoid"
+    return (
+        f"output {output!r} seems to be {what}, but no {operator} stands at the end to be cut off;"
+        " export the model with its logits as output"
+    )
 
 
 def _hides(model: onnx.ModelProto, end: End, declared: OutputKind, rows: FloatArray) -> bool:

@@ -54,13 +54,16 @@ def chosen_taps(
 ) -> tuple[SourceTap, ...]:
     """The graph's own taps, each under the name of the module call that puts it out, if any."""
     classes = int(model.graph.output[0].type.tensor_type.shape.dim[1].dim_value)
-    taps = choose_taps(model, classes)
-    tensors = Run(model, [tap.tensor for tap in taps])(images.numpy())
-    calls = map_makers(network, images)
-    return tuple(
-        replace(tap, name=_call_of(tensor, calls) or tap.tensor)
-        for tap, tensor in zip(taps, tensors, strict=True)
-    )
+
+    def named(taps: Sequence[SourceTap]) -> tuple[SourceTap, ...]:
+        tensors = Run(model, [tap.tensor for tap in taps])(images.numpy())
+        calls = map_makers(network, images)
+        return tuple(
+            replace(tap, name=_call_of(tensor, calls) or tap.tensor)
+            for tap, tensor in zip(taps, tensors, strict=True)
+        )
+
+    return choose_taps(model, classes, named)
 
 
 def _call_of(tensor: FloatArray, calls: dict[str, Tensor]) -> str | None:
