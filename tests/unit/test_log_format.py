@@ -27,6 +27,7 @@ def restored() -> Iterator[None]:
     root, own = logging.getLogger(), logging.getLogger("salience_service")
     handlers, level = root.handlers[:], root.level
     yield
+    logging.getLogger("PIL").setLevel(logging.NOTSET)
     root.handlers[:] = handlers
     root.setLevel(level)
     own.setLevel(logging.NOTSET)
@@ -78,12 +79,16 @@ def test_lines_below_the_level_are_not_written_and_of_libraries_only_warnings() 
     log = _log(level="debug")
     logging.getLogger("PIL.TiffImagePlugin").debug("tag: DOE^JANE")
     logging.getLogger("PIL.TiffImagePlugin").info("tag: DOE^JANE")
+    logging.getLogger("PIL.TiffImagePlugin").error("more samples: DOE^JANE")
+    logging.getLogger("grpc").info("DOE^JANE")
+    logging.getLogger("grpc").warning("of a library")
     ours.debug("ours")
     assert "ours" in _written(log)
+    assert "of a library" in _written(log)
     assert "DOE^JANE" not in _written(log)
     quiet = _log(level="error")
     ours.warning("unheard")
-    logging.getLogger("PIL").warning("unheard")
+    logging.getLogger("grpc").warning("unheard")
     assert quiet.getvalue() == ""
 
 

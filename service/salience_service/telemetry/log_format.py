@@ -31,9 +31,11 @@ _ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tup
 def write_logs(config: LoggingConfig) -> None:
     """Sends what is logged to stderr, in the form and from the level that are configured.
 
-    Of libraries only warnings are written: below that, Pillow tells what stands in a file. Its
-    Python warnings do so too, each once for every file, past the log and whoever reads it.
+    Of libraries only warnings are written, and of Pillow nothing: it tells what is wrong with a
+    caller's file, once for every file, which the refusal does; in Python's warnings even past the
+    log and whoever reads it.
     """
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module=r"PIL\.")
     handler = LogStream(sys.stderr)
     handler.setFormatter(JsonLines() if config.format == "json" else TextLines())
