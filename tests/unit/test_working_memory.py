@@ -44,7 +44,6 @@ def peak() -> Iterator[Callable[[], int]]:
 def counted(method: str, **options: object) -> int:
     """Bytes that are counted for a method."""
     named = METHODS[method]
-    assert named.working is not None
     return DOUBLE * named.working(EXTENT, named.options(**options))
 
 

@@ -128,7 +128,5 @@ def _planned(call: MethodCall, model: ServedModel, order: ExplainOrder) -> Plann
     score_rows = int(bool(order.scores)) + curve_row_count(order.scores, size.height)
     with at("options"):  # These fit the method, and may yet not fit this input.
         rows = method.rows(size, options)
-    working = 2 * max(size.features, default=0)
-    if method.working:
-        working = method.working(size, options)
+    working = method.working(size, options)
     return PlannedMethod(method, options, taps, side, rows, score_rows, working)

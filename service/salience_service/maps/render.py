@@ -80,9 +80,10 @@ def render(
         raise NotPossible("the map holds NaN, infinity or numbers near it: the model ran over")
     grid = mask = _on_grid(raw_map, prepared, wanted.geometry)
     if wanted.encoding is Encoding.PNG_MASKED:
-        mask = _scored_mask(
-            np.maximum(raw_map, 0) if signed else raw_map, prepared, wanted.geometry
-        )
+        if signed:  # Evidence against hides as much as none does.
+            raw_map = np.maximum(raw_map, 0)
+            mask = _on_grid(raw_map, prepared, wanted.geometry)
+        mask = _as_scored(mask, raw_map, prepared)
     return EncodedMap(
         data=_encoded(grid, mask, signed, prepared, contract, fill_tensor, wanted),
         encoding=wanted.encoding,
@@ -165,10 +166,9 @@ def _on_grid(raw: NDArray[np.float32], prepared: Prepared, geometry: Geometry) -
     return _Grid(values * validity, float(seen.min()), float(seen.max()), validity)
 
 
-def _scored_mask(raw: NDArray[np.float32], prepared: Prepared, geometry: Geometry) -> _Grid:
-    """The mask of the row that is scored, which is scaled over the whole input, border and all."""
+def _as_scored(grid: _Grid, raw: NDArray[np.float32], prepared: Prepared) -> _Grid:
+    """The grid, to be scaled as the row that is scored: over the whole input, border and all."""
     whole = _on_grid(raw, prepared, Geometry.INPUT)
-    grid = _on_grid(raw, prepared, geometry)
     return replace(grid, minimum=whole.minimum, maximum=whole.maximum)
 
 

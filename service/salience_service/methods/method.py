@@ -6,7 +6,7 @@ from enum import Enum
 from typing import Generic
 
 from salience_service.bundle.manifest import GraphRole, InputContract, Tap
-from salience_service.methods.options import OptionsT
+from salience_service.methods.options import Options, OptionsT
 from salience_service.methods.probe import Base, MethodRun
 
 
@@ -49,6 +49,11 @@ def extent(taps: Sequence[Tap], contract: InputContract) -> Extent:
     )
 
 
+def two_copies(extent: Extent, options: Options) -> int:  # noqa: ARG001
+    """Of a tap's features, where there are any."""
+    return 2 * max(extent.features, default=0)
+
+
 @dataclass(frozen=True)
 class Method(Generic[OptionsT]):
     """One method.
@@ -69,8 +74,7 @@ class Method(Generic[OptionsT]):
         fails_sanity_checks: its maps hardly change where the network's weights do.
         anytime: whether, with these options, its maps may be drawn from fewer rows than it
             asks for (see `RowProbe`); None: with none.
-        working: doubles that it works with at a time at most, beside sums of the input's size;
-            None: two copies of a tap's features, where it reads any.
+        working: doubles that it works with at a time at most, beside sums of the input's size.
     """
 
     name: str
@@ -87,4 +91,4 @@ class Method(Generic[OptionsT]):
     class_agnostic: bool = False
     fails_sanity_checks: bool = False
     anytime: Callable[[OptionsT], bool] | None = None
-    working: Callable[[Extent, OptionsT], int] | None = None
+    working: Callable[[Extent, OptionsT], int] = two_copies

@@ -62,11 +62,14 @@ class Standing:
         threading.Thread(target=self._mended, args=(model,), name=name, daemon=True).start()
 
     def _mended(self, model: ServedModel) -> None:
+        with self._lock:
+            is_last = model in self._unmended
         try:
-            self._mend(model, model in self._unmended)
+            self._mend(model, is_last)
         except Exception as error:
             if not isinstance(error, Overloaded):  # Else nothing was tried.
-                self._unmended.add(model)
+                with self._lock:
+                    self._unmended.add(model)
             _log.exception("model %s %s could not be mended", model.name, model.version)
         finally:
             with self._lock:
