@@ -118,7 +118,7 @@ def _skeleton(model: onnx.ModelProto) -> onnx.ModelProto:
     for value, stated in zip(outputs, source.output, strict=True):
         value.type.tensor_type.elem_type = stated.type.tensor_type.elem_type
     images = [value for value in source.input if value.name not in held]
-    nodes = [_inferable(node) for node in source.node]
+    nodes = [inferable(node) for node in source.node]
     graph = onnx.helper.make_graph(nodes, "shapes", images + large, outputs, small)
     result = onnx.helper.make_model(
         graph, opset_imports=model.opset_import, functions=model.functions
@@ -127,7 +127,7 @@ def _skeleton(model: onnx.ModelProto) -> onnx.ModelProto:
     return result
 
 
-def _inferable(node: onnx.NodeProto) -> onnx.NodeProto:
+def inferable(node: onnx.NodeProto) -> onnx.NodeProto:
     """The node, or one of the same shape: onnx cannot tell that of a GroupNormalization."""
     if node.op_type != "GroupNormalization":
         return node

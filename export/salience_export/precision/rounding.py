@@ -13,6 +13,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from salience_export.graphs.flow import Flow
+from salience_export.graphs.shapes import inferable
 from salience_export.source import IMAGES
 
 Rounding = Callable[[str, str], list[onnx.NodeProto]]
@@ -121,17 +122,11 @@ def _float16(name: str, to: str) -> list[onnx.NodeProto]:
 
 
 def _floats(model: onnx.ModelProto) -> set[str]:
-    """Names of the tensors that are float32, as far as inference can tell.
-
-    It cannot tell what a GroupNormalization puts out, nor what is made of that: it is told.
-    """
+    """Names of the tensors that are float32, as far as inference can tell."""
     stated = onnx.ModelProto()
     stated.CopyFrom(model)
-    stated.graph.value_info.extend(
-        helper.make_tensor_value_info(node.output[0], TensorProto.FLOAT, None)
-        for node in model.graph.node
-        if node.op_type == "GroupNormalization"
-    )
+    del stated.graph.node[:]
+    stated.graph.node.extend(map(inferable, model.graph.node))
     graph = onnx.shape_inference.infer_shapes(stated).graph
     values = (*graph.input, *graph.value_info, *graph.output)
     floats = {v.name for v in values if v.type.tensor_type.elem_type == TensorProto.FLOAT}

@@ -47,7 +47,7 @@ class State(Enum):
     REFUSED = "refused"
     """It was opened and is not fit to serve."""
     FAILED = "failed"
-    """It served, failed on the device, and was refused when it was opened anew."""
+    """It served, failed on the device, and could not be opened anew, or was refused then."""
 
 
 @dataclass(frozen=True)
