@@ -5,6 +5,7 @@ import itertools
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -18,6 +19,7 @@ from salience_service.config import ServeConfig
 from salience_service.control import Control
 from salience_service.events import Event
 from salience_service.request import ExplainOrder
+from salience_service.rpc.server import options
 from salience_service.rpc.server.server import Server
 from tests.support.identity import Authority
 from tests.support.raw_connection import (
@@ -25,6 +27,7 @@ from tests.support.raw_connection import (
     GOAWAY,
     MAX_CONCURRENT_STREAMS,
     MAX_HEADER_LIST_SIZE,
+    PING,
     SETTINGS,
     RawConnection,
     Swallower,
@@ -198,6 +201,30 @@ def test_a_connection_without_calls_is_closed_when_idle_and_its_client_connects_
         with calling(server) as stub:
             assert len(list(stub.Explain(request()))) == 4
             stub.Explain(request())
+
+
+def test_a_client_may_ping_as_often_as_stated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(options, "LEAST_PING_SECONDS", 0.1)
+    with (
+        serving(FakeEngine()) as server,
+        raw_connection(server.address, SOON_SECONDS) as connection,
+    ):
+        connection.begin()
+        for _ in range(6):
+            connection.ping()
+            time.sleep(0.2)
+        told = (frame.kind for frame in connection.frames() if frame.kind in (PING, GOAWAY))
+        assert list(itertools.islice(told, 6)) == 6 * [PING]
+
+
+def test_a_client_that_pings_more_often_is_cut_off() -> None:
+    with (
+        serving(FakeEngine()) as server,
+        raw_connection(server.address, SOON_SECONDS) as connection,
+    ):
+        connection.begin()
+        connection.ping(6)
+        assert any(frame.kind == GOAWAY for frame in connection.frames())
 
 
 async def _left(channel: grpc.aio.Channel) -> None:

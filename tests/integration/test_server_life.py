@@ -24,6 +24,7 @@ from salience_service.errors import ConfigRefused
 from salience_service.events import Event
 from salience_service.life import farewell
 from salience_service.request import ExplainOrder
+from salience_service.rpc.server import departure
 from tests.support.serving import (
     FINISHED,
     STARTED,
@@ -38,7 +39,14 @@ from tests.support.serving import (
 from tests.support.statuses import told_of
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 SOON_SECONDS = 20.0
+
+
+@pytest.fixture
+def noticed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The door closes as soon as health has said so."""
+    monkeypatch.setattr(departure, "NOTICE_SECONDS", 0)
 
 
 def test_list_models_tells_every_version_and_which_is_the_default() -> None:
@@ -128,6 +136,7 @@ def test_an_address_that_is_taken_is_refused() -> None:
         pass
 
 
+@pytest.mark.usefixtures("noticed_at_once")
 def test_stopping_says_so_first_lets_what_runs_end_and_tells_new_calls_when_to_come_again() -> None:
     may_end = threading.Event()
 
@@ -147,10 +156,10 @@ def test_stopping_says_so_first_lets_what_runs_end_and_tells_new_calls_when_to_c
         stop = threading.Thread(target=stopping.__exit__, args=(None, None, None))
         began = time.monotonic()
         stop.start()
-        assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        assert next(watch).status == NOT_SERVING
         for name in ("", "salience.v1.ExplanationService", "tiny"):
             said = health.Check(health_pb2.HealthCheckRequest(service=name)).status
-            assert said == health_pb2.HealthCheckResponse.NOT_SERVING
+            assert said == NOT_SERVING
         with pytest.raises(grpc.RpcError) as told:
             list(stub.Explain(request()))
         assert told_of(told.value) == (
@@ -167,6 +176,7 @@ def test_stopping_says_so_first_lets_what_runs_end_and_tells_new_calls_when_to_c
     assert time.monotonic() - began < SOON_SECONDS, "an open health watch held the server up"
 
 
+@pytest.mark.usefixtures("noticed_at_once")
 def test_an_open_call_of_many_takes_nothing_new_while_the_server_stops_and_then_ends() -> None:
     may_end, asked = threading.Event(), queue.SimpleQueue[pb.ExplainManyRequest | None]()
 
@@ -185,7 +195,7 @@ def test_an_open_call_of_many_takes_nothing_new_while_the_server_stops_and_then_
         assert next(answers).tag == "before"
         stop = threading.Thread(target=stopping.__exit__, args=(None, None, None))
         stop.start()
-        assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        assert next(watch).status == NOT_SERVING
         asked.put(pb.ExplainManyRequest(tag="after", request=request()))
         refused = next(answers)
         assert (refused.tag, refused.error.code) == ("after", grpc.StatusCode.UNAVAILABLE.value[0])
@@ -217,6 +227,32 @@ def test_stopping_ends_what_outlives_the_drain_time_and_tells_its_caller_to_send
         "the server stopped before the answer was complete: send the request again",
         1.0,
     )
+
+
+def test_who_watches_health_hears_of_the_stop_before_any_call_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(departure, "NOTICE_SECONDS", 1.5)
+    with (
+        serving_on_loop(FakeEngine()) as (server, run),
+        calling(server) as stub,
+        grpc.insecure_channel(server.address) as channel,
+    ):
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        assert next(watch).status == SERVING
+        stopping = threading.Thread(target=lambda: run(server.stop()))
+        stopping.start()
+        assert next(watch).status == NOT_SERVING
+        assert len(list(stub.Explain(request()))) == 4, "a call on its way was refused"
+        stopping.join()
+
+
+def test_where_nobody_watches_a_stop_waits_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(departure, "NOTICE_SECONDS", 10 * SOON_SECONDS)
+    began = time.monotonic()
+    with serving(FakeEngine()):
+        pass
+    assert time.monotonic() - began < SOON_SECONDS
 
 
 def test_abandoning_tells_everyone_who_waits_at_once_also_where_a_call_never_returns() -> None:

@@ -48,6 +48,10 @@ class RawConnection:
                 self._socket.sendall(_frame(PING, ACKNOWLEDGED, frame.payload))
             yield frame
 
+    def ping(self, times: int = 1) -> None:
+        """Asks whether the server is there, so many times at once."""
+        self._socket.sendall(times * _frame(PING, 0, bytes(8)))
+
     def close(self) -> None:
         self._socket.close()
 

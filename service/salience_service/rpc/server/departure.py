@@ -9,12 +9,19 @@ from salience_service.life.farewell import draining, stopped
 from salience_service.rpc.calls.door import Door
 from salience_service.rpc.calls.explanations import Explanations
 
+NOTICE_SECONDS = 0.25
+"""From NOT_SERVING to the closed door: who watches health sends nothing more by then."""
 LAST_WORDS_SECONDS = 1.0
 """For final statuses on their way when the last explanation ends."""
 
 
 class Health(Protocol):
     """What a departure needs of gRPC's health service."""
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether anybody hears of changes as they come."""
+        ...
 
     async def enter_graceful_shutdown(self) -> None:
         """Says NOT_SERVING for every name, whatever is said later."""
@@ -47,18 +54,18 @@ class Departure:
 
     async def in_peace(self) -> None:
         """Running explanations end; those that take longer than the drain time are ended."""
-        await self._close(draining())
+        await self._health.enter_graceful_shutdown()
+        if self._health.is_watched:
+            await asyncio.sleep(NOTICE_SECONDS)
+        self._door.close(draining())
         await self._idle_within(self._drain_seconds)
         await self._end_all(stopped())
 
     async def at_once(self, because: SalienceError) -> None:
         """Whoever waits is told why; nothing is waited for but that."""
-        await self._close(because)
-        await self._end_all(because)
-
-    async def _close(self, because: SalienceError) -> None:
         await self._health.enter_graceful_shutdown()
         self._door.close(because)
+        await self._end_all(because)
 
     async def _end_all(self, because: SalienceError) -> None:
         """Ends what still runs, gives its status time to go out, and closes the port."""

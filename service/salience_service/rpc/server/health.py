@@ -26,6 +26,12 @@ class Health(health.aio.HealthServicer):  # type: ignore[misc, name-defined]
     def __init__(self) -> None:
         super().__init__()
         self._changed = asyncio.Event()
+        self._watches = 0
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether anybody hears of changes as they come."""
+        return self._watches > 0
 
     async def Check(  # noqa: N802
         self, request: health_pb2.HealthCheckRequest, context: Any
@@ -36,13 +42,17 @@ class Health(health.aio.HealthServicer):  # type: ignore[misc, name-defined]
     async def Watch(self, request: health_pb2.HealthCheckRequest, context: Any) -> None:  # noqa: N802
         """The status of a name, and every change of it."""
         name, last = _asked(request).service, None
-        while True:
-            changed = self._changed  # Before the status is read: no change is missed meanwhile.
-            status = self._server_status.get(name, _SERVING_STATUS.SERVICE_UNKNOWN)
-            if status != last:
-                await context.write(_SERVING_STATUS(status=status))
-            last = status
-            await changed.wait()
+        self._watches += 1
+        try:
+            while True:
+                changed = self._changed  # Before the status is read: no change is missed meanwhile.
+                status = self._server_status.get(name, _SERVING_STATUS.SERVICE_UNKNOWN)
+                if status != last:
+                    await context.write(_SERVING_STATUS(status=status))
+                last = status
+                await changed.wait()
+        finally:
+            self._watches -= 1
 
     async def _set(self, service: str, status: Any) -> None:
         """What all statuses are set by; wakes the watches."""

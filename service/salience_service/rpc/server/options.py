@@ -8,7 +8,8 @@ MOST_OPEN, MOST_OPEN_EACH = 768, 64
 """Health calls at a time, in all and of one address. Fewer than are spare: who is turned away
 takes a place too until it is told, and no stranger may take that of a known caller."""
 
-
+LEAST_PING_SECONDS = 10.0
+"""Between two pings of a client, also while nothing runs; our own client's are 15 apart."""
 _UNBEGUN_SECONDS = 600
 """That a call may wait until the event loop takes it. By itself gRPC ends it after 30 as cancelled,
 without a word: on a busy machine 158 of 500 at once. How long is too long, its deadline says."""
@@ -43,9 +44,9 @@ def server_options(config: ServeConfig) -> list[tuple[str, int]]:
         ("grpc.keepalive_timeout_ms", _milliseconds(stated.keepalive_timeout_seconds)),
         # This is what gRPC 1.66 to 1.85 really waits for an answered ping, by itself a minute.
         ("grpc.http2.ping_timeout_ms", _milliseconds(stated.keepalive_timeout_seconds)),
-        # Callers may ping as often as every 10 s, also while nothing runs.
+        # Who pings more often while nothing is sent is cut off; gRPC's own bound is 5 minutes.
         ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+        ("grpc.http2.min_ping_interval_without_data_ms", _milliseconds(LEAST_PING_SECONDS)),
     ]
 
 
