@@ -14,16 +14,21 @@ class Control:
     Args:
         deadline: `time.monotonic()` seconds after which the answer is of no use, or None.
         charge_rows: is told of the rows it will take before any of them runs; may refuse them.
+        asker: who asks, by name; answers that are kept are kept for them alone.
 
     Attributes:
         stages: what its time went into, written by the thread that explains.
     """
 
     def __init__(
-        self, deadline: float | None = None, charge_rows: Callable[[int], None] = lambda _: None
+        self,
+        deadline: float | None = None,
+        charge_rows: Callable[[int], None] = lambda _: None,
+        asker: str = "",
     ) -> None:
         self.deadline = deadline
         self.charge_rows = charge_rows
+        self.asker = asker
         self.stages = Stages()
         self._cancelled = threading.Event()
         self._because: SalienceError | None = None

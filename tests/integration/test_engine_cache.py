@@ -82,8 +82,8 @@ def engine_with(model: ServedModel, cache_bytes: int) -> Engine:
     return Engine([model], ImageLimits(), Pace(0, 0), 4, cache_bytes=cache_bytes)
 
 
-def answer(engine: Engine, asked: ExplainOrder = ORDER) -> list[Event]:
-    return list(engine.explain(asked, Control()))
+def answer(engine: Engine, asked: ExplainOrder = ORDER, asker: str = "") -> list[Event]:
+    return list(engine.explain(asked, Control(asker=asker)))
 
 
 def end(events: list[Event]) -> Finished:
@@ -92,7 +92,7 @@ def end(events: list[Event]) -> Finished:
 
 
 def key(asked: ExplainOrder, model: ServedModel, software: str = "1") -> AnswerKey:
-    return key_of(asked, plan(asked, model), model, software)
+    return key_of(asked, plan(asked, model), model, software, asker="")
 
 
 OTHER: dict[str, list[object]] = {
@@ -277,6 +277,12 @@ def test_who_asks_for_something_else_is_not_answered_from_memory(engine: Engine)
     answer(engine)
     other = answer(engine, replace(ORDER, image=PixelImage(PIXELS[::-1], 255.0)))
     assert not end(other).from_cache
+
+
+def test_nobody_learns_what_another_has_asked(engine: Engine) -> None:
+    answer(engine, asker="ward")
+    assert not end(answer(engine, asker="archive")).from_cache
+    assert end(answer(engine, asker="ward")).from_cache
 
 
 def test_what_the_clock_may_end_is_neither_kept_nor_looked_up(engine: Engine) -> None:

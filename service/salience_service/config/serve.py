@@ -118,8 +118,9 @@ class ServeConfig(Section):
     IPv6, a /64): behind a proxy without `[access]`, all are one."""
 
     cache_bytes: int = Field(0, ge=0, le=2**44)
-    """Bytes of finished explanations kept in memory for requests that ask the same of the same
-    image, the one used longest ago given up first; nothing is written to disk. 0 = none."""
+    """Bytes of finished explanations kept in memory for requests of the same principal that ask the
+    same of the same image, the one used longest ago given up first; nothing is written to disk.
+    0 = none."""
 
     max_in_flight_per_call: int = Field(8, ge=1, le=256)
     """Requests of one ExplainMany call in flight; reading stops until one is answered."""

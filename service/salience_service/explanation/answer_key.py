@@ -39,7 +39,11 @@ class AnswerKey:
 
 
 def key_of(
-    order: ExplainOrder, plan: Sequence[PlannedMethod], model: ServedModel, software: str
+    order: ExplainOrder,
+    plan: Sequence[PlannedMethod],
+    model: ServedModel,
+    software: str,
+    asker: str,
 ) -> AnswerKey:
     """The key of the answer to an order. Reads the whole image.
 
@@ -51,6 +55,7 @@ def key_of(
         plan: what it came to on the model.
         model: who answers.
         software: the version of this software.
+        asker: who asks; to others nothing is told that an earlier order of theirs left behind.
     """
     said = [
         (field.name, getattr(order, field.name))
@@ -59,6 +64,7 @@ def key_of(
     ]
     parts = (
         software,
+        asker,
         (model.digest, model.signed_by, model.provider, model.precision),
         (model.batch_size, model.tuning_digest),
         _image(order.image),
