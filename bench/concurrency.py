@@ -7,15 +7,19 @@ tail gradient graph of that tap, and the rows as ready-made images in full batch
 graph, at the service's batch size; one call at a time, on all cores. `bare, side by side` is the
 same by a call of one thread for each core, which leaves no core waiting. The server is set for
 many small requests, as docs/tuning.md says: a call in flight more than there are cores, of one
-thread each; `as it comes` is a server with the defaults. Servers, both bare sides and clients have
-a process each; the clients are tasks on one connection, each asking anew as soon as it is
-answered, and their work is counted in. At 64 clients, total rates are compared in interleaved
-pairs; the sweep over the clients is taken in turn, beside the pairs' median bare rate. Batch fill
-is the share of the masked graph's row places that held a row. `control` is bare against bare.
+thread each; `as it comes` is a server with the defaults; `a replica a core` is a server for each
+core, each set for many, over which gRPC's round robin shares out the clients' calls. Servers, both
+bare sides and clients have a process each; the clients are tasks on one connection (to each
+server), each asking anew as soon as it is answered, and their work is counted in. At 64 clients,
+total rates are compared in interleaved pairs; the sweep over the clients is taken in turn, beside
+the pairs' median bare rate. Batch fill is the share of the masked graph's row places that held a
+row. `control` is bare against bare.
 """
 
 import asyncio
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +48,8 @@ BARE_COUNT = 32
 ROOM_FOR_MANY = {"max_explanations": MANY, "max_running_per_client": MANY}
 SET_FOR_MANY = {"calls_in_flight": usable_cores() + 1, "image_threads": 1}
 """Of the server; the threads of a run of rows follow from it."""
+SET_ON_ONE_CORE = SET_FOR_MANY | {"calls_in_flight": 2}
+ONE_SERVER, REPLICAS = f"{MANY} clients", f"{MANY} clients, a replica a core"
 AS_IT_COMES, SIDE_BY_SIDE = f"{MANY} clients, as it comes", "bare, side by side"
 IN_PAIRS = 6
 """Explanations a client in a run of the pairs: at its end ever fewer clients ask, and the cores
@@ -124,10 +130,13 @@ def _taken(
         ) as side_by_side,
         counted_serving(models, **ROOM_FOR_MANY, **SET_FOR_MANY) as server,
         counted_serving(models, **ROOM_FOR_MANY) as plain,
+        _a_replica_a_core(models) as replicas,
         asyncio.Runner() as runner,
     ):
-        crowd = runner.run(_crowd(server.address, network, picture))
-        other = runner.run(_crowd(plain.address, network, picture))
+        crowd, other, shared_out = (
+            runner.run(_crowd(address, network, picture))
+            for address in (server.address, plain.address, replicas)
+        )
         each = 1 if place.quick else IN_PAIRS
 
         def many(crowd: Crowd) -> Callable[[], object]:
@@ -135,7 +144,8 @@ def _taken(
 
         taken = in_pairs(
             {
-                f"{MANY} clients": many(crowd),
+                ONE_SERVER: many(crowd),
+                REPLICAS: many(shared_out),
                 AS_IT_COMES: many(other),
                 SIDE_BY_SIDE: per_thousand(side_by_side, BARE_COUNT),
             },
@@ -143,14 +153,26 @@ def _taken(
             place.pairs,
         )
         levels = [_level(runner, crowd, server, clients, place.quick) for clients in CLIENTS]
-        for each_crowd in (crowd, other):
+        for each_crowd in (crowd, other, shared_out):
             runner.run(each_crowd.client.close())
     return taken, levels
 
 
+@contextmanager
+def _a_replica_a_core(models: Path) -> Iterator[str]:
+    """The name of all of them."""
+    settings = ROOM_FOR_MANY | SET_ON_ONE_CORE
+    with ExitStack() as running:
+        servers = [
+            running.enter_context(counted_serving(models, core, **settings))
+            for core in sorted(os.sched_getaffinity(0))
+        ]
+        yield f"ipv4:{','.join(server.address for server in servers)}"
+
+
 async def _crowd(address: str, network: Network, picture: bytes) -> Crowd:
     return Crowd(
-        AsyncClient(address, timeout=600),
+        AsyncClient(address, round_robin=True, timeout=600),
         picture,
         {"model": network.name, "methods": "grad-cam", "scores": ("ad", "ai", "ag")},
     )
@@ -167,17 +189,21 @@ def _level(
 
 
 def _figures(network: Network, taken: dict[str, Pairs], last: Level) -> list[Figure]:
-    speed, room = taken[f"{MANY} clients"].speed.median, taken[CONTROL].speed.half_spread
-    plain, beside = (taken[each].speed.median for each in (AS_IT_COMES, SIDE_BY_SIDE))
-    name = f"{network.name}, {MANY} clients"
+    speeds = {which: pairs.speed.median for which, pairs in taken.items()}
+    room = taken[CONTROL].speed.half_spread
+    speed, plain, beside = (speeds[each] for each in (ONE_SERVER, AS_IT_COMES, SIDE_BY_SIDE))
+    name = f"{network.name}, {ONE_SERVER}"
     middle, _, slow = last.times()["whole"]
     return [
-        Figure(
-            f"{name}: total rate ÷ bare",
-            speed,
-            "",
-            f"≥ {LEAST_RATE}",
-            judged(speed - LEAST_RATE, room),
+        *(
+            Figure(
+                f"{network.name}, {which}: total rate ÷ bare",
+                speeds[which],
+                "",
+                f"≥ {LEAST_RATE}",
+                judged(speeds[which] - LEAST_RATE, room),
+            )
+            for which in (ONE_SERVER, REPLICAS)
         ),
         Figure(f"{network.name}, {AS_IT_COMES}: total rate ÷ bare", plain, ""),
         Figure(f"{name}: total rate ÷ {SIDE_BY_SIDE}", speed / beside, ""),

@@ -4,6 +4,7 @@ It is the engine and the server of `salience serve`, with a way to the scheduler
 """
 
 import asyncio
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,10 +35,18 @@ class CountedServer:
 
 
 @contextmanager
-def counted_serving(models: Path, **settings: object) -> Iterator[CountedServer]:
-    """A server over a models directory; settings as `serving` takes them."""
+def counted_serving(
+    models: Path, core: int | None = None, **settings: object
+) -> Iterator[CountedServer]:
+    """A server over a models directory.
+
+    Args:
+        models: the directory.
+        core: the only one that it runs on; None = on all.
+        **settings: as `serving` takes them.
+    """
     here, there = get_context("spawn").Pipe()
-    process = get_context("spawn").Process(target=_serve, args=(there, models, settings))
+    process = get_context("spawn").Process(target=_serve, args=(there, models, core, settings))
     process.start()
     there.close()
     try:
@@ -57,7 +66,9 @@ def since(before: Workload, after: Workload) -> Workload:
     )
 
 
-def _serve(link: Connection, models: Path, settings: dict[str, object]) -> None:
+def _serve(link: Connection, models: Path, core: int | None, settings: dict[str, object]) -> None:
+    if core is not None:
+        os.sched_setaffinity(0, {core})
     stated = {"address": "127.0.0.1:0", "bundles": UNSIGNED_ALLOWED, **settings}
     config = ServeConfig.model_validate(stated)
     engine = Engine.open(models, config)

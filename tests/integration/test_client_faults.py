@@ -33,6 +33,7 @@ from salience_client.grpc_transport import CHANNEL_OPTIONS
 from salience_service.control import Control
 from salience_service.events import Event
 from salience_service.request import ExplainOrder
+from salience_service.rpc.server.options import LEAST_PING_SECONDS
 from tests.support import serving as fake
 from tests.support.forwarder import forwarding
 from tests.support.serving import FakeEngine, patient, plain, serving
@@ -104,9 +105,9 @@ def test_a_half_open_connection_is_noticed_in_time() -> None:
 
 
 def test_the_clients_pings_are_no_more_than_our_server_bears() -> None:
-    """It allows one every 10 seconds; more are answered by the end of the connection."""
+    """More are answered by the end of the connection."""
     options = dict(CHANNEL_OPTIONS)
-    assert options["grpc.keepalive_time_ms"] >= 10_000
+    assert options["grpc.keepalive_time_ms"] >= 1000 * LEAST_PING_SECONDS
     assert options["grpc.keepalive_time_ms"] + options["grpc.http2.ping_timeout_ms"] <= 25_000
     assert options["grpc.max_reconnect_backoff_ms"] <= 2_000
 
@@ -138,6 +139,30 @@ def test_many_over_a_connection_that_keeps_breaking_are_each_answered_once() -> 
                 finished.append(tag)
     assert sorted(finished, key=int) == [str(number) for number in range(60)]
     assert between.accepted >= 3
+
+
+@pytest.mark.parametrize("blocking", [True, False])
+def test_of_many_one_longer_than_the_server_takes_fails_alone(blocking: bool) -> None:
+    many = list(requests(12))
+    many[5] = ("5", explain_request(bytes(70_000), **ASK))
+
+    async def ask(address: str) -> list[tuple[str, object]]:
+        async with AsyncClient(address, retries=QUICK, timeout=60) as client:
+            return [tagged async for tagged in client.explain_many(many)]
+
+    with serving(FakeEngine(), max_message_bytes=65_536) as server:
+        if blocking:
+            with Client(server.address, retries=QUICK, timeout=60) as client:
+                events = list(client.explain_many(many))
+        else:
+            events = asyncio.run(ask(server.address))
+
+    ended = {tag: event for tag, event in events if isinstance(event, Finished | Failed)}
+    failed = ended.pop("5")
+    assert isinstance(failed, Failed)
+    assert isinstance(failed.error, Overloaded)
+    assert sorted(map(int, ended)) == [*range(5), *range(6, 12)]
+    assert all(isinstance(event, Finished) for event in ended.values())
 
 
 def test_many_outlive_a_server_that_stops_and_another_in_its_place() -> None:

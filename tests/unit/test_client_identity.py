@@ -114,6 +114,9 @@ def test_what_is_no_token_is_refused_without_its_text(server, token):
         "localhost.example:1",
         "127.0.0.1.example:1",
         "ipv4:10.0.0.7:1",
+        "ipv4:127.0.0.1:1,10.0.0.7:1",
+        "ipv4:127.0.0.1:1,",
+        "localhost:1,10.0.0.7:1",
         "[2001:db8::1]:1",
         "xds:///anything",
     ],
@@ -137,6 +140,8 @@ def test_a_token_does_not_go_to_another_machine_unencrypted(address, kind):
         "unix:/tmp/s",
         "dns:///localhost:1",
         "ipv4:127.0.0.1:1",
+        "ipv4:127.0.0.1:1,127.0.0.1:2",
+        "ipv6:[::1]:1,[::1]:2",
     ],
 )
 def test_a_token_may_go_to_this_machine_as_it_is(address):

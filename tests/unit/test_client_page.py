@@ -25,7 +25,7 @@ def test_every_piece_of_code_runs_and_says_what_the_page_says(scope, capsys):
         if "client.explain(" in block and "try:" not in block:
             block = block.replace("client.explain(", "list(client.stream(") + ")"
         exec(block, scope)
-    for client in ("patient", "impatient"):
+    for client in ("patient", "impatient", "replicas"):
         scope[client].close()
     told, *answered = capsys.readouterr().out.split()
     assert told == "methods[1].name"

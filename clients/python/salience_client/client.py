@@ -9,8 +9,13 @@ from salience.v1.explanation_service_pb2 import DescribeModelRequest, ListModels
 from salience_client.errors import InvalidRequest
 from salience_client.events import Event, Failed
 from salience_client.explanation import Explanation
-from salience_client.grpc_transport import AsyncGrpcTransport, GrpcTransport
-from salience_client.identity import AsyncToken, Tls, Token
+from salience_client.grpc_transport import (
+    CHANNEL_OPTIONS,
+    SHARED_OUT,
+    AsyncGrpcTransport,
+    GrpcTransport,
+)
+from salience_client.identity import AsyncToken, Options, Tls, Token
 from salience_client.image import ImageLike
 from salience_client.many import TaggedRequest
 from salience_client.model import ModelDescription, ModelSummary, description_of, summaries_of
@@ -37,7 +42,11 @@ class Client:
             print(explanation.prediction.top[0].name, explanation["score-cam"].array)
 
     Args:
-        server: its address HOST:PORT, or a transport, which then is all that is given.
+        server: its address HOST:PORT, or any name that gRPC resolves, or a transport, which then
+            is all that is given.
+        round_robin: whether calls are shared out among all servers that the name stands for, such
+            as "dns:///salience.hospital.example:50051" or "ipv4:10.0.0.1:50051,10.0.0.2:50051",
+            each as long as it says SERVING; else the first that answers has them all.
         tls: how the connection is encrypted; None = not at all.
         token: shows who calls; a function is asked anew for each call.
         timeout: seconds a call may take unless it says otherwise, whatever is asked again in
@@ -50,6 +59,7 @@ class Client:
         self,
         server: str | Transport,
         *,
+        round_robin: bool = False,
         timeout: float = DEFAULT_TIMEOUT,
         tls: Tls | None = None,
         token: Token | None = None,
@@ -57,7 +67,9 @@ class Client:
         tracer: "Tracer | None" = None,
     ) -> None:
         self._transport = (
-            GrpcTransport(server, tls, token, tracer=tracer) if isinstance(server, str) else server
+            GrpcTransport(server, tls, token, _options(round_robin), tracer)
+            if isinstance(server, str)
+            else server
         )
         self._timeout = timeout
         self._calls = Persistent(self._transport, retries or ONCE)
@@ -148,7 +160,11 @@ class AsyncClient:
                 print(event)
 
     Args:
-        server: its address HOST:PORT, or a transport, which then is all that is given.
+        server: its address HOST:PORT, or any name that gRPC resolves, or a transport, which then
+            is all that is given.
+        round_robin: whether calls are shared out among all servers that the name stands for, such
+            as "dns:///salience.hospital.example:50051" or "ipv4:10.0.0.1:50051,10.0.0.2:50051",
+            each as long as it says SERVING; else the first that answers has them all.
         tls: how the connection is encrypted; None = not at all.
         token: shows who calls; a function is asked anew for each call.
         timeout: seconds a call may take unless it says otherwise, whatever is asked again in
@@ -161,6 +177,7 @@ class AsyncClient:
         self,
         server: str | AsyncTransport,
         *,
+        round_robin: bool = False,
         timeout: float = DEFAULT_TIMEOUT,
         tls: Tls | None = None,
         token: AsyncToken | None = None,
@@ -168,7 +185,7 @@ class AsyncClient:
         tracer: "Tracer | None" = None,
     ) -> None:
         self._transport = (
-            AsyncGrpcTransport(server, tls, token, tracer=tracer)
+            AsyncGrpcTransport(server, tls, token, _options(round_robin), tracer)
             if isinstance(server, str)
             else server
         )
@@ -226,6 +243,10 @@ class AsyncClient:
 
     def _seconds(self, timeout: float | None) -> float | None:
         return _seconds(self._timeout if timeout is None else timeout)
+
+
+def _options(round_robin: bool) -> Options:
+    return (*CHANNEL_OPTIONS, *(SHARED_OUT if round_robin else ()))
 
 
 def _seconds(timeout: float) -> float | None:

@@ -1,6 +1,7 @@
 """Carries messages over gRPC, blocking or on asyncio."""
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -53,6 +54,19 @@ CHANNEL_OPTIONS: Options = (
     # A blocking answer is read by the thread that asks for it, not by one of gRPC's that then wakes
     # it for each message: half a millisecond of a Fake-CAM's whole 13. gRPC calls it experimental.
     (_IN_THE_READERS_THREAD, 1),
+)
+# Each call goes to the next of the addresses whose server says that it is SERVING: one that drains
+# is left before it refuses anything. grpc.health.v1 answers that without a credential.
+SHARED_OUT: Options = (
+    (
+        "grpc.service_config",
+        json.dumps(
+            {
+                "loadBalancingConfig": [{"round_robin": {}}],
+                "healthCheckConfig": {"serviceName": ""},
+            }
+        ),
+    ),
 )
 
 

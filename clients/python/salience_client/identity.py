@@ -25,7 +25,8 @@ _TOKEN = re.compile(r"[\x21-\x7e]{1,8192}")
 _LOCAL_SCHEMES = ("unix:", "unix-abstract:")
 _SCHEME = re.compile(r"(dns:(//[^/]*/)?|ipv4:|ipv6:)")
 _PAST_PROXIES: Options = (("grpc.enable_http_proxy", 0),)
-"""gRPC obeys http_proxy for this machine too, where no_proxy does not name it."""
+"""gRPC obeys http_proxy for this machine too, where no_proxy does not name it, and asks a proxy
+for a list of addresses as for one host, whatever no_proxy names."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,8 @@ def open_channel(
 ) -> grpc.Channel:
     """A channel to a server; `token` only says whether one will be sent over it.
 
-    This machine is reached past any proxy, and others by that of the environment.
+    This machine, and a list of addresses, are reached past any proxy, others by that of the
+    environment.
 
     Raises:
         InvalidRequest: a token would go to another machine unencrypted.
@@ -126,7 +128,8 @@ def _refuse_to_tell_all(address: str, tls: Tls | None, token: object) -> None:
 
 
 def _own_options(address: str, tls: Tls | None) -> Options:
-    return (*(_PAST_PROXIES if _is_here(address) else ()), *(tls.options() if tls else ()))
+    past_proxies = _PAST_PROXIES if _is_here(address) or "," in address else ()
+    return (*past_proxies, *(tls.options() if tls else ()))
 
 
 def _metadata(token: object) -> Metadata:
@@ -146,7 +149,12 @@ def _is_here(address: str) -> bool:
     if address.startswith(_LOCAL_SCHEMES):
         return True
     scheme = _SCHEME.match(address)
-    host = address[scheme.end() if scheme else 0 :].rpartition(":")[0].strip("[]")
+    named = address[scheme.end() if scheme else 0 :]
+    return all(map(_is_loopback, named.split(",")))  # ipv4: and ipv6: take several
+
+
+def _is_loopback(place: str) -> bool:
+    host = place.rpartition(":")[0].strip("[]")
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
