@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import queue
+import re
 import threading
 import time
 from collections.abc import Iterable
@@ -30,7 +31,8 @@ from salience_client import (
     Unavailable,
     explain_request,
 )
-from salience_client.many import MOST_BREAKS, WINDOW, Conversation
+from salience_client.many import MAX_TAG, MOST_BREAKS, WINDOW, Conversation
+from salience_service.rpc.wire.wording import MAX_NAME
 from tests.support import fake_answers as fake
 from tests.support.breaking_calls import EVENTS, AsyncBreakingCalls, BreakingCalls
 from tests.support.waiting import until
@@ -133,7 +135,7 @@ def test_attempts_are_counted_anew_once_something_was_answered():
 def test_a_server_that_stays_away_once_all_is_answered_takes_nothing_away(blocking):
     transport = BreakingCalls([EVENTS * 3, *[0] * 100], GONE)
 
-    events = _told(transport, "abc", blocking)
+    events = _told(transport, Once("abc"), blocking)
 
     assert whole(events) == dict.fromkeys("abc", ANSWER)
     assert len(transport.sent) == 1
@@ -145,7 +147,7 @@ def test_where_a_token_ends_the_rest_is_asked_on_another_call(first, blocking):
     ended = Unauthenticated("the token ended")
     transport = BreakingCalls([first, None], ended, window=1)
 
-    assert whole(_told(transport, "abcde", blocking)) == dict.fromkeys("abcde", ANSWER)
+    assert whole(_told(transport, Once("abcde"), blocking)) == dict.fromkeys("abcde", ANSWER)
     assert len(transport.sent) == 2
 
 
@@ -155,18 +157,18 @@ def test_a_call_that_is_turned_away_unanswered_is_the_last(blocking):
     transport = BreakingCalls([EVENTS, 0], ended, window=1)
 
     with pytest.raises(Unauthenticated):
-        _told(transport, "abc", blocking)
+        _told(transport, Once("abc"), blocking)
     assert len(transport.sent) == 2
 
 
-def _told(transport: BreakingCalls, tags: str, blocking: bool) -> list[Tagged]:
+def _told(transport: BreakingCalls, requests: Iterable, blocking: bool) -> list[Tagged]:
     """All that is told of these requests."""
     if blocking:
-        return list(Client(transport, retries=QUICK).explain_many(Once(tags)))
+        return list(Client(transport, retries=QUICK).explain_many(requests))
 
     async def ask() -> list[Tagged]:
         client = AsyncClient(AsyncBreakingCalls(transport), retries=QUICK)
-        return [tagged async for tagged in client.explain_many(Once(tags))]
+        return [tagged async for tagged in client.explain_many(requests)]
 
     return asyncio.run(ask())
 
@@ -195,6 +197,88 @@ def test_a_request_that_ends_every_call_has_failed_and_the_others_go_on():
     assert whole_of(events, "poison")[-1] == Failed(GONE)
     assert sum(call.count("poison") for call in transport.sent) == MOST_BREAKS
     assert sum(isinstance(event, Finished) for _, event in events) == 10
+
+
+class Bounded(BreakingCalls):
+    """A server that takes messages of so many bytes, whose gRPC ends the call at a longer one."""
+
+    most = 200
+
+    def _turn(self, request):
+        length = request.ByteSize()
+        if length > self.most:
+            raise too_long(length, self.most)
+        return super()._turn(request)
+
+
+def too_long(length: int, most: int) -> Overloaded:
+    return Overloaded(f"SERVER: Received message larger than max ({length} vs. {most})")
+
+
+def long_request():
+    return explain_request(bytes(Bounded.most), model="lite0", methods="score-cam")
+
+
+@pytest.mark.parametrize("blocking", [True, False])
+def test_requests_that_are_too_long_fail_alone_and_the_others_go_on(blocking):
+    requests = [(str(n), long_request() if n % 7 == 5 else request()) for n in range(3 * WINDOW)]
+    transport = Bounded()
+
+    events = _told(transport, requests, blocking)
+
+    failed = {tag: event.error for tag, event in events if isinstance(event, Failed)}
+    assert list(failed) == [tag for tag, _ in requests[5::7]]
+    assert all("larger than max" in error.message for error in failed.values())
+    others = {tag: ANSWER for tag, _ in requests if tag not in failed}
+    assert whole(events) == others | {tag: ["Failed"] for tag in failed}
+    assert len(transport.sent) <= 1 + len(failed)
+
+
+def test_what_is_answered_beside_requests_that_are_too_long_bears_any_number_of_them():
+    conversation = Conversation(QUICK)
+    conversation.enter("a", request())
+    for number in range(2 * MOST_BREAKS):
+        conversation.enter(str(number), long_request())
+        sent = [conversation.take(0.0) for _ in "ab"]
+        list(conversation.read(pb.ExplainManyResponse(tag="a", response=fake.started()), 0.0))
+        fault = too_long(sent[1].ByteSize(), Bounded.most)
+
+        told = dict(conversation.fail_too_long(fault))
+
+        assert told == {"a": Restarted(fault), str(number): Failed(fault)}
+        assert list(conversation.begin_call(fault)) == []
+
+
+@pytest.mark.parametrize("blocking", [True, False])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Overloaded("Concurrent RPC limit exceeded!"),
+        Overloaded("received metadata size exceeds hard limit (19000 vs. 16384)"),
+        Overloaded("CLIENT: Received message larger than max (5000000 vs. 4194304)"),
+    ],
+)
+def test_a_call_that_ends_over_no_one_request_is_the_last(fault, blocking):
+    transport = BreakingCalls([3, None], fault)
+
+    with pytest.raises(Overloaded, match=re.escape(fault.message)):
+        _told(transport, Once("abc"), blocking)
+    assert len(transport.sent) == 1
+
+
+@pytest.mark.parametrize("blocking", [True, False])
+@pytest.mark.parametrize("tag", ["", "x" * (MAX_TAG + 1)])
+def test_a_tag_that_the_server_would_not_take_is_refused(tag, blocking):
+    transport = BreakingCalls()
+
+    with pytest.raises(InvalidRequest, match=f"has {len(tag)} characters: give 1 to 128"):
+        _told(transport, Once(["a", tag]), blocking)
+    assert transport.sent == [["a"]]
+
+
+def test_the_longest_tag_is_that_of_the_server():
+    assert MAX_TAG == MAX_NAME
+    assert whole(_told(BreakingCalls(), Once(["x" * MAX_TAG]), blocking=True))
 
 
 def whole_of(events: list[Tagged], tag: str) -> list[Event | Failed]:

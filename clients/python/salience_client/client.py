@@ -111,8 +111,9 @@ class Client:
         events were told begins anew, and `Restarted` says so.
 
         Args:
-            requests: pairs of a tag, unique among those in flight, and `explain_request(…)`;
-                read once, from another thread, a window ahead of the answers.
+            requests: pairs of a tag, of 1 to 128 characters and unique among those in flight,
+                and `explain_request(…)`; read once, from another thread, a window ahead of the
+                answers.
             timeout: seconds for the whole call, which lasts as long as `requests` do.
 
         Raises:

@@ -62,6 +62,13 @@ class Feed:
             self._changed.notify_all()
         return events
 
+    def fail_too_long(self, why: SalienceError) -> _Tagged:
+        """See `Conversation.fail_too_long`."""
+        with self._changed:
+            events: _Tagged = list(self._conversation.fail_too_long(why))
+            self._changed.notify_all()
+        return events
+
     def end_call(self) -> None:
         """See `Conversation.end_call`."""
         with self._changed:
@@ -151,6 +158,13 @@ class AsyncFeed:
         """As `Feed.read`."""
         async with self._changed:
             events = list(self._conversation.read(message, time.monotonic()))
+            self._changed.notify_all()
+        return events
+
+    async def fail_too_long(self, why: SalienceError) -> _Tagged:
+        """As `Feed.fail_too_long`."""
+        async with self._changed:
+            events: _Tagged = list(self._conversation.fail_too_long(why))
             self._changed.notify_all()
         return events
 

@@ -4,6 +4,7 @@ It does no I/O, waits for nothing and belongs to one thread or loop at a time: `
 """
 
 import heapq
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count
@@ -28,6 +29,10 @@ call by default, so that it never waits for the next."""
 MOST_BREAKS = 4
 """Calls that may break off while one request is being answered. One that brings its server down
 would else do so for ever; fewer than a policy's attempts, so that the others are spared."""
+MAX_TAG = 128
+"""Characters of a tag that our server takes; one that is longer it refuses under another tag."""
+_TOO_LONG = re.compile(r"message larger than max \((\d+) vs\. (\d+)\)")
+"""What gRPC says where it ends a call by itself over one message: its bytes, and the most."""
 
 
 @dataclass
@@ -74,8 +79,12 @@ class Conversation:
         """Takes a request, to be sent next.
 
         Raises:
-            InvalidRequest: one of that tag is unanswered.
+            InvalidRequest: one of that tag is unanswered, or the server would not take the tag.
         """
+        if not 1 <= len(tag) <= MAX_TAG:
+            raise InvalidRequest(
+                f"tag {tag[:MAX_TAG]!r} has {len(tag)} characters: give 1 to {MAX_TAG}"
+            )
         if tag in self._asked:
             raise InvalidRequest(f"tag {tag!r} is in flight already: give each request its own")
         self._asked[tag] = _Asked(ExplainManyRequest(tag=tag, request=request))
@@ -99,6 +108,26 @@ class Conversation:
                 yield tag, self._begin_anew(tag, why, asked.breaks >= MOST_BREAKS)
             if tag in self._asked:
                 self._send(tag, waiting.get(tag, 0.0))
+
+    def fail_too_long(self, why: SalienceError) -> Iterator[tuple[str, Restarted | Failed]]:
+        """Where gRPC ended the call over the length of one request, those so long have failed.
+
+        The others, which had no part in it, begin anew on the next call. Nothing is told where
+        the call ended otherwise. Its status alone would not do: too many calls, or too much
+        metadata, end with the same, whatever is asked.
+
+        Args:
+            why: what ended the call.
+        """
+        told = _TOO_LONG.search(why.message)
+        sent = {tag: asked for tag, asked in self._asked.items() if asked.sent}
+        lengths = {tag: asked.message.ByteSize() for tag, asked in sent.items()}
+        if told is None or int(told[1]) not in lengths.values():
+            return
+        for tag, length in lengths.items():
+            is_too_long = length > int(told[2])
+            if is_too_long or sent[tag].heard:
+                yield tag, self._begin_anew(tag, why, is_too_long)
 
     def take(self, now: float) -> ExplainManyRequest | None:
         """The next message to send at this time, if there is one."""

@@ -97,10 +97,15 @@ class Persistent:
                     for tagged in feed.read(message):
                         progress.note(tagged)
                         yield tagged
-        except Unauthenticated as error:
-            if not progress.made:
+        except SalienceError as error:
+            too_long = feed.fail_too_long(error)
+            has_token_ended = isinstance(error, Unauthenticated) and progress.made
+            if not (too_long or has_token_ended):
                 raise
-            past.error = error  # What this call showed has ended: the next shows the token anew.
+            past.error = error  # The next leaves out what was too long, or shows the token anew.
+            for tagged in too_long:
+                progress.note(tagged)
+                yield tagged
             return
         feed.end_call()
 
@@ -194,10 +199,15 @@ class AsyncPersistent:
                         for tagged in await feed.read(message):
                             progress.note(tagged)
                             yield tagged
-        except Unauthenticated as error:
-            if not progress.made:
+        except SalienceError as error:
+            too_long = await feed.fail_too_long(error)
+            has_token_ended = isinstance(error, Unauthenticated) and progress.made
+            if not (too_long or has_token_ended):
                 raise
             past.error = error  # As there.
+            for tagged in too_long:
+                progress.note(tagged)
+                yield tagged
             return
         feed.end_call()
 

@@ -22,8 +22,9 @@ class RetryPolicy:
     and where it is full and says when to come again (RESOURCE_EXHAUSTED with a delay): an
     explanation changes nothing on the server, and the same request brings the same answer. So is
     a call of `explain_many` that was answered and then turned away (UNAUTHENTICATED): its token
-    ended, and the next call asks for the token again. Any other error would come again. The waits
-    double, with a random part so that callers who were sent away together do not come back
+    ended, and the next call asks for the token again; and one that ended because a request is
+    longer than the server takes, for those that are not. Any other error would come again. The
+    waits double, with a random part so that callers who were sent away together do not come back
     together. The defaults wait some 8 seconds in all: a server that is restarted has time to warm
     up.
 
