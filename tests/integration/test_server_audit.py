@@ -1,6 +1,8 @@
 """The audit behind a real loopback server: no record, no answer; and every end is recorded."""
 
-from collections.abc import Iterator
+import errno
+import os
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 
 from salience.inference import grpc_service_pb2_grpc as inference_grpc
 from salience_service.audit.auditor import Auditor
+from salience_service.audit.finding import records_of
 from salience_service.audit.trail import Upkeep
 from salience_service.control import Control
 from salience_service.errors import ComputeFailed
@@ -139,6 +142,66 @@ def test_where_it_is_allowed_answers_go_on_while_the_disk_is_full(
     auditor.close()
     assert auditor.failures >= 2
     assert checked(directory).whole
+
+
+def failing_at(number: int) -> Callable[[int], None]:
+    """A sync whose call of this number fails, from 1, and no other: the kernel tells but once."""
+    left = iter(range(number, 0, -1))
+
+    def sync(descriptor: int) -> None:
+        if next(left, 0) == 1:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        os.fsync(descriptor)
+
+    return sync
+
+
+# The head's sync is the first, that of `began` the second, of `ended` the third.
+@pytest.mark.parametrize("which", [2, 3])
+def test_an_explanation_refused_for_a_failed_sync_has_one_end_and_it_is_no_ok(
+    directory: Path, which: int
+) -> None:
+    auditor = Auditor(trail_of(directory, DURABLE, sync=failing_at(which)), KEYS)
+    with serving(FakeEngine(), watched(auditor)) as server, calling(server) as stub:
+        with pytest.raises(grpc.RpcError) as refused:
+            list(stub.Explain(request()))
+        assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+    auditor.close()
+    assert [line["withdrawn"] for line in fields(directory) if "withdrawn" in line] == [[which]]
+    report = checked(directory)
+    assert (report.faults, report.notes, report.explanations) == ([], [], 1)
+    found = list(records_of(directory, KEYS, request().image.encoded))
+    assert [(line["kind"], line["outcome"]) for line in found] == [("ended", "failed")]
+
+
+@pytest.mark.parametrize("which", [2, 3])
+def test_an_explanation_answered_in_spite_of_a_failed_sync_has_its_two_lines(
+    directory: Path, which: int
+) -> None:
+    auditor = Auditor(trail_of(directory, DURABLE, sync=failing_at(which)), KEYS, refuses=False)
+    with serving(FakeEngine(), watched(auditor)) as server, calling(server) as stub:
+        assert [*stub.Explain(request())][-1].HasField("finished")
+    auditor.close()
+    assert auditor.failures == 1
+    report = checked(directory)
+    assert (report.faults, report.notes, report.explanations) == ([], [], 1)
+    found = list(records_of(directory, KEYS, request().image.encoded))
+    assert [(line["began"], line["outcome"]) for line in found] == [(2, "ok")]
+
+
+def test_a_prediction_refused_for_a_failed_sync_is_withdrawn(directory: Path) -> None:
+    auditor = Auditor(trail_of(directory, DURABLE, sync=failing_at(2)), KEYS)
+    with (
+        serving(FakeEngine(), watched(auditor)) as server,
+        grpc.insecure_channel(server.address) as channel,
+        pytest.raises(grpc.RpcError),
+    ):
+        inference_grpc.GRPCInferenceServiceStub(channel).ModelInfer(PREDICT)
+    auditor.close()
+    found = fields(directory)
+    ended = [(line["number"], line["outcome"]) for line in found if line["kind"] == "predicted"]
+    assert ended == [(2, "ok"), (4, "failed")]
+    assert found[2]["withdrawn"] == [2]
 
 
 def endings(directory: Path) -> list[dict[str, object]]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from salience_service.audit.auditor import MOST_ALIKE, MOST_WAITING, Auditor
-from salience_service.audit.finding import records_of
+from salience_service.audit.finding import actions_of, records_of
 from salience_service.audit.keys import AuditKeys, read_keys, write_new_key
 from salience_service.audit.line import Kind
 from salience_service.audit.record import CODES, image_digest, result_digest
@@ -228,6 +228,23 @@ def test_an_explanation_that_was_cut_off_is_found_by_its_beginning(directory: Pa
     cut, ended = lines_of(directory, "began")[1], lines_of(directory, "ended")[0]
     assert list(records_of(directory, KEYS, PATIENT.encode())) == [ended, cut]
     auditor.close()
+
+
+def test_what_was_withdrawn_is_not_found(directory: Path) -> None:
+    image = {"image": image_digest(KEYS, EncodedImage(b"scan"))}
+    trail = trail_of(directory)
+    trail.withdraw(trail.append(Kind.BEGAN, image))
+    began = trail.append(Kind.BEGAN, image)
+    trail.withdraw(trail.append(Kind.ENDED, {**image, "began": began, "outcome": "ok"}))
+    end = trail.append(Kind.ENDED, {**image, "began": began, "outcome": "failed"})
+    open_ = trail.append(Kind.BEGAN, image)
+    trail.withdraw(trail.append(Kind.ENDED, {**image, "began": open_, "outcome": "ok"}))
+    trail.withdraw(trail.append(Kind.ACTION_BEGAN, {}))
+    action = trail.append(Kind.ACTION_BEGAN, {})
+    trail.close()
+    found = [line["number"] for line in records_of(directory, KEYS, b"scan")]
+    assert found == [end, open_]
+    assert [line["number"] for line in actions_of(directory, KEYS)] == [action]
 
 
 def test_what_the_server_deletes_while_records_are_looked_for_is_left_out(

@@ -17,9 +17,9 @@ import pytest
 from salience_service.audit.files import file_numbers, file_path
 from salience_service.audit.line import ORIGIN, Kind
 from salience_service.audit.line_file import LineFile
-from salience_service.audit.trail import Trail, Upkeep
+from salience_service.audit.trail import NotOnDisk, Trail, Upkeep
 from salience_service.errors import ConfigRefused
-from tests.support.audit import SMALL, checked, fields, lines, newest, trail_of, written
+from tests.support.audit import SMALL, Disk, checked, fields, lines, newest, trail_of, written
 
 DURABLE = Upkeep(rotate_bytes=2**20)
 
@@ -389,27 +389,94 @@ def test_a_part_of_a_line_that_cannot_be_taken_back_is_before_the_next(tmp_path:
     file.close()
 
 
-def test_after_a_failed_sync_a_new_file_is_begun_and_the_line_counts_as_lost(
+def test_after_a_failed_sync_a_new_file_is_begun_and_the_line_is_told_of_by_its_number(
     directory: Path,
 ) -> None:
     """The kernel tells of such a failure but once: a file that had one is not to be believed."""
-    failing = threading.Event()
+    disk = Disk()
+    trail = trail_of(directory, DURABLE, sync=disk.sync)
+    trail.append(Kind.ENDED, {"request": "before"})
+    disk.full.set()
+    with pytest.raises(NotOnDisk, match="No space left") as told:
+        trail.append(Kind.ENDED, {"request": "perhaps lost"})
+    with pytest.raises(OSError, match="No space left") as unwritten:
+        trail.append(Kind.ENDED, {"request": "lost"})
+    assert not isinstance(unwritten.value, NotOnDisk)
+    disk.full.clear()
+    assert trail.append(Kind.ENDED, {"request": "after"}) == 5
+    trail.close()
+    assert file_numbers(directory) == [1, 2]
+    found = fields(directory)
+    assert found[told.value.number - 1]["request"] == "perhaps lost"
+    assert found[4]["request"] == "after"
+    assert checked(directory).whole
+
+
+def test_lines_that_waited_for_a_failed_sync_are_all_told_of(directory: Path) -> None:
+    """Four lines are written while a sync runs that fails: none of them is said to be durable."""
+    running, let_go, failing = threading.Event(), threading.Event(), threading.Event()
 
     def sync(descriptor: int) -> None:
         if failing.is_set():
+            running.set()
+            assert let_go.wait(30)
             failing.clear()
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         os.fsync(descriptor)
 
+    def number_told() -> int:
+        with pytest.raises(NotOnDisk, match="Input/output error") as told:
+            trail.append(Kind.ENDED, {})
+        trail.withdraw(told.value.number)
+        return told.value.number
+
     trail = trail_of(directory, DURABLE, sync=sync)
-    trail.append(Kind.ENDED, {"request": "before"})
     failing.set()
-    with pytest.raises(OSError, match="Input/output error"):
-        trail.append(Kind.ENDED, {"request": "lost"})
-    trail.append(Kind.ENDED, {"request": "after"})
+    with ThreadPoolExecutor(5) as threads:
+        first = threads.submit(number_told)
+        assert running.wait(30)
+        others = [threads.submit(number_told) for _ in range(4)]
+        while int(trail.anchor.partition(":")[0]) < 6:
+            threading.Event().wait(0.001)
+        let_go.set()
+        assert {each.result(30) for each in (first, *others)} == {2, 3, 4, 5, 6}
     trail.close()
-    assert file_numbers(directory) == [1, 2]
+    head = fields(directory)[6]
+    assert (head["kind"], sorted(head["withdrawn"])) == ("head", [2, 3, 4, 5, 6])
     assert checked(directory).whole
+
+
+def test_what_is_withdrawn_is_told_once_by_the_next_line_that_can_be_written(
+    directory: Path,
+) -> None:
+    disk = Disk()
+    trail = trail_of(directory, DURABLE, sync=disk.sync)
+    disk.full.set()
+    with pytest.raises(NotOnDisk) as told:
+        trail.append(Kind.BEGAN, {})
+    trail.withdraw(told.value.number)
+    with pytest.raises(OSError, match="No space left"):
+        trail.append(Kind.ENDED, {})
+    disk.full.clear()
+    trail.append(Kind.ENDED, {})
+    trail.close()
+    assert [line.get("withdrawn") for line in fields(directory)] == [None, None, [2], None, None]
+
+
+def test_what_is_withdrawn_last_is_told_at_the_close(directory: Path) -> None:
+    """The file was given up, so another is begun for it, and the trail ends as it should."""
+    disk = Disk()
+    trail = trail_of(directory, DURABLE, sync=disk.sync)
+    disk.full.set()
+    with pytest.raises(NotOnDisk) as told:
+        trail.append(Kind.ACTION_BEGAN, {})
+    trail.withdraw(told.value.number)
+    disk.full.clear()
+    trail.close()
+    last = [(line["kind"], line.get("withdrawn")) for line in fields(directory)][-2:]
+    assert last == [("head", [2]), ("tail", None)]
+    report = checked(directory)
+    assert (report.faults, report.notes) == ([], [])
 
 
 def test_a_file_that_had_a_failed_sync_never_says_again_that_it_is_durable(tmp_path: Path) -> None:

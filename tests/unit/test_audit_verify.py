@@ -286,6 +286,31 @@ def test_every_line_may_be_an_anchor_and_another_code_is_none(directory: Path) -
     assert checked(directory, f"7:{'0' * 64}").faults == ["line 7 is not the one of the anchor"]
 
 
+def test_a_trail_cut_back_and_gone_on_with_contradicts_the_anchors_from_before(
+    tmp_path: Path, running: Path
+) -> None:
+    """The log has two anchors of one number then; those of the new life alone prove nothing."""
+    before = checked(running).anchor
+    edit(newest(running), lambda found: found.__delitem__(slice(-3, None)))
+    written(running, 5, start=100)
+    number = int(before.partition(":")[0])
+    after = "{number}:{seal}".format(**fields(running)[number - 1])
+    assert checked(running, after).whole
+    for anchors in ((before, after), (after, before), (before, after, before)):
+        assert checked(running, *anchors).faults == ["line 6 is not the one of the anchor"]
+
+
+def test_anchors_that_differ_are_a_fault_where_their_line_is_not_kept_any_more(
+    directory: Path,
+) -> None:
+    anchor = "{number}:{seal}".format(**fields(directory)[2])
+    first(directory).unlink()
+    assert checked(directory, anchor, anchor, archived=True).whole
+    assert checked(directory, anchor, f"3:{'0' * 64}", archived=True).faults == [
+        "the anchors of line 3 differ: no trail holds both"
+    ]
+
+
 def test_an_anchor_older_than_what_is_kept_is_a_note(directory: Path) -> None:
     anchor = "{number}:{seal}".format(**fields(directory)[2])
     first(directory).unlink()
@@ -357,6 +382,29 @@ def test_explanations_that_never_ended_are_told(running: Path) -> None:
     trail.close()
     assert open_ < began
     assert "1 explanations began and have not ended" in checked(running).notes[-1]
+
+
+def test_what_was_withdrawn_is_waited_for_by_nobody_and_counted_once(tmp_path: Path) -> None:
+    place = tmp_path / "audit"
+    trail = trail_of(place)
+    trail.withdraw(trail.append(Kind.BEGAN, {}))
+    trail.append(Kind.ENDED, {"began": None})
+    began = trail.append(Kind.BEGAN, {})
+    trail.withdraw(trail.append(Kind.ENDED, {"began": began, "outcome": "ok"}))
+    trail.append(Kind.ENDED, {"began": began, "outcome": "failed"})
+    trail.withdraw(trail.append(Kind.ACTION_BEGAN, {}))
+    trail.close()
+    report = checked(place)
+    assert (report.faults, report.notes, report.explanations) == ([], [], 2)
+
+
+def test_an_end_whose_beginning_is_archived_counts(directory: Path) -> None:
+    trail = trail_of(directory)
+    trail.append(Kind.ENDED, {"began": 2})
+    trail.close()
+    kept = [line["kind"] for line in fields(directory)[len(lines(first(directory))) :]]
+    first(directory).unlink()
+    assert checked(directory, archived=True).explanations == kept.count("ended")
 
 
 @given(data=st.binary(max_size=400))

@@ -11,7 +11,7 @@ from salience_service.access.principal import ANONYMOUS
 from salience_service.audit import record
 from salience_service.audit.keys import AuditKeys
 from salience_service.audit.line import Kind
-from salience_service.audit.trail import Trail
+from salience_service.audit.trail import NotOnDisk, Trail
 from salience_service.errors import Unavailable
 from salience_service.events import Event, FinishedMap, Started
 from salience_service.request import ExplainOrder, ImageInput
@@ -113,19 +113,23 @@ class Auditor(Witness):
         """Writes a line that an answer waits for; its number, None where it was not written.
 
         Raises:
-            Unavailable: it cannot be written, and what is not recorded is not done.
+            Unavailable: it cannot be written, and what is not recorded is not done. A line that is
+                written and perhaps not on the disk is withdrawn, for what it tells is not done.
         """
         try:
             return self._trail.append(kind, fields)
         except OSError as fault:
             self._tell(kind, fault)
-            if self._refuses:
-                raise Unavailable(
-                    "this server cannot record requests now, and answers none unrecorded: try "
-                    "again later, or ask another",
-                    retry_after=RETRY_SECONDS,
-                ) from fault
-            return None
+            number = fault.number if isinstance(fault, NotOnDisk) else None
+            if not self._refuses:
+                return number
+            if number is not None:
+                self._trail.withdraw(number)
+            raise Unavailable(
+                "this server cannot record requests now, and answers none unrecorded: try "
+                "again later, or ask another",
+                retry_after=RETRY_SECONDS,
+            ) from fault
 
     def note(self, kind: Kind, fields: Mapping[str, object], durable: bool = True) -> bool:
         """Writes a line that nothing waits for; returns whether it could."""

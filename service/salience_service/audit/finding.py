@@ -1,6 +1,6 @@
 """Finds records in a trail: of an image, by the key alone, for it holds none; and of actions."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -31,9 +31,7 @@ def records_of(directory: Path, keys: AuditKeys, image: bytes) -> Iterator[Mappi
     """
     wanted = {image_digest(keys, kind(image)) for kind in (EncodedImage, DicomImage)}
     begun: dict[int, Mapping[str, Any]] = {}
-    for line in _genuine(directory, keys):
-        if line.fields.get("image") not in wanted:
-            continue
+    for line in _standing(directory, keys, lambda line: line.fields.get("image") in wanted):
         if line.kind == Kind.BEGAN:
             begun[line.number] = line.fields
         elif line.kind == Kind.ENDED:
@@ -52,13 +50,25 @@ def actions_of(directory: Path, keys: AuditKeys) -> Iterator[Mapping[str, Any]]:
     Raises:
         ConfigRefused: the directory cannot be read.
     """
-    return (line.fields for line in _genuine(directory, keys) if _is_administration(line))
+    return (line.fields for line in _standing(directory, keys, _is_administration))
 
 
 def _is_administration(line: Line) -> bool:
     if line.kind == Kind.TURNED_AWAY:
         return str(line.fields.get("rpc", "")).startswith(_ADMIN)
     return line.kind in (Kind.ACTION_BEGAN, Kind.ACTION_ENDED)
+
+
+def _standing(
+    directory: Path, keys: AuditKeys, is_wanted: Callable[[Line], bool]
+) -> Iterator[Line]:
+    """The genuine lines that are wanted, but those that a later line withdraws."""
+    found, withdrawn = list[Line](), set[int]()
+    for line in _genuine(directory, keys):
+        withdrawn.update(line.fields.get("withdrawn", ()))
+        if is_wanted(line):
+            found.append(line)
+    return (line for line in found if line.number not in withdrawn)
 
 
 def _genuine(directory: Path, keys: AuditKeys) -> Iterator[Line]:

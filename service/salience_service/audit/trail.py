@@ -37,6 +37,14 @@ class Upkeep:
     anchor_lines: int = 1000
 
 
+class NotOnDisk(OSError):
+    """A line is in the trail, and perhaps not on the disk. `number`: the line's."""
+
+    def __init__(self, number: int, fault: OSError) -> None:
+        super().__init__(fault.errno, fault.strerror)
+        self.number = number
+
+
 def utc_now() -> datetime:
     """The time that lines bear."""
     return datetime.now(UTC)
@@ -73,6 +81,7 @@ class Trail:
         self._lock = threading.Lock()
         self._file: LineFile | None = None
         self._closed = False
+        self._withdrawn: list[int] = []  # What the next line has to tell.
         try:
             directory.mkdir(mode=0o700, exist_ok=True)
             self._held = _hold(directory)
@@ -107,30 +116,40 @@ class Trail:
             The line's number.
 
         Raises:
-            OSError: it is not written; the trail is as it was before.
+            NotOnDisk: it is written, and the chain goes on from it, but its sync failed.
+            OSError: it is not written; what was written of it is taken back.
         """
         with self._lock:
             file = self._open_file()
             size = self._write(file, kind, fields)
             number = self._end.number
         if durable and self._upkeep.durable:
-            file.sync(size)
+            try:
+                file.sync(size)
+            except OSError as fault:
+                raise NotOnDisk(number, fault) from fault
         if number % self._upkeep.anchor_lines == 0:
             self._tell_anchor()
         return number
 
+    def withdraw(self, number: int) -> None:
+        """Has the next line tell that what the line of this number tells did not come about."""
+        with self._lock:
+            self._withdrawn.append(number)
+
     def close(self) -> None:
-        """Finishes the file; nothing is appended any more.
+        """Finishes the file, or one begun for what was given up; nothing is appended any more.
 
         Raises:
             OSError: its end could not be written.
         """
         with self._lock:
-            file, self._file, self._closed = self._file, None, True
+            self._closed = True
             try:
-                if file is not None and not file.given_up:
-                    self._finish(file, "closed")
+                if self._file is not None:
+                    self._finish(self._usable_file(), "closed")
             finally:
+                self._file = None
                 os.close(self._held)
         self._tell_anchor()
 
@@ -150,9 +169,13 @@ class Trail:
         file = self._file
         if file is not None and not file.given_up and file.size >= self._upkeep.rotate_bytes:
             self._finish(file, "rotated")
-        if file is None or file.given_up:
-            if file is not None:
-                file.close()
+        return self._usable_file()
+
+    def _usable_file(self) -> LineFile:
+        """The file that is written now; where that is finished or given up, the next."""
+        if self._file is None or self._file.given_up:
+            if self._file is not None:
+                self._file.close()
             self._begin_file()
         assert self._file is not None
         return self._file
@@ -165,23 +188,32 @@ class Trail:
     def _begin_file(self) -> None:
         number = self._end.file + 1
         oldest = self._oldest_kept()
-        fields = {"time": self._time(), "file": number, "oldest": oldest}
-        line, seal = written(self._key, self._end.number + 1, self._end.seal, Kind.HEAD, fields)
+        line, seal = self._next_line(Kind.HEAD, {"file": number, "oldest": oldest})
         path = file_path(self._directory, number)
         write_new(path, line, self._sync)
-        self._end = Ending(self._end.number + 1, seal, number, oldest=oldest)
+        self._move_on(seal, number, oldest)
         self._file = LineFile(path, self._sync)
         self._drop_before(oldest)
 
     def _write(
         self, file: LineFile, kind: Kind, fields: Mapping[str, object], lead: bytes = b""
     ) -> int:
-        timed = {"time": self._time(), **fields}
-        end = self._end
-        line, seal = written(self._key, end.number + 1, end.seal, kind, timed)
+        line, seal = self._next_line(kind, fields)
         size = file.append(lead + line)
-        self._end = Ending(end.number + 1, seal, end.file, oldest=end.oldest)
+        self._move_on(seal, self._end.file, self._end.oldest)
         return size
+
+    def _next_line(self, kind: Kind, fields: Mapping[str, object]) -> tuple[bytes, str]:
+        """Bytes and seal of the line that follows the last."""
+        told = {"time": self._time(), **fields}
+        if self._withdrawn:
+            told["withdrawn"] = self._withdrawn
+        return written(self._key, self._end.number + 1, self._end.seal, kind, told)
+
+    def _move_on(self, seal: str, file: int, oldest: int) -> None:
+        """The next line is written, and is the last now."""
+        self._end = Ending(self._end.number + 1, seal, file, oldest=oldest)
+        self._withdrawn = []
 
     def _oldest_kept(self) -> int:
         """The number of the oldest file that stays once a new one is begun.

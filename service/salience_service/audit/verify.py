@@ -59,13 +59,16 @@ def verify(
     Args:
         directory: of the trail.
         key: of the chain.
-        anchors: `NUMBER:SEAL` from a log kept elsewhere; the trail must hold each.
+        anchors: `NUMBER:SEAL` from a log kept elsewhere; the trail must hold each, so that of two
+            that differ in one number one is wrong.
         archived: older files are kept elsewhere; that they are not here is no fault.
 
     Raises:
         ConfigRefused: the directory cannot be read, or an anchor is none.
     """
-    seals = dict(map(_anchor, anchors))
+    seals: dict[int, set[str]] = {}
+    for number, seal in map(_anchor, anchors):
+        seals.setdefault(number, set()).add(seal)
     try:
         while not _is_read(directory, reading := _Reading(key, dict(seals), archived)):
             pass
@@ -112,7 +115,7 @@ def _anchor(word: str) -> tuple[int, str]:
 class _Reading:
     """Where the reading stands, and what it has found."""
 
-    def __init__(self, key: bytes, anchors: dict[int, str], archived: bool) -> None:
+    def __init__(self, key: bytes, anchors: dict[int, set[str]], archived: bool) -> None:
         self.report = Report()
         self._key, self._anchors, self._archived = key, anchors, archived
         self._next, self._before = 1, ORIGIN
@@ -165,8 +168,8 @@ class _Reading:
             self.report.wrong(f"{what} missing")
         self._look_at_the_start()
         self._look_at_the_end()
-        for number in sorted(self._anchors):
-            self._unmet(number)
+        for number, seals in sorted(self._anchors.items()):
+            self._unmet(number, seals)
         for kind, what in _BEGINNINGS.items():
             if begun := list(self._open.values()).count(kind):
                 self.report.notes.append(
@@ -244,9 +247,13 @@ class _Reading:
         elif line.kind in _BEGINNINGS:
             self._open[line.number] = line.kind
         elif line.kind in (Kind.ENDED, Kind.ACTION_ENDED):
-            self.report.explanations += line.kind == Kind.ENDED
-            self.report.actions += line.kind == Kind.ACTION_ENDED
-            self._open.pop(line.fields.get("began") or 0, None)
+            began = line.fields.get("began") or 0
+            # A second end stands in the place of a first that was withdrawn.
+            new = began < self._first_line or self._open.pop(began, None) is not None
+            self.report.explanations += new and line.kind == Kind.ENDED
+            self.report.actions += new and line.kind == Kind.ACTION_ENDED
+        for withdrawn in line.fields.get("withdrawn", ()):
+            self._open.pop(withdrawn, None)
         time = str(line.fields.get("time", ""))
         if time < self._time:
             self.report.notes.append(
@@ -278,12 +285,13 @@ class _Reading:
             )
 
     def _meet_anchor(self, line: Line) -> None:
-        seal = self._anchors.pop(line.number, None)
-        if seal is not None and seal != line.seal:
+        if self._anchors.pop(line.number, set()) - {line.seal}:
             self.report.wrong(f"line {line.number} is not the one of the anchor")
 
-    def _unmet(self, number: int) -> None:
-        if number < self._first_line:
+    def _unmet(self, number: int, seals: set[str]) -> None:
+        if len(seals) > 1:
+            self.report.wrong(f"the anchors of line {number} differ: no trail holds both")
+        elif number < self._first_line:
             self.report.notes.append(f"anchor {number} is older than the first line here")
         elif self.report.anchor and number >= self._next:
             self.report.wrong(
