@@ -38,7 +38,7 @@ class Openings(Generic[K, T]):
                 raise Cancelled("the model was retired")
             known = self._known.get(key)
             if known is None or (known.done() and known.exception()):
-                known = self._known[key] = self._opener.submit(self._opened, key)
+                known = self._known[key] = self._opener.submit(_once, self._opened, key)
                 known.add_done_callback(_told)
             return known
 
@@ -47,6 +47,16 @@ class Openings(Generic[K, T]):
         with self._lock:
             self._known.clear()
             self._opened = None
+
+
+def _once(opened: Callable[[K], T], key: K) -> T:
+    """Opens it; what fails is one failure, however many wait for it."""
+    try:
+        return opened(key)
+    except SalienceError:
+        raise
+    except Exception as error:
+        raise ComputeFailed("a part of the model could not be opened") from error
 
 
 def opened(opening: Future[T]) -> T:

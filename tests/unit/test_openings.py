@@ -64,6 +64,20 @@ def test_each_who_waited_has_an_error_of_their_own_and_the_log_the_cause(
     assert [record.levelno for record in caplog.records if record.name == LOG] == [logging.ERROR]
 
 
+def test_one_failure_from_inside_is_one_however_many_waited(
+    openings: Callable[[Callable[[str], str]], Openings[str, str]],
+) -> None:
+    first = openings(_fails(MemoryError())).of("a")
+    first.exception(10)
+    told = []
+    for _ in range(2):
+        with pytest.raises(ComputeFailed) as raised:
+            opened(first)
+        told.append(raised.value)
+    assert told[0] is not told[1]
+    assert told[0].origin is told[1].origin
+
+
 def test_an_error_from_inside_is_told_in_the_log_alone(
     openings: Callable[[Callable[[str], str]], Openings[str, str]],
     caplog: pytest.LogCaptureFixture,

@@ -242,6 +242,25 @@ def test_a_failed_batch_fails_its_own_requests_only(scheduler: Scheduler) -> Non
     assert graph.rows_run() == 7
 
 
+def test_a_lane_that_cannot_begin_a_batch_tries_again(
+    scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    failing = iter([True])
+
+    def execution(lane: Lane) -> Execution:
+        if next(failing, False):
+            raise MemoryError
+        return Execution(lane)
+
+    monkeypatch.setattr(scheduler_module, "_BREATH_SECONDS", 0)
+    monkeypatch.setattr(scheduler_module, "Execution", execution)
+    graph = CountingGraph()
+    for name in "ab":
+        finish(scheduler.rows(graph, span(name, 3), Control(), Account()), graph)
+    assert graph.rows_run() == 6
+    assert "a batch could not be begun" in caplog.text
+
+
 def test_who_shared_a_failed_batch_is_told_of_one_and_the_same_failure(
     scheduler: Scheduler,
 ) -> None:

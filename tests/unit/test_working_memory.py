@@ -3,6 +3,7 @@
 import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from skimage.segmentation import quickshift, slic  # imported before memory is l
 from sklearn.linear_model import LinearRegression, Ridge
 
 from salience_service.errors import NotPossible
+from salience_service.explanation.footprint import WORKING_IMAGES
 from salience_service.methods import METHODS
 from salience_service.methods.activation.eigen_cam import EigenCamOptions, _places, _projection
 from salience_service.methods.gradients.grad_cam_plus_plus import _weights
@@ -18,9 +20,11 @@ from salience_service.methods.gradients.smooth_grad_cam_plus_plus import (
     _Powers,
 )
 from salience_service.methods.method import Extent
+from salience_service.methods.optimised.perturbation import Kind, perturbation
 from salience_service.methods.rows import superpixels as cutting
 from salience_service.methods.rows.kernel_shap import shapley_draws, shapley_values
 from salience_service.methods.rows.lime import _coefficients, coin_flips
+from salience_service.methods.rows.random_grids import MaskSum, RandomGrids
 from salience_service.methods.rows.superpixels import Algorithm, most_superpixels, superpixels
 
 LOADED = (quickshift, slic, LinearRegression, Ridge)
@@ -29,6 +33,8 @@ FEATURES = RANDOM.normal(size=(64, 40, 40)).astype(np.float32)
 EXTENT = Extent((64,), 224, 224, (FEATURES.size,))
 SAMPLES = 2000
 DOUBLE = 8
+SUMS = WORKING_IMAGES * 3 * 224 * 224 * DOUBLE
+"""Bytes that are counted whatever the method."""
 
 
 @contextmanager
@@ -66,6 +72,27 @@ def test_smooth_grad_cam_plus_plus() -> None:
             powers.add(FEATURES.astype(np.float64))
             powers.weights(SmoothGradCamPlusPlusOptions())
         assert 4 * FEATURES.size * DOUBLE < held() <= counted("smooth-grad-cam++")
+
+
+@pytest.mark.parametrize("cells", [16, 64])
+def test_rise(cells: int) -> None:
+    masks = RandomGrids(1024, cells, 0.5, 0, 224, 224)
+    with peak() as held:
+        so_far = MaskSum(masks)
+        for _ in range(2):
+            so_far.add(np.ones(512))
+        assert 512 * cells**2 < held() <= counted("rise", cells=cells) + SUMS
+
+
+@pytest.mark.parametrize("kind", ["blur", "fade"])
+def test_extremal_perturbation(kind: Kind) -> None:
+    image = RANDOM.normal(size=(3, 224, 224)).astype(np.float32)
+    base = SimpleNamespace(image=image, fill=np.zeros((3, 1, 1), np.float32))
+    mask = RANDOM.random((224, 224), np.float32)
+    with peak() as held:
+        levels = perturbation(base, kind)
+        levels.back(mask, levels.apply(mask))
+        assert SUMS < held() <= counted("extremal-perturbation") + SUMS
 
 
 @pytest.mark.parametrize("method", ["lime", "kernel-shap"])

@@ -67,7 +67,7 @@ class Telling:
     def progress(self, voice: Voice, last: bool = False) -> Generator[Progress, None, None]:
         """Progress, where it is due; `last`: it is due now."""
         now = time.monotonic()
-        if last or now - self._progress_at >= self.pace.progress_seconds:
+        if last or now - self._progress_at >= min(self.pace.progress_seconds, HEARTBEAT_SECONDS):
             self._progress_at = now
             self.tally.expected = max(self.tally.expected, self.tally.done)
             yield Progress(voice.map_id, self.method, self.tally.done, self.tally.expected)

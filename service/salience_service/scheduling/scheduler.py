@@ -33,6 +33,8 @@ from salience_service.scheduling.workload import Occupancy, Workload
 T = TypeVar("T")
 _AnyTicket = TypeVar("_AnyTicket", bound=Ticket)
 _log = logging.getLogger(__name__)
+_BREATH_SECONDS = 0.5
+"""Before a lane that could not begin a batch tries again."""
 
 
 @dataclass(frozen=True)
@@ -148,17 +150,25 @@ class Scheduler:
             self._bury()
 
     def _work(self, lane: Lane) -> None:
-        while begun := self._next_batch(lane):
-            self._run(*begun, lane)
+        while not self._closed:
+            try:
+                begun = self._next_batch(lane)
+            except Exception:  # For want of memory, say: nobody's batch yet, and the lane goes on.
+                _log.exception("a batch could not be begun")
+                time.sleep(_BREATH_SECONDS)
+                continue
+            if begun is not None:
+                self._run(*begun, lane)
             del begun  # Else an idle lane would keep the model of its last batch.
 
     def _next_batch(self, lane: Lane) -> tuple[Sequence[_Share], Execution] | None:
         """The next batch, as soon as there is one, and its word to end; None when it is closed."""
+        execution = Execution(lane)  # Before tickets leave the queue for it: it may fail.
         with self._state:
             while not self._closed:
                 self._bury()
                 if ready := [ticket for ticket in self._waiting if self._may_run(ticket)]:
-                    begun = self._form_batch(ready), Execution(lane)
+                    begun = self._form_batch(ready), execution
                     self._running[lane] = begun  # Who leaves from now on may end it.
                     return begun
                 self._state.wait()

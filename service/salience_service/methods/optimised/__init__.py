@@ -7,6 +7,7 @@ from salience_service.methods.optimised.extremal_perturbation import (
     ExtremalPerturbationOptions,
     extremal_perturbation,
     extremal_perturbation_rows,
+    extremal_perturbation_working,
 )
 from salience_service.methods.optimised.opti_cam import OptiCamOptions, opti_cam, opti_cam_rows
 
@@ -30,6 +31,7 @@ TABLE: tuple[Method[Any], ...] = (
         run=extremal_perturbation,
         taps=TapRule.NONE,
         rows=extremal_perturbation_rows,
+        working=extremal_perturbation_working,
         needs_gradient=True,
     ),
 )

@@ -93,6 +93,11 @@ def extremal_perturbation_rows(extent: Extent, options: ExtremalPerturbationOpti
     return options.iterations * len(shares(options.areas))
 
 
+def extremal_perturbation_working(extent: Extent, options: ExtremalPerturbationOptions) -> int:  # noqa: ARG001
+    """The levels of a colour image, and what one of them is blurred from."""
+    return 4 * 3 * extent.height * extent.width
+
+
 LEARNING_RATE = 0.01
 MOMENTUM = 0.9
 AREA_WEIGHT = 300.0

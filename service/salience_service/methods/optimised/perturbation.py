@@ -57,13 +57,15 @@ class Perturbation:
 def perturbation(base: Base, kind: Kind) -> Perturbation:
     """The levels of an image: blurred over its fill, or faded to it."""
     difference = base.image - base.fill
-    shares = np.linspace(0, 1, LEVELS)
-    match kind:
-        case "blur":
-            levels = [blurred(difference, GREATEST_BLUR * (1 - share)) for share in shares]
-        case "fade":
-            levels = [np.float32(share) * difference for share in shares]
-    return Perturbation(base.fill + np.stack(levels))
+    levels = np.empty((LEVELS, *difference.shape), np.float32)
+    for level, share in zip(levels, np.linspace(0, 1, LEVELS), strict=True):
+        match kind:
+            case "blur":
+                hidden = blurred(difference, GREATEST_BLUR * (1 - share))
+            case "fade":
+                hidden = np.float32(share) * difference
+        np.add(base.fill, hidden, out=level)
+    return Perturbation(levels)
 
 
 def blurred(image: Array, sigma: float) -> Array:

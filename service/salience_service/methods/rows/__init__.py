@@ -19,7 +19,7 @@ from salience_service.methods.rows.kernel_shap import (
 from salience_service.methods.rows.lime import LimeOptions, lime, lime_rows, lime_working
 from salience_service.methods.rows.occlusion import OcclusionOptions, occlusion, occlusion_rows
 from salience_service.methods.rows.poly_cam import PolyCamOptions, poly_cam, poly_cam_rows
-from salience_service.methods.rows.rise import RiseOptions, rise, rise_rows
+from salience_service.methods.rows.rise import RiseOptions, rise, rise_rows, rise_working
 from salience_service.methods.rows.score_cam import (
     ScoreCamOptions,
     score_cam,
@@ -90,6 +90,7 @@ TABLE: tuple[Method[Any], ...] = (
         run=rise,
         taps=TapRule.NONE,
         rows=rise_rows,
+        working=rise_working,
         graphs=(GraphRole.PIXEL_MASKED,),
         anytime=lambda _: True,
     ),

@@ -13,6 +13,8 @@ from salience_service.methods.probe import FloatMap
 
 BLOCK = 64
 """Masks drawn from one generator: enough that seeding it costs little per mask."""
+MOST_KEPT_CELLS = 32
+"""Cells a side up to which blocks are kept for whoever asks next: 4 MiB of them in all."""
 
 
 class Draws(NamedTuple):
@@ -61,7 +63,8 @@ class RandomGrids:
         """What masks start to stop are made of."""
         first = start // BLOCK
         behind = max(-(-stop // BLOCK), first + 1)  # Even where no mask is asked for.
-        blocks = [_block(self, block) for block in range(first, behind)]
+        drawn = _kept_block if self.cells <= MOST_KEPT_CELLS else _block
+        blocks = [drawn(self, block) for block in range(first, behind)]
         own = slice(start - first * BLOCK, stop - first * BLOCK)
         return Draws(*(np.concatenate(parts)[own] for parts in zip(*blocks, strict=True)))
 
@@ -84,9 +87,11 @@ class MaskSum:
 
     def add(self, scores: Scores) -> None:
         """Adds the masks from `done` on, weighed by their scores [n]."""
-        grids, down, right = self._masks.draws(self.done, self.done + len(scores))
-        np.add.at(self._grids, (down, right), scores[:, None, None] * grids)
-        self.done += len(scores)
+        for start in range(0, len(scores), BLOCK):
+            weights = scores[start : start + BLOCK]
+            grids, down, right = self._masks.draws(self.done, self.done + len(weights))
+            np.add.at(self._grids, (down, right), weights[:, None, None] * grids)
+            self.done += len(weights)
 
     def copy(self) -> "MaskSum":
         """Another that goes on by itself."""
@@ -104,14 +109,16 @@ class MaskSum:
         return total
 
 
-@lru_cache(maxsize=16)
 def _block(masks: RandomGrids, block: int) -> Draws:
-    """Every target of a request asks for the same block at about the same time."""
     random = np.random.default_rng((masks.seed, block))
     shown = random.random((BLOCK, masks.cells, masks.cells), np.float32) < masks.probability
     down = random.integers(0, -(-masks.height // masks.cells), BLOCK)
     right = random.integers(0, -(-masks.width // masks.cells), BLOCK)
     return Draws(shown.astype(np.float32), down, right)
+
+
+_kept_block = lru_cache(maxsize=16)(_block)
+"""Every target of a request asks for the same block at about the same time."""
 
 
 @lru_cache(maxsize=16)

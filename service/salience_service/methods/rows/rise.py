@@ -12,7 +12,7 @@ from salience_service.methods.method import Extent
 from salience_service.methods.options import Options
 from salience_service.methods.probe import Base, MethodRun, Outcome, Partial, PixelRows
 from salience_service.methods.rows.agreement import agreement_of_halves
-from salience_service.methods.rows.random_grids import MaskSum, RandomGrids
+from salience_service.methods.rows.random_grids import BLOCK, MaskSum, RandomGrids
 from salience_service.methods.rows.target_score import PART, Score, score_of
 
 
@@ -65,6 +65,11 @@ def rise_rows(extent: Extent, options: RiseOptions) -> int:
             field="cells",
         )
     return options.masks
+
+
+def rise_working(extent: Extent, options: RiseOptions) -> int:  # noqa: ARG001
+    """Two blocks of grids, as they are drawn, cut and weighed."""
+    return 3 * BLOCK * options.cells**2
 
 
 class _SoFar:
