@@ -19,7 +19,7 @@ from salience_service.audit.auditor import Auditor
 from salience_service.config import ServeConfig
 from salience_service.life.farewell import draining
 from salience_service.rpc.admin.server import AdminServer
-from salience_service.rpc.calls.authentication import LONGEST_OPEN_MESSAGE
+from salience_service.rpc.calls.open_calls import LONGEST_OPEN_MESSAGE
 from salience_service.rpc.calls.rights import is_open
 from salience_service.rpc.server.server import Server
 from salience_service.telemetry.log_format import TOLD

@@ -13,6 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from salience.v1 import explanation_service_pb2 as pb
 from salience.v1 import explanation_service_pb2_grpc as pb_grpc
+from salience_client.grpc_transport import SHARED_OUT
 from salience_service.access.principal import Call
 from salience_service.config import ServeConfig
 from salience_service.control import Control
@@ -21,9 +22,9 @@ from salience_service.life.farewell import draining
 from salience_service.request import ExplainOrder
 from salience_service.rpc.admin import server as admin_port
 from salience_service.rpc.admin.server import AdminServer
-from salience_service.rpc.calls.authentication import LONGEST_OPEN_MESSAGE
 from salience_service.rpc.calls.caller import current_caller, request_id
-from salience_service.rpc.calls.rights import RIGHTS, call_of, is_open
+from salience_service.rpc.calls.open_calls import LONGEST_OPEN_MESSAGE, MOST_HALF_SENT_EACH
+from salience_service.rpc.calls.rights import HEALTH, RIGHTS, WATCH, call_of, is_open
 from salience_service.rpc.server import options
 from salience_service.rpc.server.server import Server
 from salience_service.rpc.wire.requests import MOST_METHODS
@@ -45,6 +46,8 @@ from tests.support.serving import (
 UNAUTHENTICATED = grpc.StatusCode.UNAUTHENTICATED
 DENIED = grpc.StatusCode.PERMISSION_DENIED
 NOT_FOUND = grpc.StatusCode.NOT_FOUND
+EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
+UNIMPLEMENTED = grpc.StatusCode.UNIMPLEMENTED
 SERVING = health_pb2.HealthCheckResponse.SERVING
 GARBAGE = b"\xff" * 64
 """No message of any call: whoever decoded it would answer with INVALID_ARGUMENT."""
@@ -174,7 +177,7 @@ def test_strangers_cannot_tell_an_rpc_that_exists_from_one_that_does_not(
         for path in ("/salience.v1.ExplanationService/Steal", "/no.Service/Call"):
             assert call(channel, path, [], [GARBAGE]).code is UNAUTHENTICATED
             known = call(channel, path, place.shows("describe"), [GARBAGE])
-            assert known.code is grpc.StatusCode.UNIMPLEMENTED
+            assert known.code is UNIMPLEMENTED
 
 
 def test_a_large_message_of_a_stranger_is_refused_before_it_is_received(
@@ -263,11 +266,59 @@ def test_a_stranger_who_keeps_health_watches_open_takes_no_room_of_known_callers
     watches = [health.Watch(_named("")) for _ in range(most)]
     assert {next(watch).status for watch in watches} == {SERVING}
     with pytest.raises(grpc.RpcError) as refused:
+        health.Check(_named(""))
+    assert refused.value.code() is EXHAUSTED
+    with pytest.raises(grpc.RpcError) as refused:
         next(health.Watch(_named("")))
-    assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert refused.value.code() is UNIMPLEMENTED
+    assert "too many watches are open" in refused.value.details()
     assert len(every_rpc(channels[port], place.shows("all"))) > 1
+    with grpc.insecure_channel(place.ports[port], options=SHARED_OUT) as watching:
+        assert len(every_rpc(watching, place.shows("all"))) > 1
     for watch in watches:
         watch.cancel()
+
+
+@contextmanager
+def _half_sent(channel: grpc.Channel, path: str, number: int) -> Iterator["queue.Queue[grpc.Call]"]:
+    """So many calls whose message does not come; gives each once it has ended."""
+    ended: queue.Queue[grpc.Call] = queue.Queue()
+    silent = threading.Event()
+    calls = [channel.stream_stream(path)(_after(silent)) for _ in range(number)]
+    for each in calls:
+        each.add_done_callback(ended.put)
+    try:
+        yield ended
+    finally:
+        for each in calls:
+            each.cancel()
+        silent.set()
+
+
+@pytest.mark.parametrize(
+    ("port", "path", "code"), [(0, f"{HEALTH}Check", EXHAUSTED), (1, WATCH, UNIMPLEMENTED)]
+)
+def test_of_health_calls_whose_message_does_not_come_few_are_waited_for(
+    channels: list[grpc.Channel], port: int, path: str, code: grpc.StatusCode
+) -> None:
+    """For gRPC may hold as much of each as of the longest message; one that is there is no such."""
+    health = health_pb2_grpc.HealthStub(channels[port])
+    with _half_sent(channels[port], path, MOST_HALF_SENT_EACH + 1) as ended:
+        assert ended.get(timeout=SOON_SECONDS).code() is code
+        assert health.Check(_named("")).status == SERVING
+        assert next(health.Watch(_named(""))).status == SERVING
+
+
+def test_health_calls_whose_message_does_not_come_are_waited_for_as_long_as_stated() -> None:
+    with (
+        serving(FakeEngine(), connections={"slow_sender_seconds": 0.4}) as server,
+        grpc.insecure_channel(server.address) as channel,
+        _half_sent(channel, WATCH, MOST_HALF_SENT_EACH) as ended,
+    ):
+        for _ in range(MOST_HALF_SENT_EACH):
+            told = ended.get(timeout=SOON_SECONDS)
+            assert told.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+            assert "did not arrive within 0.4 s" in told.details()
 
 
 def test_fewer_health_calls_than_are_spare_are_held() -> None:

@@ -8,7 +8,8 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent import futures
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -23,6 +24,7 @@ from salience_service.config.tracing import TracingConfig
 from salience_service.telemetry.opening import Telemetry, telemetry
 from salience_service.telemetry.tracing import Traces, tracing
 from tests.support.engines import engine_over
+from tests.support.identity import token_file
 from tests.support.image_files import blank_png
 from tests.support.serving import FakeEngine, calling, patient, plain, request, serving
 from tests.support.spans import Collected
@@ -210,6 +212,36 @@ def test_a_trace_that_is_not_sampled_is_not_sent_but_the_callers_choice_holds() 
     parent = collected.one(EXPLAIN).parent
     assert parent is not None
     assert parent.span_id == 2
+
+
+def test_who_is_not_known_has_no_span_whatever_trace_they_name(tmp_path: Path) -> None:
+    """Or strangers would fill the collector, whatever share of traces it is to have."""
+    collected, sampled = Collected(), ("traceparent", f"00-{1:032x}-{2:016x}-01")
+    tokens = token_file(tmp_path / "tokens", "viewer")
+    access = {"tokens_file": str(tmp_path / "tokens"), "principals": [{"name": "viewer"}]}
+    shown = ("authorization", f"Bearer {tokens['viewer']}")
+    with (
+        traced(collected) as (_, watching),
+        serving(FakeEngine(), watching, access=access) as server,
+        calling(server) as stub,
+    ):
+        with suppress(grpc.RpcError):
+            list(stub.Explain(request(), metadata=(sampled,)))
+        assert list(stub.Explain(request(), metadata=(shown,)))
+    assert collected.one(EXPLAIN).parent is None
+
+
+def test_a_call_refused_for_its_message_says_its_status() -> None:
+    collected = Collected()
+    with (
+        traced(collected) as (_, watching),
+        serving(FakeEngine(), watching) as server,
+        grpc.insecure_channel(server.address) as channel,
+        pytest.raises(grpc.RpcError),
+    ):
+        channel.unary_unary(f"/{EXPLAIN}")(b"\xff" * 64)
+    told = collected.one(EXPLAIN).attributes or {}
+    assert told["rpc.response.status_code"] == "INVALID_ARGUMENT"
 
 
 @pytest.mark.parametrize("damaged", ["", "00-zz", "x" * 4000])

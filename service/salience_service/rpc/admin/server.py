@@ -14,6 +14,8 @@ from salience_service.config.admin import AdminConfig
 from salience_service.rpc.admin.administered import Administered
 from salience_service.rpc.admin.servicer import SERVICE, AdminServicer
 from salience_service.rpc.calls.authentication import Authentication
+from salience_service.rpc.calls.exchange import Patience
+from salience_service.rpc.calls.open_calls import OpenCalls
 from salience_service.rpc.server.common_services import add_common_services
 from salience_service.rpc.server.health import Health
 from salience_service.rpc.server.options import server_options
@@ -52,16 +54,15 @@ class AdminServer:
         admin: AdminConfig,
         witness: Witness = NOBODY,
     ) -> None:
-        self._health = Health()
+        self._health, connections = Health(), config.connections
         self._server = grpc.aio.server(
             interceptors=[
                 Authentication(
                     _gate(config),
                     witness,
-                    calls=Turnstile("calls", MOST_CALLS - MOST_OPEN, MOST_CALLS_EACH),
-                    patience=config.connections.slow_sender_seconds,
-                    reader_patience=config.connections.slow_reader_seconds,
-                    open_calls=Turnstile("health calls", MOST_OPEN, MOST_OPEN_EACH),
+                    Turnstile("calls", MOST_CALLS - MOST_OPEN, MOST_CALLS_EACH),
+                    Patience(connections.slow_sender_seconds, connections.slow_reader_seconds),
+                    OpenCalls(Turnstile("health calls", MOST_OPEN, MOST_OPEN_EACH)),
                 ),
                 CountFields(),
             ],

@@ -4,29 +4,35 @@ import asyncio
 import re
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
 import grpc
 
-from salience_service.access.client import Client, address_of
 from salience_service.access.gate import Gate, Shown
 from salience_service.access.permits import permit_call
-from salience_service.access.principal import ANONYMOUS, NOBODY, Principal
+from salience_service.access.principal import NOBODY, Principal
 from salience_service.access.turnstile import Turnstile
 from salience_service.errors import Unauthenticated
 from salience_service.rpc.calls.call import abort, heard
 from salience_service.rpc.calls.caller import current_client, current_rpc, enter, request_id
-from salience_service.rpc.calls.exchange import Patience, answered
+from salience_service.rpc.calls.exchange import ENDLESS, Patience, answered
+from salience_service.rpc.calls.open_calls import OpenCalls, shortened
 from salience_service.rpc.calls.refusal import refusal
 from salience_service.rpc.calls.rights import call_of, is_open
 from salience_service.telemetry.witness import NOBODY as UNWITNESSED
 from salience_service.telemetry.witness import Witness
 
 REQUEST_ID = "x-request-id"
-LONGEST_OPEN_MESSAGE = 4096
-"""Bytes of a message that is decoded for strangers: a name and its head."""
 _GOOD_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+Traced = Callable[[str, Any], AbstractContextManager[None]]
+"""Of a call's path and context: what makes its span while a block lasts."""
+
+
+def untraced(_: str, __: Any) -> AbstractContextManager[None]:
+    """Makes none."""
+    return nullcontext()
 
 
 class Authentication(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
@@ -46,9 +52,10 @@ class Authentication(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         gate: says who calls.
         witness: is told of every call refused.
         calls: counts the calls of each caller; None = they may have any number.
-        patience: seconds that the message of a call may take to arrive; None = any time.
-        reader_patience: seconds that a message of an answer may take to be read; likewise.
-        open_calls: counts the calls that are open to all, which strangers may make; None = any.
+        patience: with messages of calls, and with readers of answers.
+        open_calls: what calls are granted that are open to all; None = they may have any number.
+        traced: makes the spans of calls that are let in. Of others there are none: a caller's
+            trace is sampled at the caller's word.
     """
 
     def __init__(
@@ -56,13 +63,14 @@ class Authentication(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         gate: Gate,
         witness: Witness = UNWITNESSED,
         calls: Turnstile | None = None,
-        patience: float | None = None,
-        open_calls: Turnstile | None = None,
-        reader_patience: float | None = None,
+        patience: Patience = ENDLESS,
+        open_calls: OpenCalls | None = None,
+        traced: Traced = untraced,
     ) -> None:
         self._gate, self._witness, self._calls = gate, witness, calls or Turnstile("calls")
-        self._patience = Patience(patience, reader_patience)
-        self._open_calls = open_calls or Turnstile("health calls")
+        self._patience, self._patience_with_open = patience, shortened(patience)
+        self._open_calls = open_calls or OpenCalls(Turnstile("health calls"))
+        self._traced = traced
 
     async def intercept_service(
         self,
@@ -100,14 +108,13 @@ class Authentication(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
     ) -> None:
         if is_open(path):
             enter(self._recognised(context), request_id(), rpc=current_rpc())
-            # By address, whoever it is: a watch stays open, and strangers have no other name.
-            with self._open_calls.entered(Client(ANONYMOUS.name, address_of(context.peer()))):
-                await answered(handler, context, greeting, self._patience, LONGEST_OPEN_MESSAGE)
+            with self._open_calls.entered(path, context) as read:
+                await answered(handler, context, greeting, self._patience_with_open, read)
             return
         judge = partial(self._judge, handler, path, context)
         judge()
         # Whatever it comes to, and before its message is read.
-        with self._calls.entered(current_client()):
+        with self._traced(path, context), self._calls.entered(current_client()):
             await answered(handler, context, greeting, self._patience, judge=judge)
 
     def _judge(self, handler: Any, path: str, context: Any) -> None:

@@ -23,22 +23,25 @@ class Patience:
     reader: float | None
 
 
+ENDLESS = Patience(None, None)
+
+
 async def answered(
     handler: Any,
     context: Any,
     greeting: Awaitable[None],
     patience: Patience,
-    longest: int | None = None,
+    read: Callable[[], Awaitable[Any]] | None = None,
     judge: Callable[[], None] = lambda: None,
 ) -> None:
     """Runs a handler of any kind on a stream of bytes.
 
-    `longest`: of a message, in bytes. `judge`: asked again once a message has come, for until then
-    what the call shows may have ended or been withdrawn.
+    `read`: gives the next message, the context's own by default. `judge`: asked again once a
+    message has come, for until then what the call shows may have ended or been withdrawn.
     """
     if handler is None:
         raise Unsupported("there is no such call here")
-    requests = _Requests(context, handler.request_deserializer, longest, judge)
+    requests = _Requests(read or context.read, handler.request_deserializer, judge)
     request = requests if handler.request_streaming else await requests.only(patience.sender)
     await greeting
     response = _behaviour(handler)(request, context)
@@ -72,34 +75,30 @@ class _Requests:
     """The messages of a call, decoded when they are asked for.
 
     Args:
-        context: of the call.
-        read: the handler's own reader, or None where it takes bytes.
-        longest: bytes of a message, or None where the server's own limit is all.
+        read: gives the next, or EOF.
+        decode: the handler's own, or None where it takes bytes.
         judge: asked of each message before it is decoded; what it raises ends the call.
     """
 
     def __init__(
         self,
-        context: Any,
-        read: Callable[[bytes], Any] | None,
-        longest: int | None,
+        read: Callable[[], Awaitable[Any]],
+        decode: Callable[[bytes], Any] | None,
         judge: Callable[[], None],
     ) -> None:
-        self._context, self._read, self._longest, self._judge = context, read, longest, judge
+        self._read, self._decode, self._judge = read, decode, judge
 
     def __aiter__(self) -> "_Requests":
         return self
 
     async def __anext__(self) -> Any:
         # Not gRPC's iterator: a call that ends early leaves that one to the garbage collector.
-        data = await self._context.read()
+        data = await self._read()
         if data is grpc.aio.EOF:  # type: ignore[attr-defined]
             raise StopAsyncIteration
         self._judge()
-        if self._longest is not None and len(data) > self._longest:
-            raise InvalidRequest(f"{len(data)} bytes: this call takes at most {self._longest}")
         try:
-            return data if self._read is None else self._read(data)
+            return data if self._decode is None else self._decode(data)
         except DecodeError as fault:
             raise InvalidRequest(
                 f"{len(data)} bytes cannot be read as a message of this call: they are damaged, a "

@@ -6,6 +6,8 @@ from salience_service.access.principal import Call
 
 HEALTH = "/grpc.health.v1.Health/"
 """Answered to everyone, for orchestrators ask without a name; it tells a status and no more."""
+WATCH = f"{HEALTH}Watch"
+"""The one of them that stays open."""
 
 _SERVICES: Mapping[str, Mapping[str, Call]] = {
     "salience.v1.ExplanationService": {

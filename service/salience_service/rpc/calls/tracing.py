@@ -1,4 +1,4 @@
-"""A span for each call of ours, in the caller's trace; loaded only where spans are sent.
+"""A span for each call that is let in, in the caller's trace; loaded only where spans are sent.
 
 OpenTelemetry's own instrumentation of grpc.aio iterates over what a streaming handler
 returns; ours write to their context, as gRPC lets them. It does not see
@@ -6,8 +6,8 @@ returns; ours write to their context, as gRPC lets them. It does not see
 """
 
 import asyncio
-import inspect
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import grpc
@@ -16,8 +16,8 @@ from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from salience_service.rpc.calls.caller import request_id
+from salience_service.rpc.wire.status import code_of
 
-_KINDS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
 _FAULTS = {
     grpc.StatusCode.UNKNOWN,
     grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -30,8 +30,8 @@ _FAULTS = {
 _PROPAGATOR = TraceContextTextMapPropagator()
 
 
-class TraceCalls(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
-    """Makes the spans of calls; the first of the interceptors.
+class CallSpans:
+    """Makes the spans of calls.
 
     Args:
         tracer: makes them.
@@ -43,44 +43,28 @@ class TraceCalls(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         self._tracer = tracer
         self._calls = frozenset(calls)
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
-        details: grpc.HandlerCallDetails,
-    ) -> Any:
-        """The call's handler inside of a span."""
-        handler = await continuation(details)
-        name = details.method.removeprefix("/")
-        if handler is None or name not in self._calls:
-            return handler
-        kind = next(kind for kind in _KINDS if getattr(handler, kind) is not None)
-        behaviour = getattr(handler, kind)
-        if not inspect.iscoroutinefunction(behaviour):
-            return handler
-        return handler._replace(**{kind: self._traced(behaviour, name)})
-
-    def _traced(
-        self, behaviour: Callable[[Any, Any], Awaitable[Any]], name: str
-    ) -> Callable[[Any, Any], Awaitable[Any]]:
-        async def traced(request: Any, context: Any) -> Any:
-            with self._tracer.start_as_current_span(
-                name,
-                _parent(context),
-                SpanKind.SERVER,
-                {"rpc.system.name": "grpc", "rpc.method": name},
-                record_exception=False,
-                set_status_on_exception=False,
-            ) as span:
-                span.set_attribute("salience.request_id", request_id())
-                try:
-                    answer = await behaviour(request, context)
-                except BaseException as error:
-                    _tell(span, _code(context, error))
-                    raise
-                _tell(span, _code(context, None))
-                return answer
-
-        return traced
+    @contextmanager
+    def traced(self, path: str, context: Any) -> Iterator[None]:
+        """The span of a call while the block lasts, in the trace that its caller names."""
+        name = path.removeprefix("/")
+        if name not in self._calls:
+            yield
+            return
+        with self._tracer.start_as_current_span(
+            name,
+            _parent(context),
+            SpanKind.SERVER,
+            {"rpc.system.name": "grpc", "rpc.method": name},
+            record_exception=False,
+            set_status_on_exception=False,
+        ) as span:
+            span.set_attribute("salience.request_id", request_id())
+            try:
+                yield
+            except BaseException as error:
+                _tell(span, _code(context, error))
+                raise
+            _tell(span, _code(context, None))
 
 
 def _parent(context: Any) -> TraceContext:
@@ -100,7 +84,7 @@ def _code(context: Any, error: BaseException | None) -> grpc.StatusCode:
     told = context.code()
     number = told.value[0] if isinstance(told, grpc.StatusCode) else int(told or 0)
     if error is not None and not number:
-        return grpc.StatusCode.UNKNOWN
+        number = code_of(error)  # The authentication tells it once the span has ended.
     return next(code for code in grpc.StatusCode if code.value[0] == number)
 
 

@@ -15,9 +15,11 @@ from salience_service.access.turnstile import Turnstile
 from salience_service.config import ServeConfig
 from salience_service.errors import SalienceError
 from salience_service.rpc.answer import Explainer
-from salience_service.rpc.calls.authentication import Authentication
+from salience_service.rpc.calls.authentication import Authentication, Traced, untraced
 from salience_service.rpc.calls.door import Door, RefuseAtDoor
+from salience_service.rpc.calls.exchange import Patience
 from salience_service.rpc.calls.explanations import Explanations
+from salience_service.rpc.calls.open_calls import OpenCalls
 from salience_service.rpc.inference import servicer as inference
 from salience_service.rpc.server.common_services import add_common_services
 from salience_service.rpc.server.departure import Departure
@@ -61,9 +63,9 @@ class Server:
         tracer: "Tracer | None" = None,
     ) -> None:
         self._engine = engine
-        door = Door()
+        door, connections = Door(), config.connections
         each = config.max_running_per_client
-        calls = Turnstile("calls", config.connections.max_calls, each)
+        calls = Turnstile("calls", connections.max_calls, each)
         self._explanations = Explanations(
             engine, config.max_explanations, witness, door, each, Quotas(config.quotas)
         )
@@ -71,14 +73,13 @@ class Server:
         self._model_health = ModelHealth(self._health, engine)
         self._server = grpc.aio.server(
             interceptors=[
-                *_tracing(tracer),
                 Authentication(
                     gate_of(config.access),
                     witness,
                     calls,
-                    config.connections.slow_sender_seconds,
-                    Turnstile("health calls", MOST_OPEN, MOST_OPEN_EACH),
-                    config.connections.slow_reader_seconds,
+                    Patience(connections.slow_sender_seconds, connections.slow_reader_seconds),
+                    OpenCalls(Turnstile("health calls", MOST_OPEN, MOST_OPEN_EACH)),
+                    _traced(tracer),
                 ),
                 RefuseAtDoor(door),
                 CountFields(),
@@ -127,12 +128,13 @@ class Server:
         add_common_services(self._server, self._health, services, config.reflection)
 
 
-def _tracing(tracer: "Tracer | None") -> list[grpc.aio.ServerInterceptor]:  # type: ignore[type-arg]
+def _traced(tracer: "Tracer | None") -> Traced:
     if tracer is None:
-        return []
-    from salience_service.rpc.calls.tracing import TraceCalls  # OpenTelemetry may not be installed.
+        return untraced
+    from salience_service.rpc.calls.tracing import CallSpans  # OpenTelemetry may not be installed.
 
-    return [TraceCalls(tracer, [*_full_names(pb.DESCRIPTOR), *_full_names(inference.CONTRACT)])]
+    names = [*_full_names(pb.DESCRIPTOR), *_full_names(inference.CONTRACT)]
+    return CallSpans(tracer, names).traced
 
 
 def _full_names(file: FileDescriptor) -> Iterator[str]:
