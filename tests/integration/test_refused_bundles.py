@@ -1,18 +1,23 @@
 """Every way to spoil a bundle is refused, in words fit for a stranger."""
 
+import io
 import json
 import shutil
+import struct
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from salience_service.bundle.manifest_json import from_json
 from salience_service.bundle.reader import open_bundle, read_golden
 from salience_service.bundle.repository import find_bundles
 from salience_service.errors import BundleRefused
+from tests.support.broken_archives import bad_lzma
+from tests.support.bundles import golden_arrays, tiny_manifest, write_manifest
 from tests.support.bundles import tiny_bundle as write_tiny_bundle
-from tests.support.bundles import tiny_manifest, write_manifest
 from tests.support.error_words import assert_fit_for_a_stranger
 
 
@@ -54,6 +59,21 @@ def linked(name: str) -> Callable[[Path], None]:
     return spoil
 
 
+def golden_archive() -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, **golden_arrays())
+    return buffer.getvalue()
+
+
+def golden_of_header(header: bytes) -> bytes:
+    """An archive of one array that says of itself what is given."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        length = struct.pack("<H", len(header))
+        archive.writestr("maps.npy", b"\x93NUMPY\1\0" + length + header)
+    return buffer.getvalue()
+
+
 SPOILT: dict[str, Callable[[Path], None]] = {
     "no manifest": lambda directory: (directory / "manifest.json").unlink(),
     "no weights": lambda directory: (directory / "weights.bin").unlink(),
@@ -71,6 +91,8 @@ SPOILT: dict[str, Callable[[Path], None]] = {
     "changed weights": replaced("weights.bin", bytes(24)),
     "graph of nonsense": replaced("forward.onnx", b"not onnx", signed=True),
     "golden of nonsense": replaced("golden.npz", b"not a zip", signed=True),
+    "golden of an open bracket": replaced("golden.npz", golden_of_header(b"("), signed=True),
+    "golden badly compressed": replaced("golden.npz", bad_lzma(golden_archive()), signed=True),
     "linked weights": linked("weights.bin"),
     "linked manifest": linked("manifest.json"),
 }

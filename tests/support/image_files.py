@@ -36,6 +36,12 @@ def blank_png(height: int, width: int) -> bytes:
     return png_header(height, width, 1, GREY) + body
 
 
+def with_exif_text(png: bytes, exif: bytes) -> bytes:
+    """The PNG with Exif as ImageMagick kept it before there was a chunk for it."""
+    text = f"Raw profile type exif\0\nexif\n{len(exif):8}\n{exif.hex()}\n".encode()
+    return png[:33] + png_chunk(b"tEXt", text) + png[33:]
+
+
 def tiff(
     pixels: NDArray[np.generic],
     *,

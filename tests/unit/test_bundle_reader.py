@@ -5,6 +5,7 @@ import io
 import json
 import os
 import shutil
+import struct
 import time
 import zipfile
 from dataclasses import replace
@@ -460,6 +461,27 @@ def test_a_golden_example_that_cannot_be_unpacked_is_refused(directory, broken):
     np.savez(buffer, **golden_arrays())
     with_golden(directory, broken(buffer.getvalue()))
     assert "golden.npz" in golden_refusal(directory)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "-" * 9800 + "1",
+        "(",
+        "{[]: 1}",
+        "{'descr': (), 'fortran_order': False, 'shape': (1,)}",
+        f"{{'descr': '<f4', 'fortran_order': False, 'shape': (0, {10**99})}}",
+    ],
+    ids=["deep", "open", "unhashable", "no type", "endless"],
+)
+def test_a_golden_array_whose_header_is_nonsense_is_refused(directory, header):
+    """It is read as Python, which raises of many kinds."""
+    told = header.encode()
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("image.npy", b"\x93NUMPY\1\0" + struct.pack("<H", len(told)) + told)
+    with_golden(directory, buffer.getvalue())
+    assert golden_refusal(directory) == "'golden.npz' is not an .npz of plain arrays"
 
 
 def test_a_golden_example_is_read_as_the_archive_that_was_measured(directory):

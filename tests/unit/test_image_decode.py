@@ -23,6 +23,7 @@ from tests.support.image_files import (
     png_chunk,
     png_header,
     tiff,
+    with_exif_text,
 )
 
 LIMITS = ImageLimits()
@@ -180,6 +181,16 @@ def test_exif_orientation_is_applied_once(form: str, orientation: int) -> None:
     np.testing.assert_allclose(
         pixels.astype(int), upright.astype(int), atol=12 if form == "JPEG" else 0
     )
+
+
+def test_exif_that_a_png_keeps_as_text_turns_it_unless_it_has_other() -> None:
+    stored, exif = np.asarray(smooth()), Image.Exif()
+    exif[ORIENTATION] = 6
+    data = with_exif_text(saved(smooth(), "PNG"), exif.tobytes())
+    np.testing.assert_array_equal(decode(data, LIMITS).values, np.rot90(stored, -1))
+    exif[ORIENTATION] = 3
+    both = with_exif_text(saved(smooth(), "PNG", exif=exif), b"no Exif at all")
+    np.testing.assert_array_equal(decode(both, LIMITS).values, stored[::-1, ::-1])
 
 
 @pytest.mark.parametrize("orientation", [3, 6])

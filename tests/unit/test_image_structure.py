@@ -6,6 +6,7 @@ import struct
 import time
 import tracemalloc
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
 
 import numpy as np
@@ -17,6 +18,7 @@ from salience_service.image.decode import decode, header_of
 from salience_service.image.pixels import ImageLimits
 from salience_service.image.structure import (
     MOST_CHUNKS,
+    MOST_DIRECTORIES,
     MOST_EXIF_SEGMENTS,
     MOST_NUMBERS,
     MOST_SCANS,
@@ -25,13 +27,13 @@ from salience_service.image.structure import (
     check_structure,
     has_part_scans,
 )
-from tests.support.image_files import GREY, blank_png, png_chunk, png_header
+from tests.support.image_files import GREY, blank_png, png_chunk, png_header, with_exif_text
 
 LIMITS = ImageLimits(max_ratio=10**6)
-SHORT, LONG, BYTE, LONG8 = 3, 4, 1, 16
-SIZES = {BYTE: 1, SHORT: 2, LONG: 4, LONG8: 8}
-LETTERS = {BYTE: "B", SHORT: "H", LONG: "L", LONG8: "Q"}
-STRIP_OFFSETS, ORIENTATION = 273, 0x0112
+SHORT, LONG, BYTE, UNDEFINED, IFD, LONG8 = 3, 4, 1, 7, 13, 16
+LETTERS = {BYTE: "B", SHORT: "H", LONG: "L", UNDEFINED: "B", IFD: "L", LONG8: "Q"}
+STRIP_OFFSETS, ORIENTATION, EXIF, GPS, INTEROP, MAKER_NOTE = 273, 0x0112, 34665, 34853, 40965, 37500
+Tags = list[tuple[int, int, list[int]]]
 SOON_SECONDS = 5.0
 
 
@@ -45,7 +47,7 @@ def refusal(data: bytes) -> str:
     return str(refused.value)
 
 
-def directory(tags: list[tuple[int, int, list[int]]], start: int, order: str, big: bool) -> bytes:
+def directory(tags: Tags, start: int, order: str, big: bool) -> bytes:
     """A directory of a TIFF that begins at `start`, and behind it what does not fit in it."""
     count, entry, room = ("Q", "HHQ", 8) if big else ("H", "HHL", 4)
     head = struct.pack(order + count, len(tags))
@@ -162,7 +164,7 @@ def test_a_tiff_of_tags_without_end_is_refused() -> None:
     assert f"{MOST_TAGS + 1} tags" in refusal(data)
 
 
-def exif(tags: list[tuple[int, int, list[int]]]) -> bytes:
+def exif(tags: Tags) -> bytes:
     upright = [(ORIENTATION, SHORT, [6])]
     return b"MM\0*" + struct.pack(">L", 8) + directory([*upright, *tags], 8, ">", big=False)
 
@@ -183,16 +185,85 @@ def test_exif_of_a_million_numbers_is_refused(form: str, tags: int) -> None:
         decode(with_exif(form, exif(numbers)), LIMITS)
 
 
-@pytest.mark.parametrize("place", [34665, 34853])
-def test_numbers_in_directories_within_count_too(place: int) -> None:
-    tags = [(256, SHORT, [8]), (257, SHORT, [1]), (place, LONG, [0])]
-    head = b"II*\0" + struct.pack("<L", 8)
-    at = len(head) + len(directory(tags, 8, "<", big=False))
-    tags[-1] = (place, LONG, [at])
-    inner = directory([(0x9000, SHORT, [7] * 10**6)], at, "<", big=False)
-    data = head + directory(tags, 8, "<", big=False) + inner
+def test_exif_that_a_png_keeps_as_text_is_counted_too() -> None:
+    data = with_exif_text(blank_png(5, 7), exif([(0x9000, SHORT, [7] * 10**6)]))
+    with pytest.raises(InvalidRequest, match=r"100000\d numbers in its tags"):
+        decode(data, LIMITS)
+
+
+@pytest.mark.parametrize("form", ["PNG", "WEBP", "JPEG", "TIFF"])
+def test_exif_as_cameras_write_it_is_taken(form: str) -> None:
+    told = Image.Exif()
+    told[ORIENTATION] = 6
+    told[EXIF] = {36867: "2024:02:03 04:05:06", MAKER_NOTE: bytes(30_000), INTEROP: {1: "R98"}}
+    told[GPS] = {1: "N", 2: (51.0, 28.0, 38.0)}
+    assert decode(with_exif(form, told.tobytes()), LIMITS).values.shape == (7, 5, 3)
+
+
+def nested(tags: Callable[[int], Tags], inner: Tags, big: bool = False) -> bytes:
+    """The tags of a TIFF, made of where a directory within lies, and that."""
+    head = b"II" + (struct.pack("<HHHQ", 43, 8, 0, 16) if big else struct.pack("<HL", 42, 8))
+    at = len(head) + len(directory(tags(0), len(head), "<", big))
+    return head + directory(tags(at), len(head), "<", big) + directory(inner, at, "<", big)
+
+
+MANY: Tags = [(0x9000, SHORT, [0] * 10**6)]
+
+
+@pytest.mark.parametrize("tag", [EXIF, GPS, INTEROP])
+@pytest.mark.parametrize(
+    ("kind", "big"), [(LONG, False), (IFD, False), (LONG8, False), (LONG, True), (LONG8, True)]
+)
+def test_numbers_in_directories_within_count_too(tag: int, kind: int, big: bool) -> None:
+    data = nested(lambda at: [(256, SHORT, [8]), (tag, kind, [at])], MANY, big)
     with pytest.raises(InvalidRequest, match="numbers in its tags"):
         check_structure(data)
+
+
+def test_a_place_is_read_by_its_type() -> None:
+    """Here with what is no part of it behind it."""
+    data = nested(lambda at: [(EXIF, LONG, [at, 1])], MANY, big=True)
+    two, one = struct.pack("<HHQ", EXIF, LONG, 2), struct.pack("<HHQ", EXIF, LONG, 1)
+    with pytest.raises(InvalidRequest, match="numbers in its tags"):
+        check_structure(data.replace(two, one))
+
+
+def test_of_places_of_one_directory_the_first_counts() -> None:
+    """The others lead to zeros, which are a directory of nothing."""
+    data = nested(lambda at: [(EXIF, LONG, [at + 1000 * each]) for each in range(6)], MANY)
+    with pytest.raises(InvalidRequest, match="numbers in its tags"):
+        check_structure(data)
+
+
+@pytest.mark.parametrize(("kind", "count"), [(SHORT, 1), (BYTE, 4), (LONG, 2)])
+def test_a_directory_whose_place_is_told_in_another_way_is_refused(kind: int, count: int) -> None:
+    """Pillow may find one there."""
+    data = nested(lambda at: [(EXIF, kind, [at] * count)], [])
+    with pytest.raises(InvalidRequest, match="in no clear place"):
+        check_structure(data)
+
+
+def test_directories_within_each_other_without_end_are_refused() -> None:
+    def chain(length: int) -> bytes:
+        size = len(directory([(EXIF, LONG, [0])], 0, "<", big=False))
+        links = [[(EXIF, LONG, [8 + size * (number + 1)])] for number in range(length - 1)]
+        return b"II*\0\x08\0\0\0" + b"".join(
+            directory(tags, 0, "<", big=False) for tags in (*links, [])
+        )
+
+    check_structure(chain(MOST_DIRECTORIES))
+    with pytest.raises(InvalidRequest, match=f"directories of tags.*at most {MOST_DIRECTORIES}"):
+        check_structure(chain(MOST_DIRECTORIES + 1))
+
+
+def test_tags_that_lie_over_each_other_are_refused() -> None:
+    """Each is copied, as opaque as it may be."""
+    tags: Tags = [(tag, UNDEFINED, [0] * 1000) for tag in range(500, 540)]
+    data = b"II*\0" + struct.pack("<L", 8) + directory(tags, 8, "<", big=False)
+    check_structure(data)
+    same, size = struct.pack("<HL", UNDEFINED, 1000), struct.pack("<HL", UNDEFINED, 30_000)
+    with pytest.raises(InvalidRequest, match="tags of the image overlap"):
+        check_structure(data.replace(same, size))
 
 
 @pytest.mark.parametrize(("kind", "count"), [(0, 2**32 - 1), (99, 7), (SHORT, 2**31)])

@@ -103,6 +103,16 @@ def test_a_program_that_cannot_be_unpacked_is_refused(
         has_rectifier(path)
 
 
+def test_a_program_whose_graph_is_compressed_is_refused_unread(tmp_path: Path) -> None:
+    entries = plain_entries(Activated(F.relu).eval(), IMAGE)
+    path = tmp_path / "program.pt2"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in entries.items():
+            archive.writestr(f"program/{name}", data)
+    with pytest.raises(BundleRefused, match="no graph as torch writes it"):
+        has_rectifier(path)
+
+
 @pytest.mark.parametrize("told", [{}, [], {"graph_module": {"graph": {"nodes": [{}]}}}, 3])
 def test_a_graph_that_is_not_torchs_is_refused(told: object, tmp_path: Path) -> None:
     entries = plain_entries(Activated(F.relu).eval(), IMAGE)

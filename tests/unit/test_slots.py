@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from salience_service.row_graphs.slots import Slots
-from salience_service.row_graphs.sources import MaskedImage
+from salience_service.row_graphs.sources import MaskedImage, TappedImage
 from salience_service.runtime.session import Lane
 from salience_service.scheduling.ticket import RowSpan
 from tests.support.freed import is_freed, without_the_collector
@@ -19,7 +19,7 @@ def image(value: float) -> MaskedImage:
     return MaskedImage(np.full(SHAPE, value, np.float32), np.full(SHAPE, -value, np.float32))
 
 
-def span(source: MaskedImage, rows: int) -> RowSpan:
+def span(source: MaskedImage | TappedImage, rows: int) -> RowSpan:
     return RowSpan(source, np.zeros((rows, 2, 2), np.float32))
 
 
@@ -51,6 +51,16 @@ def test_every_row_points_to_its_own_source(stretches: bool) -> None:
         found = feeds["differences"][feeds["image_of"]][: len(spans), 0, 0, 0]
         np.testing.assert_array_equal(found, chosen + 1)
         np.testing.assert_array_equal(feeds["fills"], -feeds["differences"])
+
+
+@pytest.mark.parametrize("dtype", [np.bool_, np.int64, np.float16])
+def test_what_is_copied_keeps_its_type(dtype: type) -> None:
+    """Of live tensors a graph may read any, and ONNX Runtime takes none for another."""
+    live = [np.asarray([number], dtype) for number in (0, 1)]
+    sources = [TappedImage(np.ones(SHAPE, np.float32), {"dark": each}) for each in live]
+    feeds = Slots(COUNT, stretches=False).feeds([span(each, 1) for each in sources], HERE)
+    assert feeds["dark"].dtype == dtype
+    np.testing.assert_array_equal(feeds["dark"], live)
 
 
 def test_a_source_is_held_by_nobody_once_its_explanation_is_over() -> None:

@@ -1,7 +1,11 @@
-"""What the standard library and NumPy raise of a zip archive that cannot be unpacked."""
+"""Zip archives of stored entries: which those are, and what is raised of damaged archives."""
 
 import zipfile
-import zlib
 
-NOT_UNPACKABLE = (zipfile.BadZipFile, zlib.error, OSError, RuntimeError, ValueError, EOFError)
-"""RuntimeError: encrypted, or of a compression that is not at hand. EOFError: cut short."""
+NOT_UNPACKABLE = (zipfile.BadZipFile, OSError, RuntimeError, ValueError, EOFError)
+"""What the standard library raises of them. RuntimeError: encrypted. EOFError: cut short."""
+
+
+def is_stored(entry: zipfile.ZipInfo) -> bool:
+    """Whether it is not compressed: decompressors raise what they like, and take what they like."""
+    return entry.compress_type == zipfile.ZIP_STORED and entry.compress_size == entry.file_size

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from salience_service.bundle.archive import NOT_UNPACKABLE
 from salience_service.bundle.manifest import GraphRole, Manifest, Tap, TokenLayout
 from salience_service.errors import BundleRefused
 
@@ -78,7 +77,9 @@ def load_golden(path: Path, manifest: Manifest) -> GoldenExample:
         _check_sizes(path)
         with path.open("rb") as file, np.lib.npyio.NpzFile(file, allow_pickle=False) as arrays:
             found = {name: arrays[name] for name in arrays.files}
-    except NOT_UNPACKABLE as fault:
+    except BundleRefused:
+        raise
+    except Exception as fault:  # NumPy reads headers as Python does, which raises of many kinds.
         raise BundleRefused(f"{path.name!r} is not an .npz of plain arrays") from fault
     return _fitted(found, manifest, path.name)
 

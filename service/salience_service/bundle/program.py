@@ -18,7 +18,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from salience_service.bundle.archive import NOT_UNPACKABLE
+from salience_service.bundle.archive import NOT_UNPACKABLE, is_stored
 from salience_service.bundle.program_graph import checked_graph, checked_payloads
 from salience_service.errors import BundleRefused
 from salience_service.nesting import not_deep
@@ -105,7 +105,7 @@ def _check_entry(name: str, info: zipfile.ZipInfo) -> None:
     known = (*_NOTES, _SERIAL, SAMPLE_INPUTS, *_JSON)
     if name not in known and not _TENSOR.fullmatch(name):
         raise _refusal(f"it holds {name[:80]!r}, which a plain program has not")
-    if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size:
+    if not is_stored(info):
         raise _refusal(f"{name!r} is compressed; torch writes entries as they are")
     limit = MAX_JSON_BYTES if name in _JSON else MAX_NOTE_BYTES
     if not _TENSOR.fullmatch(name) and name != SAMPLE_INPUTS and info.file_size > limit:

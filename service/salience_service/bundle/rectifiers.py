@@ -5,7 +5,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from salience_service.bundle.archive import NOT_UNPACKABLE
+from salience_service.bundle.archive import NOT_UNPACKABLE, is_stored
 from salience_service.bundle.program import MAX_JSON_BYTES, MODEL
 from salience_service.errors import BundleRefused
 from salience_service.nesting import not_deep
@@ -42,7 +42,7 @@ def has_rectifier(program: Path) -> bool:
 def _graph(program: Path) -> bytes:
     with zipfile.ZipFile(program) as archive:
         (info,) = (each for each in archive.infolist() if each.filename.endswith(f"/{MODEL}"))
-        if max(info.file_size, info.compress_size) > MAX_JSON_BYTES:
+        if not is_stored(info) or info.file_size > MAX_JSON_BYTES:
             raise _refusal()
         return archive.read(info)
 

@@ -38,6 +38,8 @@ BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339
 WHITE_IS_ZERO = 0
 EXIF = b"Exif\0\0"
 """How it begins in a JPEG; some write that twice."""
+EXIF_AS_TEXT = "Raw profile type exif"
+"""A text of a PNG: three lines about it, then the bytes in hexadecimal, as ImageMagick has it."""
 
 
 def decode(data: bytes, limits: ImageLimits) -> Pixels:
@@ -161,7 +163,10 @@ def _refuse_lost_bits(image: Image.Image, bits: int) -> None:
 
 
 def _turn_upright(image: Image.Image) -> None:
+    """By its Exif, once that was counted; a PNG's may be kept as text, if it has no other."""
     image.load()  # A PNG may tell its Exif behind its pixels.
+    if (text := image.info.pop(EXIF_AS_TEXT, "")) and "exif" not in image.info:
+        image.info["exif"] = bytes.fromhex("".join(text.split("\n")[3:]))
     exif: bytes = image.info.get("exif", b"")
     check_tags(exif.removeprefix(EXIF).removeprefix(EXIF))
     ImageOps.exif_transpose(image, in_place=True)

@@ -8,7 +8,7 @@ interrupt (scans).
 
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,9 +28,10 @@ MOST_EXIF_SEGMENTS = 16
 before anything is counted. Each has 64 KiB at most, and almost every file one."""
 MOST_CHUNKS = 65_536
 """Of a PNG. Libraries write pixels in chunks of 8 KiB or more."""
-MOST_TAGS, MOST_NUMBERS = 4_096, 140_000
-"""Of a TIFF or of Exif with the directories in it; and numbers in them all, which Pillow unpacks
-one by one. Most are where each strip lies and how long it is: one a row, for every channel."""
+MOST_DIRECTORIES, MOST_TAGS, MOST_NUMBERS = 8, 4_096, 140_000
+"""Of a TIFF or of Exif: directories, of which good ones have four; tags in each; and numbers in
+them all, which Pillow unpacks one by one. Most are where each strip lies and how long it is: one a
+row, for every channel."""
 
 _SCAN = re.compile(rb"\xff\xda\x00[\x08\x0a\x0c\x0e]([\x01-\x04])")
 """A marker, a length and the channels that it goes with: decoders refuse any other."""
@@ -45,6 +46,8 @@ _STRIPS = frozenset((273, 279, 324, 325))
 """TIFF 6.0: where strips and tiles lie, and how long they are."""
 _DIRECTORIES = frozenset((34665, 34853, 40965))
 """Tags that say where a further directory lies: Exif's, GPS's, and that of interoperability."""
+_PLACES = {4: "L", 13: "L", 16: "Q"}
+"""Types in which they say so, as `struct` has them."""
 
 
 def check_structure(data: bytes) -> None:
@@ -77,26 +80,43 @@ def has_part_scans(data: bytes, channels: int) -> bool:
 def check_tags(data: bytes) -> None:
     """The same for the first directory of a TIFF, or of what a file holds as Exif.
 
-    What Pillow passes over is not counted: numbers that would not fit in the file, or of no type.
+    What Pillow passes over is not counted: numbers that do not lie in the file, or of no type.
 
     Raises:
-        InvalidRequest: too many tags, or too many numbers in them.
+        InvalidRequest: too many directories, tags, or numbers in them; tags of more bytes than
+            the file has; or a directory whose place is not told as it should be.
     """
     order, big = "<" if data.startswith(b"II") else ">", data[2:3] == b"\x2b"  # as Pillow reads it
     form = _Form(data, order, big)
-    waiting, seen, numbers = [form.first], set[int](), 0
+    waiting, seen, numbers, size = {form.first}, set[int](), 0, 0
     while waiting:
-        at = waiting.pop()
-        if at in seen or len(seen) > len(_DIRECTORIES):
-            continue
-        seen.add(at)
-        for tag, kind, count, stated in form.entries(at):
-            if tag in _DIRECTORIES:
-                waiting.append(stated)
-            if tag in _STRIPS or kind not in _WHOLE:
-                numbers += count
+        seen |= waiting
+        if len(seen) > MOST_DIRECTORIES:
+            raise _too_many("directories of tags", len(seen), MOST_DIRECTORIES)
+        entries = list(form.entries(waiting.pop()))
+        unpacked = (each for each in entries if each.tag in _STRIPS or each.kind not in _WHOLE)
+        numbers += sum(each.count for each in unpacked)
+        size += sum(each.size for each in entries)
+        waiting |= form.within(entries) - seen
     if numbers > MOST_NUMBERS:
         raise _too_many("numbers in its tags", numbers, MOST_NUMBERS)
+    if size > len(data):
+        raise InvalidRequest("the tags of the image overlap: the file is damaged")
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """What a directory says of a tag; `at` is where its numbers lie, or else the place of them."""
+
+    tag: int
+    kind: int
+    count: int
+    at: int
+
+    @property
+    def size(self) -> int:
+        """Bytes of its numbers; 0 of a type that there is not."""
+        return self.count * _SIZES.get(self.kind, 0)
 
 
 @dataclass(frozen=True)
@@ -110,24 +130,48 @@ class _Form:
     @property
     def first(self) -> int:
         """Where the first directory lies."""
-        return self._number("Q" if self.big else "L", 8 if self.big else 4)
+        return self._number(self._word, self._room)
 
-    def entries(self, at: int) -> Iterator[tuple[int, int, int, int]]:
-        """Of each entry the tag, the type, how many numbers, and the first as a place.
+    def entries(self, at: int) -> Iterator[_Entry]:
+        """Of the directory there, those that lie in the file with all their numbers.
 
-        Those that lie behind the end of the file, or whose numbers would not fit in it, are left
-        out.
+        Raises:
+            InvalidRequest: too many.
         """
-        head = struct.Struct(f"{self.order}HH{'QQ' if self.big else 'LL'}")
-        begin = at + (8 if self.big else 2)
+        head = struct.Struct(f"{self.order}HH{self._word}")
+        begin, step = at + (8 if self.big else 2), head.size + self._room
         stated = self._number("Q" if self.big else "H", at)
-        count = min(stated, max(0, len(self.data) - begin) // head.size)
+        count = min(stated, max(0, len(self.data) - begin) // step)
         if count > MOST_TAGS:
             raise _too_many("tags", count, MOST_TAGS)
-        for number in range(count):
-            tag, kind, numbers, place = head.unpack_from(self.data, begin + number * head.size)
-            if numbers * _SIZES.get(kind, len(self.data) + 1) <= len(self.data):
-                yield tag, kind, numbers, place
+        for place in range(begin, begin + count * step, step):
+            tag, kind, numbers = head.unpack_from(self.data, place)
+            entry = _Entry(tag, kind, numbers, place + head.size)
+            if 0 < entry.size <= len(self.data) - self._begin(entry):
+                yield entry
+
+    def within(self, entries: Sequence[_Entry]) -> set[int]:
+        """Where further directories lie: of entries of one tag Pillow takes the first.
+
+        Raises:
+            InvalidRequest: that is said in a way in which no good file says it.
+        """
+        told = {each.tag: each for each in reversed(entries) if each.tag in _DIRECTORIES}
+        if any(each.kind not in _PLACES or each.count > 1 for each in told.values()):
+            raise InvalidRequest("the tags of the image lie in no clear place: save the file anew")
+        return {self._number(_PLACES[each.kind], self._begin(each)) for each in told.values()}
+
+    @property
+    def _word(self) -> str:
+        return "Q" if self.big else "L"
+
+    @property
+    def _room(self) -> int:
+        """Bytes of an entry for its numbers, or for the place of them."""
+        return 8 if self.big else 4
+
+    def _begin(self, entry: _Entry) -> int:
+        return entry.at if entry.size <= self._room else self._number(self._word, entry.at)
 
     def _number(self, letter: str, at: int) -> int:
         """The number there; 0 where the file ends before it."""

@@ -76,7 +76,7 @@ class _LaneSlots:
         arrays: Mapping[str, FloatArray] = source.arrays()
         for name, array in arrays.items():
             if name not in self.arrays:
-                self.arrays[name] = np.zeros((len(self._sources), *array.shape), np.float32)
+                self.arrays[name] = np.zeros((len(self._sources), *array.shape), array.dtype)
             self.arrays[name][slot] = array
         self._sources[slot] = ref(source)
         return slot
