@@ -63,8 +63,9 @@ def found(config: ServeConfig, models: Path) -> dict[str, Finding]:
 
 
 def test_it_tells_of_every_version_and_ends_with_1_where_one_is_refused(models: Path) -> None:
-    code, said, _ = checked(models, "--unsigned")
+    code, said, logged = checked(models, "--unsigned")
     assert code == 1
+    assert not [word for word in (str(models), "Traceback", 'File "') if word in logged]
     assert "ok: softmax 1: serves, and answers requests that name no version" in said
     assert "NOT GOOD: softmax 2: refused: model softmax 2 drifts from its golden example" in said
     assert "NOT GOOD: softmax 3: refused: 'forward.onnx' does not match its SHA-256" in said

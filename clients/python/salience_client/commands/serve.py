@@ -69,6 +69,8 @@ def _checked(settings: Any, models: Path) -> int:
     """Says on stdout what was found. Returns the exit code."""
     checking = require("salience_service.checking", "service", "serving models")
     effective = require("salience_service.config.effective", "service", "serving models")
+    logs = require("salience_service.telemetry.log_format", "service", "serving models")
+    logs.write_logs(settings.logging)
     for line in effective.effective(settings):
         typer.echo(line)
     code = 0
