@@ -27,7 +27,7 @@ UNSIGNED = '[bundles]\nunsigned = "allow"\n'
 
 @pytest.fixture(scope="module")
 def models(tiny_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Version 1 is good, 2 drifts from its golden example, 3 was changed."""
+    """Version 1 is good, 2 drifts from its golden example, 3 was changed, 4 has no JSON."""
     directory = tmp_path_factory.mktemp("checked")
     add_version(tiny_bundle, directory, "1")
     drifting_version(tiny_bundle, directory, "2")
@@ -36,6 +36,9 @@ def models(tiny_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Pat
     data[-1] ^= 1
     changed.unlink()  # It is linked to the good one.
     changed.write_bytes(data)
+    manifest = add_version(tiny_bundle, directory, "4") / "manifest.json"
+    manifest.unlink()
+    manifest.write_text("{")
     return directory
 
 
