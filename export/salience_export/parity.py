@@ -96,5 +96,6 @@ def _masked(trial: Trial, source: SourceModel, image: FloatArray) -> float:
 
 def _tails(trial: Trial, images: FloatArray) -> float:
     expected = trial.forward(images)[LOGITS]
-    differences = [relative_difference(trial.tail(tail, images), expected) for tail in trial.tails]
+    found = (trial.tail(graph)(trial.tapped(graph, images)) for graph in trial.tails)
+    differences = [relative_difference(each, expected) for each in found]
     return max(differences, default=0.0)

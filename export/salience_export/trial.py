@@ -1,6 +1,6 @@
 """The graphs of a bundle in the making, run on ONNX Runtime's CPU."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from salience_export.graphs.gradient import COTANGENT, gradient_of
 from salience_export.graphs.masked_gradient import D_MAPS
-from salience_export.graphs.tail_gradient import D_TAP
+from salience_export.graphs.tail_gradient import D_TAP, TAP
 from salience_export.source import IMAGES, LOGITS, FloatArray
 from salience_export.specimens import MaskRows
 from salience_service.bundle.manifest import FROM_A_TAP, Graph, GraphRole, Tap
@@ -68,33 +68,39 @@ class Trial:
         feeds = {**_row_feeds(image, rows), COTANGENT: cotangents}
         return self._masked_gradient.run(feeds, [D_MAPS], Execution())[0]
 
-    def tail(self, graph: Graph, images: FloatArray) -> FloatArray:
-        """Logits [N, K] of the tail, fed from the forward graph with every channel kept."""
-        feeds: dict[str, NDArray[np.generic]] = {
-            **self._tapped(graph, images),
-            "image_of": np.arange(len(images)),
-            "keep": np.ones((len(images), self._tap(graph).channels), np.float32),
-        }
-        return self._open(graph.path).run(feeds, [LOGITS], Execution())[0]
-
-    def tail_gradient(
-        self, graph: Graph, images: FloatArray, cotangents: FloatArray
-    ) -> tuple[str, FloatArray]:
-        """The output of the tap where the graph begins, and the gradients to it, [N, …]."""
-        feeds = {**self._tapped(graph, images), COTANGENT: cotangents}
-        found = self._open(graph.path).run(feeds, [D_TAP], Execution())[0]
-        return self._tap(graph).output, found
-
-    def _tap(self, graph: Graph) -> Tap:
+    def tap_of(self, graph: Graph) -> Tap:
+        """The tap where a graph begins."""
         return next(tap for tap in self.taps if tap.name == graph.tap)
 
-    def _tapped(self, graph: Graph, images: FloatArray) -> dict[str, FloatArray]:
-        """What a graph that begins at a tap takes of these images."""
+    def tapped(self, graph: Graph, images: FloatArray) -> dict[str, FloatArray]:
+        """What a graph that begins at a tap takes of images: `tap` [N, …], and what goes around."""
         clean = self.forward(images, graph.live)
         return {
-            "tap": clean[self._tap(graph).output],
+            TAP: clean[self.tap_of(graph).output],
             **{name: clean[name] for name in graph.live},
         }
+
+    def tail(self, graph: Graph) -> Callable[[Mapping[str, FloatArray]], FloatArray]:
+        """The tail, its session open: of what is tapped, every channel kept, logits [N, K]."""
+        session, channels = self._open(graph.path), self.tap_of(graph).channels
+
+        def run(tapped: Mapping[str, FloatArray]) -> FloatArray:
+            rows = len(tapped[TAP])
+            feeds: dict[str, NDArray[np.generic]] = {
+                **tapped,
+                "image_of": np.arange(rows),
+                "keep": np.ones((rows, channels), np.float32),
+            }
+            return session.run(feeds, [LOGITS], Execution())[0]
+
+        return run
+
+    def tail_gradient(
+        self, graph: Graph, tapped: Mapping[str, FloatArray], cotangents: FloatArray
+    ) -> FloatArray:
+        """The gradients to the tap where the graph begins, [N, …], of what is tapped."""
+        feeds = {**tapped, COTANGENT: cotangents}
+        return self._open(graph.path).run(feeds, [D_TAP], Execution())[0]
 
     @cached_property
     def _gradient(self) -> Session:

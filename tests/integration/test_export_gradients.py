@@ -17,6 +17,7 @@ from salience_export import Destination, ExportError, ModelContract, export_onnx
 from salience_export.bundle import export_bundle
 from salience_export.command import app
 from salience_export.differentiate.rules import RULES
+from salience_export.differentiate.step import Step
 from salience_export.source import FloatArray, ReferenceGradient, SourceModel
 from salience_export.sources.torch_module import open_torch
 from salience_export.specimens import noise_images
@@ -238,6 +239,56 @@ def test_a_part_that_slopes_along_the_gradient_cannot_tell_is_missed(
         export_onnx(tmp_path / "net.onnx", CONTRACT, destination)
     monkeypatch.undo()
     assert export_onnx(tmp_path / "net.onnx", CONTRACT, destination).parity.gradient is not None
+
+
+def side_net(share: float) -> onnx.ModelProto:
+    """A convolution, and beside it a Tanh that counts for a share in the logits."""
+    d = Drawing()
+    x = d.op("Relu", d.conv("images", (3, 6), stride=2), to="body")
+    side = d.op("Tanh", d.conv(x, (6, 6), to="tap"))
+    small = d.op("Mul", side, d.weight("share", np.array(share, np.float32)))
+    x = d.op("Add", d.op("GlobalAveragePool", x), d.op("GlobalAveragePool", small))
+    d.dense(d.op("Flatten", x), (6, 10), to="logits")
+    return d.model("logits")
+
+
+def test_a_wrong_gradient_to_a_tap_that_counts_for_little_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    onnx.save(side_net(0.05), tmp_path / "net.onnx")
+    destination = Destination(tmp_path / "models", "net")
+    right = RULES["Tanh"]
+
+    def wrong(step: Step) -> dict[int, str]:
+        return {0: step.emit("Mul", right(step)[0], step.number(1.5))}
+
+    monkeypatch.setitem(RULES, "Tanh", wrong)  # type: ignore[arg-type]
+    with pytest.raises(ExportError, match=r"graphs differ from the source by 3\.3e-01"):
+        export_onnx(tmp_path / "net.onnx", CONTRACT, destination, ["tap"])
+    monkeypatch.undo()
+    report = export_onnx(tmp_path / "net.onnx", CONTRACT, destination, ["tap"])
+    assert report.parity.gradient is not None
+    assert report.parity.gradient <= 1e-3
+
+
+def pooled_net() -> onnx.ModelProto:
+    """A MaxPool over many equal zeros: a kink right at the tap in front of it."""
+    d = Drawing()
+    x = d.op("Relu", d.conv("images", (3, 6), stride=2), to="tap")
+    x = d.op("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2])
+    x = d.op("Flatten", d.op("GlobalAveragePool", d.op("Relu", d.conv(x, (6, 6)))))
+    d.dense(x, (6, 10), to="logits")
+    return d.model("logits")
+
+
+@pytest.mark.parametrize("network", [pooled_net(), side_net(1e-6)], ids=["kink", "no share"])
+def test_right_gradients_to_a_tap_that_slopes_tell_badly_pass(
+    tmp_path: Path, network: onnx.ModelProto
+) -> None:
+    onnx.save(network, tmp_path / "net.onnx")
+    destination = Destination(tmp_path / "models", "net")
+    report = export_onnx(tmp_path / "net.onnx", CONTRACT, destination, ["tap"])
+    assert report.parity.gradient is not None
 
 
 def cancelling_net(bias: float = 0) -> onnx.ModelProto:

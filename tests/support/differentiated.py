@@ -76,6 +76,11 @@ def one(operator: str, *inputs: str, **attributes: object) -> list[onnx.NodeProt
 def check(case: Case) -> None:
     """The gradients equal torch's in float64, and ONNX Runtime runs them in float32."""
     check_in_double(case)
+    check_in_single(case)
+
+
+def check_in_single(case: Case) -> None:
+    """ONNX Runtime runs the gradients in float32, and they equal torch's as closely as that can."""
     model = differentiated(case)
     onnx.checker.check_model(model, full_check=True)
     for batch in BATCHES:

@@ -2,9 +2,11 @@
 
 import onnx
 import pytest
+from onnx import TensorProto, helper
 
 from salience_export.errors import ExportError
-from salience_export.graphs.shapes import shapes_of
+from salience_export.graphs.build import build_graphs
+from salience_export.graphs.shapes import Shape, shapes_of
 from salience_export.graphs.tail import live_tensors
 from salience_export.graphs.taps import tap_of
 from tests.support.onnx_networks import Drawing
@@ -41,3 +43,37 @@ def test_a_tap_that_parts_of_images_go_around_is_refused() -> None:
     model = windows()
     with pytest.raises(ExportError, match="around tap 'conv' goes 'windows', which is not one row"):
         live_tensors(model, tap_of(model, "conv"))
+
+
+def most(*stated: onnx.ValueInfoProto) -> onnx.ModelProto:
+    """The greatest numbers of a map, as many as the graph computes in a way inference loses."""
+    d = Drawing()
+    x = d.op("Reshape", d.conv("images", (3, 5), stride=4, to="conv"), d.ints(0, 0, -1))
+    count = d.op("Gather", d.op("Shape", x), d.ints(2))
+    d.nodes.append(helper.make_node("TopK", [x, d.op("Reshape", count, d.ints(1))], ["most", ""]))
+    d.dense(d.op("ReduceMean", "most", axes=[2], keepdims=0), (5, 3), to="logits")
+    model = d.model("logits")
+    model.graph.value_info.extend(stated)
+    return model
+
+
+def stated(name: str, *sizes: int | str) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, sizes)
+
+
+def test_what_inference_cannot_tell_is_as_the_graph_states_it() -> None:
+    shapes = shapes_of(most(stated("most", "N", 5, 64), stated("logits", "N", 3)))
+    assert shapes["most"] == Shape(TensorProto.FLOAT, (None, 5, 64), is_row=True)
+    assert shapes["logits"].dimensions == (None, 3)
+
+
+def test_what_the_graph_states_of_another_batch_or_against_inference_is_left_aside() -> None:
+    shapes = shapes_of(most(stated("most", 1, 5, 64), stated("conv", "N", 7, 8, 8)))
+    assert "most" not in shapes
+    assert shapes["conv"].dimensions == (None, 5, 8, 8)
+
+
+def test_logits_of_unknown_shape_are_refused_by_the_operator_that_hides_it() -> None:
+    model = most()
+    with pytest.raises(ExportError, match="shape of 'most', which operator TopK puts out, cannot"):
+        build_graphs(model, [tap_of(model, "conv")])

@@ -1,4 +1,4 @@
-"""The rule of Resize, beside torch."""
+"""The rule of Resize, beside torch and beside ONNX Runtime's own way there."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from salience_export.differentiate.step import NoRule
-from tests.support.differentiated import Case, check, differentiated, one
+from tests.support.differentiated import Case, check, check_in_single, differentiated, one
+from tests.support.onnx_networks import run
 
 IMAGES = ((None, 2, 6, 5),)
 
@@ -45,7 +46,37 @@ def test_an_image_of_another_size_goes_back_as_in_torch(name: str) -> None:
     attributes, twin = BY_SIZE[name]
     sizes = {"sizes": np.array([9, 4])}
     nodes = one("Resize", "a", "", "", "sizes", axes=[2, 3], **attributes)
-    check(Case(nodes, twin, IMAGES, sizes, opset=18))
+    check_in_single(Case(nodes, twin, IMAGES, sizes, opset=18))  # its matrix is ONNX Runtime's
+
+
+ON_ENTRIES: dict[str, tuple[dict[str, object], int, int]] = {
+    "linear 10 to 14": (LINEAR, 10, 14),
+    "linear 31 to 17": (LINEAR, 31, 17),
+    "cubic 10 to 14": (CUBIC, 10, 14),
+    "antialias 10 to 14": (LINEAR | {"antialias": 1}, 10, 14),
+    "nearest 14 to 16": (NEAREST, 14, 16),
+    "cubic 5 to 1": (CUBIC | {"coordinate_transformation_mode": "pytorch_half_pixel"}, 5, 1),
+}
+
+
+@pytest.mark.parametrize("name", ON_ENTRIES)
+def test_a_sample_within_rounding_of_an_entry_goes_back_as_it_came(name: str) -> None:
+    attributes, size, count = ON_ENTRIES[name]
+    nodes = one("Resize", "a", "", "", "sizes", axes=[3], **attributes)
+    sizes = {"sizes": np.array([count])}
+    model = differentiated(Case(nodes, lambda a: a, ((None, 1, 1, size),), sizes, opset=18))
+    entries, cotangents = np.eye(size, dtype=np.float32), np.eye(count, dtype=np.float32)
+    there = run(model, x=entries, dy=np.zeros((size, 1, 1, count), np.float32))["y"]
+    back = run(model, x=np.zeros((count, size), np.float32), dy=cotangents[:, None, None])["d_a"]
+    np.testing.assert_allclose(back[:, 0, 0], there[:, 0, 0].T, atol=1e-6)
+
+
+def test_a_size_that_inference_tells_otherwise_than_onnx_runtime_is_refused() -> None:
+    scales = {"scales": np.array([5 / 3], np.float32)}  # of 3: 5, of which inference makes 4
+    nodes = one("Resize", "a", "", "scales", axes=[3], **LINEAR)
+    case = Case(nodes, lambda a: a, ((None, 1, 1, 3),), scales, opset=18)
+    with pytest.raises(NoRule, match="a size that ONNX Runtime and shape inference tell"):
+        differentiated(case)
 
 
 def test_scales_of_named_axes_go_back_as_in_torch() -> None:

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from salience_export.errors import ExportError
+from salience_export.graphs.build import build_graphs
 from salience_export.source import IMAGES, LOGITS, SourceModel
 from salience_export.sources.runtime import Run
 from salience_export.sources.torch_module import open_torch
@@ -299,6 +300,26 @@ class Mixing(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return (images - images.mean(0)).flatten(1)[:, :5] + images.mean((2, 3)).sum(1)[:, None]
+
+
+class SortedMeans(nn.Module):
+    """Its sort is written in ONNX by a count that inference cannot follow."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 8, 3, stride=4), nn.Linear(8, 5)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        features: torch.Tensor = self.conv(images).flatten(2)
+        logits: torch.Tensor = self.head(features.sort(2).values[:, :, -7:].mean(2))
+        return logits
+
+
+def test_shapes_that_only_torch_can_tell_are_kept() -> None:
+    source = opened(networks.seeded(SortedMeans))
+    forward = build_graphs(source.model, source.taps).forward
+    sizes = forward.graph.output[0].type.tensor_type.shape.dim
+    assert [size.dim_param or size.dim_value for size in sizes] == ["N", 5]
 
 
 def test_a_network_that_mixes_the_images_of_a_batch_is_refused() -> None:

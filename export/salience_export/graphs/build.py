@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import onnx
 
 from salience_export.differentiate.step import NoRule
+from salience_export.errors import ExportError
 from salience_export.graphs.batch import settle_shapes
 from salience_export.graphs.flow import Flow
 from salience_export.graphs.forward import build_forward, output_names
@@ -16,7 +17,7 @@ from salience_export.graphs.masked_gradient import build_masked_gradient
 from salience_export.graphs.pixel_masked import build_pixel_masked
 from salience_export.graphs.tail import build_tail, live_tensors
 from salience_export.graphs.tail_gradient import build_tail_gradient
-from salience_export.source import SourceTap
+from salience_export.source import LOGITS, SourceTap
 
 
 @dataclass(frozen=True)
@@ -67,9 +68,10 @@ def build_graphs(model: onnx.ModelProto, taps: Sequence[SourceTap]) -> BuiltGrap
         taps: at least one.
 
     Raises:
-        ExportError: a tap has no tail.
+        ExportError: a tap has no tail, or the shape of the logits is unknown.
     """
     settled = settle_shapes(model)
+    _check_logits(Flow(settled))
     live = [live_tensors(settled, tap) for tap in taps]
     names = output_names(taps, [tensor for each in live for tensor in each])
     return BuiltGraphs(
@@ -82,6 +84,17 @@ def build_graphs(model: onnx.ModelProto, taps: Sequence[SourceTap]) -> BuiltGrap
         live=tuple(tuple(names[tensor] for tensor in each) for each in live),
         gradients=_gradients(settled, taps, names),
     )
+
+
+def _check_logits(flow: Flow) -> None:
+    """Refuses logits of unknown shape; names the first operator whose output nothing can tell."""
+    if LOGITS in flow.shapes:
+        return
+    unknown = (flow.before([LOGITS]) & flow.rows | {LOGITS}) - flow.shapes.keys()
+    operator, name = next(
+        (node.op_type, name) for node in flow.nodes for name in node.output if name in unknown
+    )
+    raise ExportError(f"the shape of {name!r}, which operator {operator} puts out, cannot be told")
 
 
 def _gradients(

@@ -57,7 +57,7 @@ class Shape:
 
 
 def shapes_of(model: onnx.ModelProto) -> dict[str, Shape]:
-    """Shapes of the tensors that inference can tell; others are missing.
+    """Shapes of the tensors that inference or the graph itself can tell; others are missing.
 
     Args:
         model: its input's first dimension is the batch.
@@ -81,14 +81,17 @@ def sizes_at(model: onnx.ModelProto, batch: int) -> dict[str, tuple[int, tuple[i
     """Element types and sizes of all tensors at a stated batch; those unknown are missing.
 
     Args:
-        model: its input's first dimension is the batch; what else it states is left aside.
+        model: its input's first dimension is the batch; what else it states counts only where
+            inference cannot tell, and of tensors whose first dimension it names as the input's.
         batch: ≥ 1.
 
     Raises:
         ExportError: shapes that contradict each other.
     """
     stated = _skeleton(model)
+    told: list[onnx.ValueInfoProto] = []
     for value in stated.graph.input[:1]:
+        told = _told(model, value.type.tensor_type.shape.dim[0].dim_param, batch)
         value.type.tensor_type.shape.dim[0].dim_value = batch
     try:
         graph = onnx.shape_inference.infer_shapes(stated, data_prop=True).graph
@@ -96,9 +99,22 @@ def sizes_at(model: onnx.ModelProto, batch: int) -> dict[str, tuple[int, tuple[i
         raise ExportError("the shapes of the graph contradict each other") from error
     return {
         value.name: (value.type.tensor_type.elem_type, sizes)
-        for value in (*graph.input, *graph.value_info, *graph.output)
+        for value in (*told, *graph.input, *graph.value_info, *graph.output)
         if (sizes := _sizes(value)) is not None
     }
+
+
+def _told(model: onnx.ModelProto, name: str, batch: int) -> list[onnx.ValueInfoProto]:
+    """What the graph states of tensors whose first dimension bears the name, at that batch."""
+    found: list[onnx.ValueInfoProto] = []
+    for value in (*model.graph.value_info, *model.graph.output):
+        first = value.type.tensor_type.shape.dim[:1]
+        if name and [size.dim_param for size in first] == [name]:
+            stated = onnx.ValueInfoProto()
+            stated.CopyFrom(value)
+            stated.type.tensor_type.shape.dim[0].dim_value = batch
+            found.append(stated)
+    return found
 
 
 def _skeleton(model: onnx.ModelProto) -> onnx.ModelProto:

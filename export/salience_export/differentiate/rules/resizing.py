@@ -1,15 +1,19 @@
 """Resize: images enlarged or made smaller, axis by axis."""
 
+import tempfile
 from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
-from onnx.reference import ReferenceEvaluator
 
 from salience_export.differentiate.rules.matrices import along
 from salience_export.differentiate.step import Rule, Step
+from salience_service.errors import SalienceError
+from salience_service.runtime.session import Device, Execution, Session
 
 _KEPT = (
     "antialias", "coordinate_transformation_mode", "cubic_coeff_a", "exclude_outside", "mode",
@@ -51,7 +55,11 @@ def _scales(step: Step, rank: int) -> list[float | None]:
 def _resized_identity(
     step: Step, size: int, count: int, scale: float | None
 ) -> NDArray[np.float64]:
-    """[entry, new entry], by onnx's own evaluator in numpy."""
+    """[size, count], as ONNX Runtime resizes it.
+
+    Raises:
+        NoRule: it does not, or to another size than inference tells.
+    """
     if scale is None:
         wanted = numpy_helper.from_array(np.array([size, count], np.int64), "wanted")
         inputs = ["x", "", "", "wanted"]
@@ -60,11 +68,28 @@ def _resized_identity(
         inputs = ["x", "", "wanted"]
     node = helper.make_node("Resize", inputs, ["y"])
     node.attribute.extend(each for each in step.node.attribute if each.name in _KEPT)
-    ends = [helper.make_tensor_value_info(name, onnx.TensorProto.DOUBLE, None) for name in "xy"]
+    ends = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in "xy"]
     graph = helper.make_graph([node], "resize", ends[:1], ends[1:], [wanted])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", step.opset)])
-    (resized,) = ReferenceEvaluator(model).run(None, {"x": np.eye(size)})
-    return np.asarray(resized, np.float64)
+    opset = helper.make_opsetid("", step.opset)
+    model = helper.make_model(graph, opset_imports=[opset], ir_version=8)
+    try:
+        matrix = _of_identity(model.SerializeToString(deterministic=True), size)
+    except SalienceError as error:
+        raise step.refused("a mode that ONNX Runtime does not run along one axis") from error
+    if matrix.shape != (size, count):
+        raise step.refused("a size that ONNX Runtime and shape inference tell differently")
+    return matrix
+
+
+@lru_cache(maxsize=32)
+def _of_identity(model: bytes, size: int) -> NDArray[np.float64]:
+    """What a graph `x` → `y` makes of [size, size]; kept, for each gradient graph asks again."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory, "resize.onnx")
+        path.write_bytes(model)
+        session = Session(path, Device(threads=1))
+    (made,) = session.run({"x": np.eye(size, dtype=np.float32)}, ["y"], Execution())
+    return made.astype(np.float64)
 
 
 RESIZING: Mapping[str, Rule] = {"Resize": resize}
