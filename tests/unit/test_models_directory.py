@@ -20,6 +20,7 @@ from salience_service.errors import (
     NotFound,
     NotPossible,
     Overloaded,
+    SalienceError,
 )
 from salience_service.models.repository import ModelRepository
 from salience_service.models.versions import State
@@ -232,12 +233,45 @@ def test_a_new_version_takes_the_place_of_an_old_one_only_once_it_serves(
     directory, repository = opened(policy="latest 1")
     fake_version(tmp_path, "m", "2")
     load.refused["m/2"] = "it drifts"
-    settle(directory)
+    directory.look()
+    assert served(repository) == ["m/1"], "what may yet be copied takes nobody's place"
+    directory.look()
     assert served(repository) == ["m/1"]
+    assert load.loaded == ["m/1"]
     load.refused.clear()
     fake_version(tmp_path, "m", "2", "mended")
-    settle(directory)
+    directory.look()
+    assert served(repository) == ["m/1"]
+    directory.look()
     assert served(repository) == ["m/2"]
+
+
+def test_on_demand_a_version_whose_place_a_newer_one_took_is_not_loaded_any_more(
+    tmp_path: Path, opened: Opened
+) -> None:
+    fake_version(tmp_path, "m", "1")
+    directory, repository = opened(policy="latest 1", load_on_demand=True)
+    fake_version(tmp_path, "m", "2")
+    directory.look()
+    assert state_of_all(directory) == {"m/1": State.ON_DEMAND, "m/2": State.AVAILABLE}
+    directory.look()
+    assert state_of_all(directory) == {"m/1": State.AVAILABLE, "m/2": State.ON_DEMAND}
+    directory.bring("m", "1", Control())
+    assert served(repository) == []
+    directory.load("m", "1").result(SOON)
+    settle(directory)
+    assert served(repository) == ["m/1"]
+
+
+def test_on_demand_a_displaced_version_that_requests_are_pinned_to_is_still_loaded(
+    tmp_path: Path, opened: Opened
+) -> None:
+    fake_version(tmp_path, "m", "1")
+    directory, repository = opened(policy="latest 1", load_on_demand=True, answers={"m": "1"})
+    fake_version(tmp_path, "m", "2")
+    settle(directory)
+    directory.bring("m", "", Control())
+    assert served(repository) == ["m/1"]
 
 
 def test_a_bundle_that_changes_under_its_version_is_told_and_not_swapped(
@@ -272,6 +306,56 @@ def test_what_was_retired_by_hand_does_not_come_back_by_itself(
     directory.load("m", "2").result(SOON)
     settle(directory)
     assert served(repository) == ["m/1", "m/2"]
+
+
+def test_on_a_cpu_a_version_that_finds_no_memory_at_the_start_hides_no_other(
+    tmp_path: Path, opened: Opened, load: FakeLoad
+) -> None:
+    fake_version(tmp_path, "m", "1")
+    fake_version(tmp_path, "m", "2")
+    load.broken["m/2"] = ComputeFailed("no memory is left")
+    directory, repository = opened()
+    assert served(repository) == ["m/1"]
+    assert state_of(directory, "2")[0] is State.REFUSED
+
+
+def test_a_version_that_failed_is_retired_by_hand_and_does_not_come_back_by_itself(
+    tmp_path: Path, opened: Opened, load: FakeLoad
+) -> None:
+    fake_version(tmp_path, "m", "1")
+    fake_version(tmp_path, "m", "2")
+    directory, repository = opened()
+    load.broken["m/2"] = ComputeFailed("the device has no memory left")
+    directory.mend(repository.model("m"), last=True)
+    load.broken.clear()
+    directory.retire("m", "2")
+    settle(directory)
+    assert served(repository) == ["m/1"]
+    assert state_of(directory, "2") == (State.AVAILABLE, "retired by hand")
+    with pytest.raises(NotFound):
+        repository.model("m", "2")
+
+
+def test_a_version_that_waits_on_demand_is_retired_by_hand_and_no_request_brings_it_back(
+    tmp_path: Path, opened: Opened, load: FakeLoad
+) -> None:
+    fake_version(tmp_path, "m", "1")
+    fake_version(tmp_path, "m", "2")
+    directory, _ = opened(load_on_demand=True)
+    load.let.clear()
+    with ThreadPoolExecutor(1) as callers:
+        first = directory.load("m", "1")
+        waits = threading.Semaphore(0)
+        waiting = callers.submit(directory.bring, "m", "2", Waiting(waits))
+        assert waits.acquire(timeout=SOON)
+        directory.retire("m", "2")
+        load.let.set()
+        first.result(SOON)
+        waiting.result(SOON)
+    settle(directory)
+    directory.bring("m", "", Control())
+    assert load.loaded == ["m/1"]
+    assert state_of(directory, "2") == (State.AVAILABLE, "retired by hand")
 
 
 def test_a_look_while_a_version_is_retired_by_hand_does_not_load_it_again(
@@ -385,9 +469,13 @@ def test_a_failing_version_is_opened_anew_but_never_another_bundle_in_its_place(
     fake_version(tmp_path, "m", "1", "after")
     directory.mend(second)
     assert served(repository) == []
+    settle(directory)
+    assert served(repository) == [], "it was swapped in silence"
     state, reason = state_of(directory, "1")
     assert state is State.FAILED
     assert "another bundle" in reason
+    directory.load("m", "1").result(SOON)
+    assert served(repository) == ["m/1"]
 
 
 def test_what_could_not_be_opened_anew_and_was_retired_comes_back_when_the_policy_wants_it(
@@ -655,6 +743,58 @@ def test_on_demand_a_refused_version_is_refused_to_all_and_tried_no_more(
     directory.bring("m", "", Control())
     assert load.loaded == []
     assert repository.ready() == {"m": False}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), ComputeFailed("no thread is left"), ConfigRefused("keys: no such file")],
+)
+def test_on_demand_what_passes_is_tried_again_for_the_next_who_asks(
+    tmp_path: Path, opened: Opened, load: FakeLoad, error: Exception
+) -> None:
+    fake_version(tmp_path, "m", "1")
+    directory, repository = opened(load_on_demand=True)
+    load.broken["m/1"] = error
+    with pytest.raises(SalienceError):
+        directory.bring("m", "", Control())
+    state, reason = state_of(directory, "1")
+    assert state is State.ON_DEMAND
+    assert reason
+    settle(directory)
+    load.broken.clear()
+    directory.bring("m", "", Control())
+    assert served(repository) == ["m/1"]
+    assert state_of(directory, "1") == (State.SERVING, "")
+
+
+def test_on_demand_what_was_retired_and_fails_when_it_is_loaded_by_hand_stays_retired(
+    tmp_path: Path, opened: Opened, load: FakeLoad
+) -> None:
+    fake_version(tmp_path, "m", "1")
+    directory, repository = opened(load_on_demand=True)
+    directory.retire("m", "1")
+    load.broken["m/1"] = MemoryError()
+    with pytest.raises(MemoryError):
+        directory.load("m", "1").result(SOON)
+    load.broken.clear()
+    directory.bring("m", "", Control())
+    assert served(repository) == []
+
+
+def test_on_demand_a_pinned_version_that_is_refused_is_told_though_another_waits(
+    tmp_path: Path, opened: Opened, load: FakeLoad
+) -> None:
+    fake_version(tmp_path, "m", "1")
+    fake_version(tmp_path, "m", "2")
+    load.refused["m/1"] = "it drifts"
+    directory, repository = opened(load_on_demand=True, answers={"m": "1"})
+    assert repository.ready() == {"m": True}
+    with pytest.raises(BundleRefused, match="it drifts"):
+        directory.bring("m", "", Control())
+    assert repository.ready() == {"m": False}, "its health would say SERVING"
+    directory.roll_forward("m")
+    directory.bring("m", "", Control())
+    assert repository.model("m").version == "2"
 
 
 def test_on_demand_the_next_version_answers_where_the_newest_is_refused(

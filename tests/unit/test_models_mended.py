@@ -1,15 +1,19 @@
 """A version that fails on the device is opened anew; where that is refused, it goes."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
+import onnxruntime as ort
 import pytest
+from onnxruntime.capi.onnxruntime_pybind11_state import Fail
 
+from salience_service.bundle.reader import Bundle
 from salience_service.directory.models_directory import ModelsDirectory
 from salience_service.errors import ComputeFailed, ConfigRefused, NotFound, Unavailable
 from salience_service.models.repository import ModelRepository
 from salience_service.models.versions import State
-from tests.support.model_versions import FakeLoad, config_of, fake_version
+from tests.support.model_versions import FakeLoad, add_version, config_of, fake_version
 
 SOON_SECONDS = 20.0
 
@@ -86,6 +90,39 @@ def test_a_version_that_cannot_be_opened_anew_serves_on_and_is_tried_again(
     assert [each.reason for each in repository.statuses()] == [""]
 
 
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [
+        ("_create_inference_session", RuntimeError("pthread_create failed, error code: 12")),
+        ("run", Fail("Failed to allocate memory for requested buffer of size 8388608")),
+    ],
+)
+def test_a_healthy_model_for_which_memory_or_threads_lack_serves_on_on_a_cpu_too(
+    tmp_path: Path,
+    tiny_bundle: Bundle,
+    monkeypatch: pytest.MonkeyPatch,
+    call: str,
+    error: Exception,
+) -> None:
+    add_version(tiny_bundle, tmp_path, "1", "tiny")
+    repository = ModelRepository()
+    directory = ModelsDirectory(tmp_path, config_of(), repository)
+    directory.open()
+    failing = repository.model("tiny")
+
+    def fails(*_: object) -> None:
+        raise error
+
+    with closing(directory), closing(repository):
+        monkeypatch.setattr(ort.InferenceSession, call, fails)
+        with pytest.raises(ComputeFailed):
+            directory.mend(failing)
+        assert repository.model("tiny") is failing
+        monkeypatch.undo()
+        directory.mend(failing)
+        assert repository.model("tiny") is not failing
+
+
 def test_a_version_that_cannot_be_opened_anew_at_the_last_attempt_is_out(
     opened: tuple[ModelsDirectory, ModelRepository], load: FakeLoad
 ) -> None:
@@ -122,6 +159,8 @@ def test_while_it_is_loaded_by_hand_and_once_that_is_refused_callers_are_told_to
         pass
     loading = directory.load("m", "1")
     assert load.began.acquire(timeout=SOON_SECONDS)
+    with pytest.raises(Unavailable):  # It would serve all the same, once it is loaded.
+        directory.retire("m", "1")
     for state in (State.LOADING, State.REFUSED):
         assert [status.state for status in repository.statuses()] == [state]
         for version in ("", "1"):

@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper
-from onnxruntime.capi.onnxruntime_pybind11_state import EPFail, InvalidGraph
+from onnxruntime.capi.onnxruntime_pybind11_state import EPFail, Fail, InvalidGraph, RuntimeException
 
 from salience_service.errors import BundleRefused, ComputeFailed
 from salience_service.runtime import session as session_module
@@ -150,9 +150,27 @@ def test_a_provider_that_fails_to_open_a_graph_is_named_and_nothing_is_said_on_s
     with pytest.raises(ComputeFailed, match="CUDAExecutionProvider did not come up") as told:
         Session(file, Device("cuda"))
     assert "/secret" not in str(told.value)
-    with pytest.raises(BundleRefused, match=r"refused graph\.onnx"):
-        Session(file, Device())
     assert not capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (Fail("[ShapeInferenceError] kernel_shape must be positive"), BundleRefused),
+        (RuntimeError("pthread_create failed, error code: 11"), ComputeFailed),
+        (MemoryError("std::bad_alloc"), ComputeFailed),
+        (RuntimeException("Exception during initialization: std::bad_alloc"), ComputeFailed),
+    ],
+)
+def test_want_of_memory_or_threads_is_no_fault_of_the_graph_on_a_cpu_either(
+    file: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, told: type[Exception]
+) -> None:
+    def fails(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(ort.InferenceSession, "_create_inference_session", fails)
+    with pytest.raises(told, match=r"graph\.onnx"):
+        Session(file, Device())
 
 
 def test_a_graph_that_no_provider_could_load_is_refused_whatever_was_to_run_it(

@@ -11,7 +11,7 @@ from salience_service.config.repository import RepositoryConfig
 from salience_service.directory.intake import Intake
 from salience_service.directory.policy import VersionPolicy
 from salience_service.directory.scan import NOTHING, Place, Scan, manifest_digest, scan
-from salience_service.errors import BundleRefused, NotPossible, Overloaded
+from salience_service.errors import BundleRefused, NotPossible, Overloaded, SalienceError
 from salience_service.models.repository import ModelRepository
 from salience_service.models.version_book import Note
 from salience_service.models.versions import State, VersionName
@@ -74,8 +74,11 @@ class Following:
                 self._held_back -= set() if held_back else {name}
             raise
 
-    def begin(self) -> None:
+    def begin(self, passing: tuple[type[SalienceError], ...] = (BundleRefused,)) -> None:
         """Loads what the policy wants; a version that is refused hides no other.
+
+        Args:
+            passing: errors that refuse a version; any other ends it all.
 
         Raises:
             BundleRefused: the directory cannot be read.
@@ -86,7 +89,7 @@ class Following:
         self.seen = found
         for missed in self.unmet():
             _log.warning("repository.policies: %s", missed)
-        self._follow(self.seen.places, BundleRefused)
+        self._follow(self.seen.places, passing)
 
     def unmet(self) -> Iterator[str]:
         """In words, the models that have a policy and of which no version lies there.
@@ -117,8 +120,8 @@ class Following:
         }
         self._drop_gone()
         self._tell_changes(settled)
-        self._follow(settled, Exception)
-        self._retire_unwanted()
+        self._follow(settled, (Exception,))
+        self._retire_unwanted(settled)
 
     def _scanned(self) -> Scan:
         try:
@@ -139,9 +142,11 @@ class Following:
             if refused not in self.seen.refused:
                 _log.error("refused: %s: %s", refused.name, refused.reason)
 
-    def _follow(self, places: Mapping[VersionName, Place], passing: type[Exception]) -> None:
-        """Loads what is wanted and missing; errors of the kind `passing` end nothing."""
-        while missing := [name for name in self._wanted() if self._misses(name, places)]:
+    def _follow(
+        self, places: Mapping[VersionName, Place], passing: tuple[type[Exception], ...]
+    ) -> None:
+        """Loads what is wanted and missing; errors of the kinds `passing` end nothing."""
+        while missing := [name for name in self._wanted(places) if self._misses(name, places)]:
             try:
                 self._bring(places[missing[0]])
             except Overloaded as full:
@@ -162,14 +167,17 @@ class Following:
         note = self._repository.noted(name)
         return not (self._on_demand and note and note.state is State.ON_DEMAND)
 
-    def _wanted(self) -> list[VersionName]:
-        """What the policy wants of what was seen and is not refused, the newest first."""
+    def _wanted(self, places: Collection[VersionName]) -> list[VersionName]:
+        """What the policy wants of what serves, or is among `places` and not refused.
+
+        The newest first. A version that is being copied takes no other's place before it is whole.
+        """
         with self._lock:
             held_back = set(self._held_back)
         versions: dict[str, list[str]] = defaultdict(list)
         for name, place in self.seen.places.items():
-            usable = self._repository.holds(name) or not self._intake.was_refused(place)
-            if usable and name not in held_back:
+            fit = name in places and not self._intake.was_refused(place)
+            if (fit or self._repository.holds(name)) and name not in held_back:
                 versions[name.model].append(name.version)
         wanted = []
         for model, known in versions.items():
@@ -206,15 +214,15 @@ class Following:
             else:
                 self._repository.forget(place.name)
 
-    def _retire_unwanted(self) -> None:
+    def _retire_unwanted(self, settled: Collection[VersionName]) -> None:
         """What the policy chose before and does not now: its place is taken by a newer one."""
-        wanted = set(self._wanted())
+        wanted = set(self._wanted(settled))
         with self._lock:
             wanted |= self._kept
-        for model in self._repository.models():
-            name = VersionName(model.name, model.version)
+        for status in self._repository.statuses():
+            name, here = status.name, status.state in (State.SERVING, State.ON_DEMAND)
             pinned = self._repository.is_pinned(name)
-            if name in self.seen.places and name not in wanted and not pinned:
+            if here and name in settled and name not in wanted and not pinned:
                 self._retired(name, "the policy does not want it any more")
 
     def _retired(self, name: VersionName, why: str) -> bool:

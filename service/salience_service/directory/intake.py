@@ -54,16 +54,21 @@ class Intake:
         """
         self._make_room(place.name)
         held = self._repository.holds(place.name)
+        waited = self._repository.to_load(*place.name) is not None
         if not held:
             self._repository.note(place.name, State.LOADING)
         try:
             self._serve(place, held)
         except Exception as error:
             if held == self._repository.holds(place.name):
-                self._refuse(place, held, error)
+                self._not_taken(place, held, waited, error)
             else:
                 _log.warning("retired while it was loaded anew: %s", place.name, exc_info=error)
             raise
+
+    def refuse(self, place: Place) -> None:
+        """Says that what lies there now is not to serve by itself."""
+        self._refused[place.name] = place.fingerprint
 
     def was_refused(self, place: Place) -> bool:
         """Whether it was, as it lies there."""
@@ -112,9 +117,10 @@ class Intake:
         self._refused.pop(place.name, None)
         _log.info("model %s serves", place.name)
 
-    def _refuse(self, place: Place, held: bool, error: Exception) -> None:
-        if not held or isinstance(error, BundleRefused):  # Want of memory passes.
-            self._refused[place.name] = place.fingerprint
+    def _not_taken(self, place: Place, held: bool, waited: bool, error: Exception) -> None:
+        passes = not isinstance(error, BundleRefused)  # Want of memory does.
+        if not (passes and (held or waited)):
+            self.refuse(place)
         if isinstance(error, SalienceError):
             reason = str(error)
             _log.error("refused: %s: %s", place.name, reason, exc_info=error.__cause__)
@@ -123,5 +129,6 @@ class Intake:
             _log.error("refused: %s", place.name, exc_info=error)
         if held:
             self._repository.note(place.name, State.SERVING, f"not loaded anew: {reason}")
-        else:
-            self._repository.note(place.name, State.REFUSED, reason)
+        else:  # On demand the next who asks has it tried again.
+            state = State.ON_DEMAND if passes and waited else State.REFUSED
+            self._repository.note(place.name, state, reason)

@@ -9,6 +9,7 @@ from salience_service.errors import BundleRefused, ComputeFailed
 from salience_service.events import GradientSide
 from salience_service.models.model import ServedModel
 from salience_service.models.warm_up import warm_up
+from salience_service.runtime.session import lacked_resources
 from salience_service.signatures.trust import trust_in
 from salience_service.tune.file import tuning_for
 
@@ -46,12 +47,13 @@ def _warm(model: ServedModel) -> float:
 
     Raises:
         BundleRefused: as `warm_up`; or its graphs and its manifest contradict each other.
-        ComputeFailed: a device failed.
+        ComputeFailed: a device failed, or memory or threads were lacking.
     """
     try:
         return warm_up(model)
     except (ComputeFailed, ArithmeticError, LookupError, TypeError, ValueError) as fault:
-        if isinstance(fault, ComputeFailed) and model.device.provider != "cpu":
+        on_cpu = model.device.provider == "cpu"
+        if isinstance(fault, ComputeFailed) and (not on_cpu or lacked_resources(fault.__cause__)):
             raise
         raise BundleRefused(
             f"model {model.name} {model.version} cannot run its own golden example: its graphs do "

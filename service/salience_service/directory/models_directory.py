@@ -22,6 +22,7 @@ from salience_service.directory.scan import manifest_digest, place_of, scan
 from salience_service.errors import (
     BundleRefused,
     Cancelled,
+    ComputeFailed,
     ConfigRefused,
     NotFound,
     Overloaded,
@@ -79,7 +80,11 @@ class ModelsDirectory:
         """
         bundles = self._config.bundles
         trust_in(bundles.key_places, bundles.unsigned == "allow")
-        self._following.begin()
+        if self._config.device.provider == "cpu":
+            # It comes up: where memory or threads are lacking for one version, the others serve.
+            self._following.begin((BundleRefused, ComputeFailed))
+        else:
+            self._following.begin()
         self._check_served()
         self._poller.start()
 
@@ -126,7 +131,7 @@ class ModelsDirectory:
 
         Raises:
             InvalidRequest: not a name, or not a version.
-            NotFound: it does not serve.
+            NotFound: it does not serve, nor would by itself.
             NotPossible: requests were pinned to it.
         """
         name = _named(model, version)
@@ -152,7 +157,7 @@ class ModelsDirectory:
         """Lets the newest version answer requests that name none.
 
         Raises:
-            NotFound: no version of that model serves.
+            NotFound: no version of that model serves, or waits on demand.
         """
         self._repository.unpin(model)
 
@@ -240,12 +245,13 @@ class ModelsDirectory:
             return
         place = place_of(self._path / name.model / name.version)
         if manifest_digest(place) != self._repository.model(*name).digest:
+            self._intake.refuse(place)  # Nor does a look swap it, once this one is out.
             raise BundleRefused("another bundle, or none, lies in its place now: load it by hand")
         self._intake.take(place)
 
     def _load_missing(self, name: VersionName) -> None:
         try:
-            if not self._repository.holds(name):
+            if self._repository.to_load(*name):  # It may have been retired meanwhile.
                 self._intake.take(place_of(self._path / name.model / name.version))
         finally:  # An error that the job comes to hold is held by who waits for it alone.
             with self._lock:

@@ -70,9 +70,7 @@ class Explanation:
         """What its answer may be kept under; None where another run may bring another answer."""
         if not is_repeatable(self._order):
             return None
-        return key_of(
-            self._order, self._plan, self.model, SOFTWARE_VERSION, self._control.asker
-        )
+        return key_of(self._order, self._plan, self.model, SOFTWARE_VERSION, self._control.asker)
 
     def repeated(self, answer: Answer, beside: int) -> Iterator[Event]:
         """The answer of an earlier explanation of the same order, in place of running this one."""

@@ -121,23 +121,27 @@ class ModelRepository:
     def retire(self, name: VersionName, reason: str = "", state: State = State.AVAILABLE) -> None:
         """Takes a version out: it answers nothing new, and drains.
 
+        One that failed, or waits to be loaded on demand, does so no more.
+
         Args:
             name: which.
             reason: why, for whoever lists versions; empty: it is not listed any more.
             state: as which it is listed.
 
         Raises:
-            NotFound: it does not serve.
+            NotFound: it does not serve, nor would by itself.
             NotPossible: it is the one that unnamed requests were pinned to.
         """
         with self._lock:
-            self._book.find(*name)
+            if not self._book.may_come_back(name):
+                self._book.find(*name)
             if self._book.is_pinned(name):
                 raise NotPossible(
                     f"model {name} answers requests that name no version, because somebody said "
                     "so: roll back to another version, or to the newest, first"
                 )
             idle = self._taken_out(name)
+            self._book.failed.discard(name)
             if reason:
                 self._book.notes[name] = Note(state, reason)
         self._changed(idle)
@@ -171,13 +175,14 @@ class ModelRepository:
         """Lets the newest version answer requests that name none.
 
         Raises:
-            NotFound: no version of that model serves; then nothing changes.
+            NotFound: no version of that model serves, or waits on demand; then nothing changes.
             Unavailable: the newest failed on the device; likewise.
         """
         with self._lock:
             pinned = self._book.pins.pop(model, None)
             try:
-                self._book.find(model, "")
+                if not self._book.is_ready(model):
+                    self._book.find(model, "")
             except SalienceError:
                 if pinned is not None:
                     self._book.pins[model] = pinned

@@ -88,6 +88,11 @@ class VersionBook:
             wanted = max(waiting | (serving or loading), key=order, default=None)
         return wanted if wanted in (waiting | loading) - serving else None
 
+    def may_come_back(self, name: VersionName) -> bool:
+        """Whether it does not serve, and would again by itself: it failed, or is on demand."""
+        state = self.notes[name].state if name in self.notes else None
+        return state is State.ON_DEMAND or (name in self.failed and state is not State.LOADING)
+
     def longest_unused(self) -> VersionName | None:
         """Of the versions nobody uses now and nobody is pinned to, the one used longest ago."""
         idle = (
@@ -101,10 +106,14 @@ class VersionBook:
     def ready(self) -> dict[str, bool]:
         """Every model that is known, and whether it answers a request that names no version."""
         names = {name.model for name in (*self.serving, *self.notes)}
-        return {
-            name: bool(self._noted(name, State.ON_DEMAND)) or self.answering(name) in self.serving
-            for name in sorted(names)
-        }
+        return {name: self.is_ready(name) for name in sorted(names)}
+
+    def is_ready(self, model: str) -> bool:
+        """Whether it answers a request that names no version, if only on demand."""
+        answer, waiting = self.answering(model), self._noted(model, State.ON_DEMAND)
+        if model in self.pins:
+            waiting &= {answer}
+        return answer in self.serving or bool(waiting)
 
     def statuses(self) -> tuple[VersionStatus, ...]:
         """All that is known, by name, versions from oldest to newest."""

@@ -39,6 +39,8 @@ _OF_THE_GRAPH = (
     faults.NotImplemented,
 )
 """What is amiss with a graph, whatever is to run it."""
+_OUT_OF_MEMORY = ("std::bad_alloc", "Failed to allocate memory")
+"""How ONNX Runtime's own errors say so."""
 
 
 class Execution:
@@ -86,8 +88,8 @@ class Session:
 
     Raises:
         BundleRefused: ONNX Runtime cannot load the graph.
-        ComputeFailed: the provider asked for did not come up, or cannot load the graph; the CPU
-            never steps in silently.
+        ComputeFailed: the provider asked for did not come up, or cannot load the graph, or
+            memory or threads were lacking; the CPU never steps in silently.
         ConfigRefused: the environment forbids the device's precision.
     """
 
@@ -146,6 +148,15 @@ class Session:
         return results
 
 
+def lacked_resources(error: BaseException | None) -> bool:
+    """Whether the machine had no memory or no thread left: that passes, the graph may be well.
+
+    A damaged graph raises neither kind: ONNX Runtime's own errors derive from Exception alone.
+    """
+    own = isinstance(error, (MemoryError, RuntimeError))
+    return own or any(words in str(error) for words in _OUT_OF_MEMORY)
+
+
 def _run(
     session: ort.InferenceSession,
     feeds: Mapping[str, Feed],
@@ -186,7 +197,8 @@ def _opened(
 
     Raises:
         BundleRefused: ONNX Runtime cannot load it.
-        ComputeFailed: the provider asked for did not come up, or cannot load it.
+        ComputeFailed: the provider asked for did not come up, or cannot load it, or memory or
+            threads were lacking.
     """
     if engines is None:
         chain = provider_chain(device, number)
@@ -198,7 +210,8 @@ def _opened(
         # with the CPU.
         session = ort.InferenceSession(graph.model, options, providers=chain, enable_fallback=0)
     except Exception as error:  # ONNX Runtime's errors share no base but Exception
-        if device.provider != "cpu" and not isinstance(error, _OF_THE_GRAPH):
+        of_the_graph = device.provider == "cpu" or isinstance(error, _OF_THE_GRAPH)
+        if not of_the_graph or lacked_resources(error):
             raise refused_by(device, graph.name) from error
         raise BundleRefused(f"ONNX Runtime refused {graph.name}") from error
     check_came_up(device, session.get_providers())
