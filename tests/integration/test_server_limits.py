@@ -246,10 +246,10 @@ def test_who_reads_one_message_after_the_other_may_take_as_long_as_it_likes() ->
             yield finished_map(bytes(2**20))
         yield FINISHED
 
-    stated = {"slow_reader_seconds": 5}
+    stated = {"slow_reader_seconds": 2}
     with serving(FakeEngine({"tiny": ten}), connections=stated) as server, calling(server) as stub:
         read = 0
         for _ in stub.Explain(request()):
-            time.sleep(0.5)
+            time.sleep(0.2)
             read += 1
     assert read == 12

@@ -352,7 +352,7 @@ def test_a_refused_request_is_one_line_on_stderr_and_exit_code_1(photo, address)
 
 
 def test_a_server_that_is_not_there_is_one_line_and_exit_code_1():
-    done = command("models", "--address", "127.0.0.1:1")
+    done = command("models", "--address", "127.0.0.1:1", "--timeout", "2")
 
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
