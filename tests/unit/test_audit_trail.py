@@ -446,15 +446,20 @@ def test_lines_that_waited_for_a_failed_sync_are_all_told_of(directory: Path) ->
     assert checked(directory).whole
 
 
+def withdrawn(trail: Trail, kind: Kind) -> None:
+    """A line that is written, does not come onto the disk, and is withdrawn."""
+    with pytest.raises(NotOnDisk) as told:
+        trail.append(kind, {})
+    trail.withdraw(told.value.number)
+
+
 def test_what_is_withdrawn_is_told_once_by_the_next_line_that_can_be_written(
     directory: Path,
 ) -> None:
     disk = Disk()
     trail = trail_of(directory, DURABLE, sync=disk.sync)
     disk.full.set()
-    with pytest.raises(NotOnDisk) as told:
-        trail.append(Kind.BEGAN, {})
-    trail.withdraw(told.value.number)
+    withdrawn(trail, Kind.BEGAN)
     with pytest.raises(OSError, match="No space left"):
         trail.append(Kind.ENDED, {})
     disk.full.clear()
@@ -468,9 +473,7 @@ def test_what_is_withdrawn_last_is_told_at_the_close(directory: Path) -> None:
     disk = Disk()
     trail = trail_of(directory, DURABLE, sync=disk.sync)
     disk.full.set()
-    with pytest.raises(NotOnDisk) as told:
-        trail.append(Kind.ACTION_BEGAN, {})
-    trail.withdraw(told.value.number)
+    withdrawn(trail, Kind.ACTION_BEGAN)
     disk.full.clear()
     trail.close()
     last = [(line["kind"], line.get("withdrawn")) for line in fields(directory)][-2:]

@@ -57,17 +57,11 @@ class Feed:
 
     def read(self, message: ExplainManyResponse) -> _Tagged:
         """See `Conversation.read`."""
-        with self._changed:
-            events = list(self._conversation.read(message, time.monotonic()))
-            self._changed.notify_all()
-        return events
+        return self._told(self._conversation.read(message, time.monotonic()))
 
     def fail_too_long(self, why: SalienceError) -> _Tagged:
         """See `Conversation.fail_too_long`."""
-        with self._changed:
-            events: _Tagged = list(self._conversation.fail_too_long(why))
-            self._changed.notify_all()
-        return events
+        return self._told(self._conversation.fail_too_long(why))
 
     def end_call(self) -> None:
         """See `Conversation.end_call`."""
@@ -89,6 +83,13 @@ class Feed:
         with self._changed:
             self._call = -1
             self._changed.notify_all()
+
+    def _told(self, telling: Iterator[tuple[str, Event | Failed]]) -> _Tagged:
+        """What the conversation tells, which it does while nobody else has it."""
+        with self._changed:
+            events = list(telling)
+            self._changed.notify_all()
+        return events
 
     def _messages(self, call: int) -> Iterator[ExplainManyRequest]:
         while (message := self._next(call)) is not None:
@@ -156,17 +157,11 @@ class AsyncFeed:
 
     async def read(self, message: ExplainManyResponse) -> _Tagged:
         """As `Feed.read`."""
-        async with self._changed:
-            events = list(self._conversation.read(message, time.monotonic()))
-            self._changed.notify_all()
-        return events
+        return await self._told(self._conversation.read(message, time.monotonic()))
 
     async def fail_too_long(self, why: SalienceError) -> _Tagged:
         """As `Feed.fail_too_long`."""
-        async with self._changed:
-            events: _Tagged = list(self._conversation.fail_too_long(why))
-            self._changed.notify_all()
-        return events
+        return await self._told(self._conversation.fail_too_long(why))
 
     def end_call(self) -> None:
         """As `Feed.end_call`."""
@@ -190,6 +185,13 @@ class AsyncFeed:
         if self._reader is not None:
             self._reader.cancel()
             await asyncio.wait({self._reader})
+
+    async def _told(self, telling: Iterator[tuple[str, Event | Failed]]) -> _Tagged:
+        """As `Feed._told`."""
+        async with self._changed:
+            events = list(telling)
+            self._changed.notify_all()
+        return events
 
     async def _messages(self, call: int) -> AsyncIterator[ExplainManyRequest]:
         while (message := await self._next(call)) is not None:

@@ -74,7 +74,7 @@ class Following:
                 self._held_back -= set() if held_back else {name}
             raise
 
-    def begin(self, passing: tuple[type[SalienceError], ...] = (BundleRefused,)) -> None:
+    def begin(self, passing: tuple[type[SalienceError], ...]) -> None:
         """Loads what the policy wants; a version that is refused hides no other.
 
         Args:

@@ -80,11 +80,9 @@ class ModelsDirectory:
         """
         bundles = self._config.bundles
         trust_in(bundles.key_places, bundles.unsigned == "allow")
-        if self._config.device.provider == "cpu":
-            # It comes up: where memory or threads are lacking for one version, the others serve.
-            self._following.begin((BundleRefused, ComputeFailed))
-        else:
-            self._following.begin()
+        # A CPU comes up: where memory or threads are lacking for one version, the others serve.
+        on_cpu = self._config.device.provider == "cpu"
+        self._following.begin((BundleRefused, ComputeFailed) if on_cpu else (BundleRefused,))
         self._check_served()
         self._poller.start()
 

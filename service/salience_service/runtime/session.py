@@ -29,7 +29,9 @@ from salience_service.runtime.session_libraries import load_libraries
 from salience_service.runtime.session_options import session_options
 from salience_service.runtime.turns import turns
 
-__all__ = ["Device", "Execution", "Feed", "GraphShape", "Kept", "Lane", "Session"]
+__all__ = [
+    "Device", "Execution", "Feed", "GraphShape", "Kept", "Lane", "Session", "lacked_resources",
+]  # fmt: skip
 
 _FIRST_LANE = Lane()
 _OF_THE_GRAPH = (
