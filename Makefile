@@ -4,6 +4,9 @@ VENV ?= .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
+# The tests start hundreds of processes; each would compile every module again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test check bench config-docs protos clean
 
 demo: $(READY)  ## export a real classifier, serve it, explain a photograph into demo-out/

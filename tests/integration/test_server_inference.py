@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Iterator
-from pathlib import Path
 
 import grpc
 import numpy as np
@@ -24,6 +23,7 @@ from salience_service.rpc.inference.servicer import SERVICE
 from salience_service.runtime.session import Execution
 from salience_service.targets.target import Target, TargetKind
 from tests.conftest import BundleOf
+from tests.support.bundles import without
 from tests.support.predicting import answered, infer_request
 from tests.support.serving import serving
 from tests.support.waiting import until
@@ -36,10 +36,10 @@ HOURS = np.zeros((150_000, 1, 1, 3), np.uint8)
 
 
 @pytest.fixture(scope="module")
-def engine(bundle_of: BundleOf, models_directory: Path) -> Iterator[Engine]:
-    bundle_of("softmax")
-    bundle_of("sigmoid")
-    bundle_of("regression")
+def engine(bundle_of: BundleOf, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    models = tmp_path_factory.mktemp("models")
+    for kind in ("softmax", "sigmoid", "regression"):
+        without(bundle_of(kind), models / kind / "1")
     config = ServeConfig(
         batch_size=4,
         threads=1,
@@ -47,7 +47,7 @@ def engine(bundle_of: BundleOf, models_directory: Path) -> Iterator[Engine]:
         max_image_pixels=100_000,
         bundles=UNSIGNED_ALLOWED,
     )
-    opened = Engine.open(models_directory, config)
+    opened = Engine.open(models, config)
     yield opened
     opened.close()
 

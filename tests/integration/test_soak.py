@@ -10,7 +10,7 @@ from tests.soak.soak import soaked
 from tests.soak.truths import MODEL
 from tests.support.bundles import without
 
-SECONDS = 30
+SECONDS = 15
 MOST_GROWTH = 20 * 2**20
 
 

@@ -1,6 +1,7 @@
 """Every RPC of a server, as its own reflection tells them, called with bytes alone."""
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import grpc
@@ -55,3 +56,9 @@ class _Bearing(grpc.StreamStreamClientInterceptor):  # type: ignore[misc]
 
     def intercept_stream_stream(self, continuation, details, requests):  # type: ignore[no-untyped-def]
         return continuation(details._replace(metadata=list(self._metadata)), requests)
+
+
+def silent_until(event: threading.Event) -> Iterator[bytes]:
+    """The messages of a caller who sends none, and ends its side when told, or soon."""
+    event.wait(SOON_SECONDS)
+    yield from ()

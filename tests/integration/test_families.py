@@ -1,4 +1,4 @@
-"""Whole networks: the gradient graphs of every family, against torch's autograd.
+"""Whole networks: the taps of every family, and its gradient graphs against torch's autograd.
 
 A thin network of each family (random weights, BatchNorm statistics measured on noise) is
 exported in float64, so that what the exporter folds is as exact as torch, and differentiated in
@@ -17,10 +17,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from salience_export.graphs.taps import choose_taps
 from salience_export.source import IMAGES, LOGITS
 from tests.support.families import FAMILIES, Family
 from tests.support.families.gradients import doubled, gradient_graph, torch_gradients, traced
 from tests.support.families.single import in_single
+from tests.support.families.table import FEW
 from tests.support.in_double import evaluate_in_double
 
 Arrays = Mapping[str, NDArray[np.float64]]
@@ -29,12 +31,29 @@ EXACT = 1e-8
 """Largest difference in float64, as a share of the largest number expected."""
 LEAST = 1e-6
 """A difference in float32 that is never too much: torch's own is 1e-7 to 1e-6."""
+CHOSEN = {
+    "ResNet-50": "4×32 16×16 32×8 64×4",
+    "VGG-16": "8×64 12×32 16×16 16×8 16×4",
+    "VGG-16-BN": "8×64 12×32 16×16 16×8 16×4",
+    "DenseNet-121": "12×32 24×16 24×8 24×8",
+    "MobileNetV2": "8×32 8×16 32×16",
+    "MobileNetV3-Large": "8×32 12×16 72×16",
+    "EfficientNet-B0": "8×32 16×16 32×16",
+    "EfficientNet-Lite0": "8×32 16×16 32×16",
+    "SqueezeNet 1.1": "8×31 16×15 32×7 48×3",
+    "Inception v3": "2×53 3×51 3×25 8×23 12×11 32×5 85×2",
+    "ConvNeXt-T": "8×16 16×8 32×4",
+    "ViT-B/16": "32×4 32×4",
+    "Swin-T": "8×16 16×8",
+}
+"""Channels and side of each tap of the thin networks."""
 
 
 @dataclass(frozen=True)
 class Subject:
     """A thin network in torch's float32 and float64, and as traced in float64."""
 
+    name: str
     family: Family
     single: nn.Module
     double: nn.Module
@@ -46,7 +65,7 @@ def subject(request: pytest.FixtureRequest) -> Subject:
     family = FAMILIES[request.param]
     network = family.thin.network()
     model = traced(copy.deepcopy(network).double(), family.taps, family.thin.size)
-    return Subject(family, network, doubled(network), model)
+    return Subject(request.param, family, network, doubled(network), model)
 
 
 def questions(subject: Subject, count: int) -> tuple[Tensor, Tensor]:
@@ -68,6 +87,12 @@ def test_a_full_network_has_as_many_weights_as_were_published(name: str) -> None
     with torch.device("meta"):
         network = FAMILIES[name].full.make()
     assert sum(each.numel() for each in network.parameters()) == FAMILIES[name].weights
+
+
+def test_the_taps_of_every_family_are_square_as_its_images_are(subject: Subject) -> None:
+    taps = choose_taps(in_single(subject.model), FEW)
+    assert all(tap.height == tap.width for tap in taps)
+    assert " ".join(f"{tap.channels}×{tap.height}" for tap in taps) == CHOSEN[subject.name]
 
 
 @pytest.mark.parametrize("count", [1, 3])
