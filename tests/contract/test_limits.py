@@ -43,7 +43,7 @@ TESTED: Mapping[str, str] = {
     "cache_bytes": "unit/test_explanation_cache.py::test_the_answer_used_longest_ago_goes_first",
     "partial_map_interval_seconds": "integration/test_engine_pace.py"
     "::test_partial_maps_keep_their_distance",
-    "repository.max_versions": "unit/test_models_directory.py"
+    "repository.max_versions": "unit/test_models_by_hand.py"
     "::test_no_more_versions_serve_than_may_and_one_loaded_anew_needs_no_room",
     "supervisor.most_restarts": "unit/test_restarts.py"
     "::test_waits_double_up_to_the_longest_and_then_it_gives_up",
