@@ -143,7 +143,8 @@ class ServeConfig(Section):
     """Least time between two partial maps of one map: each target and method has its own."""
 
     progress_interval_seconds: float = Field(0.1, gt=0, le=0.4)
-    """Time between two progress events of one explanation; at least two a second."""
+    """Time between two progress events of one explanation; at least two a second. What is done
+    sooner tells none."""
 
     drain_seconds: float = Field(30, ge=0, le=3600)
     """How long running explanations may still take after SIGTERM or SIGINT."""

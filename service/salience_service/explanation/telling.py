@@ -27,11 +27,17 @@ class Pace:
 
 @dataclass
 class Tally:
-    """Rows done and expected over a whole explanation; spared: those that need not run."""
+    """Rows done and expected over a whole explanation; spared: those that need not run.
+
+    Attributes:
+        told: whether progress was told. told_at: when, `time.monotonic()`, or when they began.
+    """
 
     expected: int
     done: int = 0
     spared: int = 0
+    told: bool = False
+    told_at: float = field(default_factory=time.monotonic)
 
     @property
     def complete(self) -> bool:
@@ -46,7 +52,7 @@ class Tally:
 
 @dataclass
 class Telling:
-    """Tells progress and partial maps when they are due. Owns when it last did.
+    """Tells progress and partial maps when they are due. Owns when partial maps last were.
 
     Attributes:
         method: whose maps are made. tally: how far they have come; shared by all of the answer.
@@ -57,20 +63,23 @@ class Telling:
     tally: Tally
     pace: Pace
     wants_partial_maps: bool
-    _progress_at: float = 0.0
     _partial_at: dict[int, float] = field(default_factory=dict)
 
     def until_heartbeat(self) -> float:
         """Seconds until progress is due whatever was done; 0 where it is."""
-        return max(self._progress_at + HEARTBEAT_SECONDS - time.monotonic(), 0)
+        return max(self.tally.told_at + HEARTBEAT_SECONDS - time.monotonic(), 0)
 
     def progress(self, voice: Voice, last: bool = False) -> Generator[Progress, None, None]:
-        """Progress, where it is due; `last`: it is due now."""
-        now = time.monotonic()
-        if last or now - self._progress_at >= min(self.pace.progress_seconds, HEARTBEAT_SECONDS):
-            self._progress_at = now
-            self.tally.expected = max(self.tally.expected, self.tally.done)
-            yield Progress(voice.map_id, self.method, self.tally.done, self.tally.expected)
+        """Progress, where it is due; `last`: it is due now, if any was told before.
+
+        So what ends sooner than progress is due tells none: its map follows at once.
+        """
+        tally, now = self.tally, time.monotonic()
+        due = now - tally.told_at >= min(self.pace.progress_seconds, HEARTBEAT_SECONDS)
+        if due or (last and tally.told):
+            tally.told, tally.told_at = True, now
+            tally.expected = max(tally.expected, tally.done)
+            yield Progress(voice.map_id, self.method, tally.done, tally.expected)
 
     def previews(
         self, voices: Sequence[Voice], probes: Sequence[RowProbe], logits: NDArray[np.float32]
