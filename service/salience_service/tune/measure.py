@@ -10,6 +10,7 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -97,13 +98,15 @@ def measured(
     """
     keep_numpy_to_one_thread()
     openers: dict[Trial, Opener] = {}
-    for threads in candidates.threads:
-        for sizes in sizes_by_model(device, candidates.batch_sizes):
-            model = ServedModel(bundle, _one(device, threads), sizes[0])
-            warm_up(model)
-            for graph, size, opener in Trials(model).all(sizes):
-                openers[Trial(graph, threads, size)] = opener
-    return timed(openers, candidates.rounds, told, lanes=_one(device, 0).lanes())
+    with ExitStack() as models:  # Closed, they leave the device's memory to the next bundle.
+        for threads in candidates.threads:
+            for sizes in sizes_by_model(device, candidates.batch_sizes):
+                model = ServedModel(bundle, _one(device, threads), sizes[0])
+                models.callback(model.close)
+                warm_up(model)
+                for graph, size, opener in Trials(model).all(sizes):
+                    openers[Trial(graph, threads, size)] = opener
+        return timed(openers, candidates.rounds, told, lanes=_one(device, 0).lanes())
 
 
 def _one(device: Device, threads: int) -> Device:
