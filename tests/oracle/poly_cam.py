@@ -17,6 +17,11 @@ def clip_to_percentiles(matrix):
     return torch.clamp((matrix - low) / max(float(high), 1e-12), 0, 1)
 
 
+def greatest(matrix):
+    """What the floors of the published code are taken of, so that no map depends on its scale."""
+    return float(matrix.max()) or 1.0
+
+
 def poly_cam(model, image, layers, confidence, fill, weights, variant="paper", local_norm=True):
     """All maps, coarse to fine; `layers`: features [K, h, w], coarse to fine.
 
@@ -46,8 +51,9 @@ def poly_cam(model, image, layers, confidence, fill, weights, variant="paper", l
                     coarse = F.adaptive_avg_pool2d(layer[None], previous.shape)[0]
                 else:
                     coarse = bilinear(layer, previous.shape)
-                layer = layer / torch.clamp(bilinear(coarse, layer.shape), min=1e-12)
+                least = 1e-12 * greatest(layer)
+                layer = layer / torch.clamp(bilinear(coarse, layer.shape), min=least)
             layer = layer * bilinear(previous, layer.shape)
         previous = layer
-        maps.append(layer if variant == "paper" else clip_to_percentiles(layer))
+        maps.append(layer if variant == "paper" else clip_to_percentiles(layer / greatest(layer)))
     return maps

@@ -8,12 +8,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from salience_service.bundle.manifest import OutputKind
+from salience_service.bundle.manifest import OutputKind, Tap
+from salience_service.errors import InvalidRequest
 from salience_service.interpolation import interpolation_matrix, unit_range
+from salience_service.methods.method import extent
 from salience_service.methods.rows.local_norm import local_norm, pooling_matrix
-from salience_service.methods.rows.poly_cam import PolyCamOptions, clipped, poly_cam
+from salience_service.methods.rows.poly_cam import PolyCamOptions, clipped, poly_cam, poly_cam_rows
 from tests.oracle.poly_cam import poly_cam as oracle
 from tests.support.answering import Heard, Scene, class_target, hear, pyramid, with_another_head
+from tests.support.contracts import image_contract
 
 TAPS = ("coarse", "middle", "fine")
 CLASS = 2
@@ -124,6 +127,14 @@ def test_local_norm_of_a_constant_is_one(fine: int, coarse: int) -> None:
     assert np.allclose(normed, 1, rtol=1e-6)
 
 
+@pytest.mark.parametrize("coarsen", [pooling_matrix, interpolation_matrix])
+def test_local_norm_of_a_multiple_is_the_same(coarsen) -> None:
+    values = np.random.default_rng(2).random((27, 27))
+    normed = local_norm(values, (13, 13), coarsen)
+    for scale in (1e12, 1e-11, 1e-13, 1e-20, 1e-30, 1e-300):
+        assert np.allclose(local_norm(scale * values, (13, 13), coarsen), normed, rtol=1e-12)
+
+
 def test_local_norm_of_zeros_is_zeros() -> None:
     assert not local_norm(np.zeros((27, 27)), (13, 13), pooling_matrix).any()
 
@@ -150,6 +161,51 @@ def test_spikes_that_the_published_local_norm_blows_up_stay_numbers() -> None:
     )
     outcome = hear(poly_cam(base, PolyCamOptions(variant="code")), SCENE, target).outcome
     assert np.isfinite(outcome.map).all()
+
+
+class Fewer:
+    """A target of which the probability is a share of another's."""
+
+    def __init__(self, share: float) -> None:
+        self.share, self.target = share, class_target(CLASS)
+
+    def confidence(self, logits: np.ndarray) -> np.ndarray:
+        return self.share * self.target.confidence(logits)
+
+
+@pytest.mark.parametrize("with_norm", [True, False])
+@pytest.mark.parametrize("variant", ["paper", "code"])
+@pytest.mark.parametrize("share", [1e-14, 1e-45, 1e-200])
+def test_a_target_of_tiny_probability_has_the_map_of_any_other(
+    variant: str, with_norm: bool, share: float
+) -> None:
+    """Three layers: without LNorm the product of 1e-200 leaves float64 too."""
+    options = PolyCamOptions(variant=variant, local_norm=with_norm)
+    base = SCENE.base(class_target(CLASS), *TAPS)
+    usual, tiny = (
+        hear(poly_cam(replace(base, target=target), options), SCENE, target).outcome.map
+        for target in (Fewer(1), Fewer(share))
+    )
+    assert np.abs(unit_range(tiny) - unit_range(usual)).max() < 1e-6  # A few steps of float32.
+
+
+def test_a_raw_map_has_the_scale_of_its_target_as_far_as_float32_reaches() -> None:
+    def greatest(share: float) -> float:
+        base, options = SCENE.base(class_target(CLASS), *TAPS), PolyCamOptions(local_norm=False)
+        run = poly_cam(replace(base, target=Fewer(share)), options)
+        return float(hear(run, SCENE, Fewer(share)).outcome.map.max())
+
+    assert greatest(1e-3) == pytest.approx(1e-9 * greatest(1), rel=1e-6)
+    assert greatest(1e-20) == pytest.approx(greatest(1e-40), rel=1e-6)
+    assert greatest(1e-40) > 0
+
+
+def test_two_taps_of_one_size_have_no_local_mean_between_them() -> None:
+    taps = [Tap("a", 3, 7, 6, "a"), Tap("b", 4, 14, 12, "b"), Tap("c", 5, 14, 12, "c")]
+    size = extent(taps, image_contract())
+    with pytest.raises(InvalidRequest, match=r"name one of them, or local_norm=false"):
+        poly_cam_rows(size, PolyCamOptions())
+    assert poly_cam_rows(size, PolyCamOptions(local_norm=False)) == 24
 
 
 def test_the_published_clip_saturates_half_of_a_symmetric_map() -> None:

@@ -4,6 +4,8 @@ import gc
 import subprocess
 import sys
 import weakref
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,8 +13,17 @@ from skimage import data
 from skimage.segmentation import quickshift, slic
 from skimage.transform import resize
 
+from salience_service.bundle.manifest import ColourOrder, ResizeRule
+from salience_service.explanation.subject import Subject
+from salience_service.image.pixels import ImageLimits
+from salience_service.image.prepare import prepare
+from salience_service.methods import METHODS
 from salience_service.methods.rows import superpixels as cutting
 from salience_service.methods.rows.superpixels import superpixels
+from salience_service.request import PixelImage
+from salience_service.row_graphs.sources import MaskedImage
+from tests.support.answering import class_target
+from tests.support.contracts import contract
 
 MEAN = np.array((0.485, 0.456, 0.406)).reshape(3, 1, 1)
 PHOTOGRAPH = resize(data.astronaut(), (96, 80), anti_aliasing=True)
@@ -50,6 +61,33 @@ def test_the_normalisation_of_the_model_changes_next_to_nothing(algorithm) -> No
     own = superpixels(IMAGE, algorithm, 50).labels
     assert share_that_agrees(superpixels(scaled, algorithm, 50).labels, own) > 0.99
     assert share_that_agrees(superpixels(normalised, algorithm, 50).labels, own) > 0.9
+
+
+@pytest.mark.parametrize("algorithm", ["quickshift", "slic"])
+def test_the_model_s_channel_order_changes_nothing(algorithm) -> None:
+    twin = np.ascontiguousarray(IMAGE[::-1])
+    own = superpixels(IMAGE, algorithm, 50).labels
+    np.testing.assert_array_equal(superpixels(twin, algorithm, 50, ColourOrder.BGR).labels, own)
+    assert share_that_agrees(superpixels(twin, algorithm, 50).labels, own) < 1
+
+
+@pytest.mark.parametrize("method", ["lime", "kernel-shap"])
+def test_methods_cut_the_picture_whatever_their_model_s_channel_order(method) -> None:
+    """From the image as sent to the masks asked for."""
+    labels = []
+    for order in ColourOrder.RGB, ColourOrder.BGR:
+        taken = replace(
+            contract(ResizeRule.STRETCH, (96, 80), order=order), mean=(0.5,) * 3, std=(0.25,) * 3
+        )
+        given = PixelImage((255 * PHOTOGRAPH).astype(np.uint8), 255)
+        prepared = prepare(given, taken, ImageLimits())
+        image = MaskedImage.over(prepared.tensor, np.zeros_like(prepared.tensor))
+        clean = SimpleNamespace(features={}, logits=np.zeros(3, np.float32))
+        target = class_target(0)
+        base = Subject(prepared, clean, (target,), image, image, {}).base((), target)
+        asked = next(METHODS[method].run(base, METHODS[method].options(superpixels="slic")))
+        labels.append(asked.masks.superpixels.labels)
+    np.testing.assert_array_equal(*labels)
 
 
 @pytest.mark.parametrize("algorithm", ["quickshift", "slic"])

@@ -123,12 +123,21 @@ def test_log_probabilities_of_minus_infinity_are_certain_not_nan() -> None:
 def test_classes_asked_for_together_have_what_each_has_alone(output: OutputKind) -> None:
     extreme = np.array([-1e4, 1e4, 0, 3e38, -np.inf, *[0.5] * 5], np.float32)
     infinite = np.array([0, np.inf, -np.inf, *[0.5] * 7], np.float32)
-    for row in [*LOGITS, extreme, infinite]:
+    shared = np.array([np.inf, 1, np.inf, -np.inf, *[1e4] * 6], np.float32)
+    nowhere = np.full(10, -np.inf, np.float32)
+    for row in [*LOGITS, extreme, infinite, shared, nowhere]:
         doubles = row.astype(np.float64)
         alone = [float(present(output, index).probability(doubles)) for index in range(10)]
         together = probabilities(doubles, Head(output, 10))
         np.testing.assert_allclose(together, alone, rtol=1e-14)
         np.testing.assert_array_equal(doubles, row, "the logits themselves were written to")
+
+
+def test_classes_of_infinite_logits_share_all_of_it_in_every_row() -> None:
+    rows = np.array([[np.inf, 1, np.inf], [0, 1, 2], [-np.inf] * 3], np.float32)
+    each = [present(OutputKind.SOFTMAX, 0).probability(row) for row in rows]
+    np.testing.assert_allclose([each[0], each[2]], [1 / 2, 1 / 3], rtol=1e-14)
+    np.testing.assert_array_equal(present(OutputKind.SOFTMAX, 0).probability(rows), each)
 
 
 def test_the_only_class_of_a_softmax_is_certain() -> None:

@@ -253,6 +253,16 @@ def test_endless_words_are_refused() -> None:
     assert "513 characters" in refused(PresentTarget(ClassRef("x" * 513)))
 
 
+@pytest.mark.parametrize("infinite", [np.inf, -np.inf])
+def test_the_difference_of_two_infinite_logits_is_refused(infinite: float) -> None:
+    logits = LOGITS.copy()
+    logits[[0, 2]] = infinite
+    with pytest.raises(InvalidRequest, match=r"'tench-crane' is .* no number") as refusal:
+        resolved(DifferenceTarget(ClassRef(0), ClassRef(2)), logits=logits)
+    assert refusal.value.field == "targets"
+    assert [target.name for target in resolved("tench-goldfish", logits=logits)]
+
+
 def test_logits_of_nan_are_the_images_fault() -> None:
     with pytest.raises(InvalidRequest, match="NaN"):
         resolve_targets((), np.full(13, np.nan, np.float32), HEAD)

@@ -46,4 +46,7 @@ class Subject:
     def base(self, taps: tuple[Tap, ...], target: Target) -> Base:
         """What a method gets that reads these taps."""
         features = {tap.name: self.clean.features[tap.name] for tap in taps}
-        return Base(features, self.clean.logits, target, self.prepared.tensor, self.image.fill)
+        prepared, fill = self.prepared, self.image.fill
+        return Base(
+            features, self.clean.logits, target, prepared.tensor, fill, prepared.colour_order
+        )

@@ -43,11 +43,13 @@ class Prepared:
         placement: where that lies in the image as sent.
         original: the image as sent, for the eye: uint8 [H0, W0, 1 or 3], red, green, blue.
             Eight bits, because it is kept as long as the request lives.
+        colour_order: of the tensor's channels.
     """
 
     tensor: NDArray[np.float32]
     placement: Placement
     original: NDArray[np.uint8]
+    colour_order: ColourOrder
 
 
 def prepare(image: ImageInput, contract: InputContract, limits: ImageLimits) -> Prepared:
@@ -108,7 +110,8 @@ def _as_it_is(tensor: NDArray[np.float32], contract: InputContract) -> Prepared:
         raise InvalidRequest("the preprocessed tensor holds NaN or infinity")
     height, width = wanted[1:]
     placement = Placement(height, width, height, width, 0.0, 0.0, 1.0, 1.0)
-    return Prepared(np.ascontiguousarray(tensor), placement, to_pixels(tensor, contract))
+    shown = to_pixels(tensor, contract)
+    return Prepared(np.ascontiguousarray(tensor), placement, shown, contract.colour_order)
 
 
 def _fitted(pixels: Pixels, contract: InputContract, limits: ImageLimits) -> Prepared:
@@ -122,7 +125,8 @@ def _fitted(pixels: Pixels, contract: InputContract, limits: ImageLimits) -> Pre
     samples = _resized(_coloured(pixels, contract), plan, contract)
     channels = in_order(np.broadcast_to(samples, (contract.channels, *samples.shape[1:])), contract)
     tensor = _bordered(_normalised(channels, pixels.full_scale, contract), plan, contract)
-    return Prepared(tensor, plan.placement((height, width), contract), pixels.shown())
+    placement = plan.placement((height, width), contract)
+    return Prepared(tensor, placement, pixels.shown(), contract.colour_order)
 
 
 def _coloured(pixels: Pixels, contract: InputContract) -> Pixels:

@@ -31,12 +31,14 @@ class Extent:
         height: rows of the model's input.
         width: columns of the model's input.
         features: numbers of each tap used, likewise.
+        sizes: rows and columns of each tap used, likewise.
     """
 
     channels: tuple[int, ...]
     height: int
     width: int
     features: tuple[int, ...] = ()
+    sizes: tuple[tuple[int, int], ...] = ()
 
 
 def extent(taps: Sequence[Tap], contract: InputContract) -> Extent:
@@ -46,6 +48,7 @@ def extent(taps: Sequence[Tap], contract: InputContract) -> Extent:
         contract.height,
         contract.width,
         tuple(tap.channels * tap.height * tap.width for tap in taps),
+        tuple((tap.height, tap.width) for tap in taps),
     )
 
 

@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from salience_service.bundle.manifest import ColourOrder
 from salience_service.targets.target import Target
 
 FloatMap = NDArray[np.float32]
@@ -27,6 +28,7 @@ class Base:
         target: what is explained.
         image: float32 [C, H, W], the model's own numbers.
         fill: float32 [C, H, W], what stands for nothing there, in the same numbers.
+        colour_order: of the channels of both.
     """
 
     features: Mapping[str, FloatMap]
@@ -34,6 +36,7 @@ class Base:
     target: Target
     image: NDArray[np.float32]
     fill: NDArray[np.float32]
+    colour_order: ColourOrder = ColourOrder.RGB
 
     @property
     def height(self) -> int:

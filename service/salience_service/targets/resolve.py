@@ -66,7 +66,7 @@ def resolve_targets(
 
     Raises:
         InvalidRequest: as `check_targets`; more than 64 targets; no class above its threshold; the
-            logits hold NaN.
+            logits hold NaN, or a target's value is it.
     """
     if np.isnan(logits).any():
         raise InvalidRequest(
@@ -85,6 +85,13 @@ def resolve_targets(
             f"{len(found)} targets; at most {MOST_TARGETS} are explained at once: name fewer",
             field="targets",
         )
+    for target in found:
+        if np.isnan(target.value(logits)):
+            raise InvalidRequest(
+                f"{target.name!r} is the difference of two logits that are both infinite on this "
+                "image, which is no number: name other classes, or one of them",
+                field="targets",
+            )
     return tuple(found)
 
 

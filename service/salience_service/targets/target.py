@@ -42,7 +42,10 @@ class Target:
         if self.kind is TargetKind.ABSENT:
             return -own
         if self.against is not None:
-            return own - np.asarray(logits[..., self.against], np.float64)
+            # Infinity less itself is NaN: `resolve_targets` refuses it of the clean image, and
+            # methods and scores of a masked one.
+            with np.errstate(invalid="ignore"):
+                return np.asarray(own - np.asarray(logits[..., self.against], np.float64))
         return own
 
     def cotangent(self, classes: int) -> NDArray[np.float32]:
@@ -91,6 +94,8 @@ def sigmoid(x: NDArray[np.float64] | float) -> NDArray[np.float64]:
 def _softmax_log_odds(logits: NDArray[np.float64], index: int) -> NDArray[np.float64]:
     """y_c − logsumexp_{k≠c} y_k, float64 [...]; one class alone is certain (infinite odds).
 
+    Where the highest are infinite, they share all of it, as in `probabilities`.
+
     A request asks often, and its thread may lose Python's lock at every step over a thousand
     numbers: there are as few as may be, and those in place.
 
@@ -98,9 +103,13 @@ def _softmax_log_odds(logits: NDArray[np.float64], index: int) -> NDArray[np.flo
         logits: [..., K], of which nothing is left.
         index: c.
     """
-    own = logits[..., index].copy()
     if logits.shape[-1] == 1:
-        return np.full_like(own, np.inf)
+        return np.full(logits.shape[:-1], np.inf)
+    highest = logits.max(axis=-1, keepdims=True)
+    endless = np.isinf(highest)
+    if endless.any():
+        logits = np.where(endless, np.where(logits == highest, 0, -np.inf), logits)
+    own = logits[..., index].copy()
     logits[..., index] = -np.inf
     top = logits.max(axis=-1, keepdims=True)
     # A log probability may be −inf; −inf less itself would be NaN.

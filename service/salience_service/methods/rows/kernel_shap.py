@@ -38,7 +38,7 @@ def kernel_shap(base: Base, options: KernelShapOptions) -> MethodRun:
     first, and count among the samples. Superpixels as in LIME. A pixel has its
     superpixel's φ: the completeness is over superpixels, not pixels.
     """
-    cut = superpixels(base.image, options.superpixels, options.segments)
+    cut = superpixels(base.image, options.superpixels, options.segments, base.colour_order)
     masks = Coalitions(cut, options.samples, options.seed, shapley_draws)
 
     def scores(logits: NDArray[np.float32]) -> Scores:

@@ -40,7 +40,7 @@ def lime(base: Base, options: LimeOptions) -> MethodRun:
     what is hidden is the request's fill (theirs: each superpixel's mean colour by
     default); superpixels are cut from the model's input, brought to [0, 1].
     """
-    cut = superpixels(base.image, options.superpixels, options.segments)
+    cut = superpixels(base.image, options.superpixels, options.segments, base.colour_order)
     masks = Coalitions(cut, options.samples, options.seed, coin_flips)
 
     def scores(logits: NDArray[np.float32]) -> Scores:

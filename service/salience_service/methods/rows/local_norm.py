@@ -10,11 +10,12 @@ from salience_service.interpolation import interpolation_matrix
 Matrix = NDArray[np.floating]
 Map64 = NDArray[np.float64]
 FLOOR = 1e-12
-"""Least divisor, as in the authors' code: where the neighbourhood is zero, so is the map."""
+"""Least divisor, as in the authors' code, but of a map whose maximum is one: a target of small
+probability then has the map of any other."""
 
 
 def local_norm(fine: Map64, shape: tuple[int, int], coarsen: Callable[[int, int], Matrix]) -> Map64:
-    """M ⊘ up(down(M)), float64 [h, w].
+    """M ⊘ up(down(M)), float64 [h, w]; the same for any multiple of M.
 
     Args:
         fine: M ≥ 0, [h, w].
@@ -22,10 +23,17 @@ def local_norm(fine: Map64, shape: tuple[int, int], coarsen: Callable[[int, int]
         coarsen: (out size, in size) to the matrix [out, in] that brings an axis down:
             `pooling_matrix` in the paper, `interpolation_matrix` in the authors' code.
     """
-    rows = coarsen(shape[0], fine.shape[0])
-    columns = coarsen(shape[1], fine.shape[1])
-    means = resampled(rows @ fine @ columns.T, (fine.shape[0], fine.shape[1]))
-    return fine / np.maximum(means, FLOOR)
+    unit, _ = of_maximum_one(fine)
+    rows = coarsen(shape[0], unit.shape[0])
+    columns = coarsen(shape[1], unit.shape[1])
+    means = resampled(rows @ unit @ columns.T, (unit.shape[0], unit.shape[1]))
+    return unit / np.maximum(means, FLOOR)
+
+
+def of_maximum_one(map_: Map64) -> tuple[Map64, float]:
+    """A map ≥ 0 over its maximum, and that; zeros as they are, and 1."""
+    greatest = float(map_.max()) or 1.0
+    return map_ / greatest, greatest
 
 
 def resampled(coarse: Map64, shape: tuple[int, int]) -> Map64:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from salience_service.errors import InvalidRequest
 from salience_service.interpolation import FLAT, interpolation_matrix
 from salience_service.methods.channels import Weights, positive_sum
 from salience_service.methods.method import Extent
@@ -18,9 +19,14 @@ from salience_service.methods.rows.local_norm import (
     Map64,
     Matrix,
     local_norm,
+    of_maximum_one,
     pooling_matrix,
     resampled,
 )
+
+LEAST = 2.0**-100
+"""Least scale of a map that is handed out: far enough inside float32 that the map keeps its
+digits. A target's probability may be less, and its power of as many layers as there are."""
 
 
 class PolyCamOptions(Options):
@@ -44,26 +50,41 @@ def poly_cam(base: Base, options: PolyCamOptions) -> MethodRun:
 
     Englebert et al. 2022, "Poly-CAM", equations 1 and 3 to 6. Only the coarsest layer
     is also drawn while it grows: behind it a half-weighed layer would be a step back.
-    What `variant=code` changes is said at `CODE`.
+    What `variant=code` changes is said at `CODE`. A map whose scale is below `LEAST` is
+    handed out at that scale.
     """
     variant = PAPER if options.variant == "paper" else CODE
     channels = [len(features) for features in base.features.values()]
     rows = _rows(channels, options)
     saliency: Map64 | None = None
+    scale = 1.0
     for place, (tap, features) in enumerate(base.features.items()):
         draw = _drawing(base, variant, rows) if place == 0 else None
         weighing = Confidence(
             base, variant.masks(features), variant.normalise, options.weights, draw
         )
         layer = positive_sum((yield from weighing.weights()), features)
-        saliency = layer if saliency is None else _refined(layer, saliency, options, variant)
-        finished = variant.finished(saliency)
+        if saliency is None:
+            saliency, scale = of_maximum_one(layer)
+        else:
+            saliency, factor = _refined(layer, saliency, options, variant)
+            scale *= factor
+        finished = variant.finished(saliency, scale)
         yield Partial(finished, tap, sum(channels[: place + 1]) / sum(channels))
     return Outcome(finished)
 
 
 def poly_cam_rows(extent: Extent, options: PolyCamOptions) -> int:
-    """One row a channel, shown or hidden; two for plus-minus."""
+    """One row a channel, shown or hidden; two for plus-minus.
+
+    Raises:
+        InvalidRequest: two taps have one size, and LNorm, which would make ones of the later.
+    """
+    if options.local_norm and len(set(extent.sizes)) < len(extent.sizes):
+        raise InvalidRequest(
+            "two of the taps have one size, where a map divided by its local mean is 1 everywhere: "
+            "name one of them, or local_norm=false"
+        )
     return _rows(extent.channels, options)
 
 
@@ -119,26 +140,33 @@ class _Variant:
         masks: features [K, h, w] to the maps that are sent as masks.
         normalise: whether masks are min–maxed after upsampling.
         coarsen: how LNorm comes down to the coarser size, as `local_norm` takes it.
-        finished: P_l, float64, to the map that is handed out, float32.
+        finished: P_l, float64, as a map and what it is to be multiplied by, to the map that
+            is handed out, float32.
     """
 
     masks: Callable[[FloatMap], Series]
     normalise: bool
     coarsen: Callable[[int, int], Matrix]
-    finished: Callable[[Map64], FloatMap]
+    finished: Callable[[Map64, float], FloatMap]
 
 
 PAPER = _Variant(
     masks=lambda features: features,
     normalise=True,
     coarsen=pooling_matrix,
-    finished=lambda saliency: saliency.astype(np.float32),
+    finished=lambda saliency, scale: (saliency * max(scale, LEAST)).astype(np.float32),
 )
 """u(up(A)) with u = min–max; LNorm by average pooling; P_l as it is."""
 
-CODE = _Variant(masks=ClippedMasks, normalise=False, coarsen=interpolation_matrix, finished=clipped)
+CODE = _Variant(
+    masks=ClippedMasks,
+    normalise=False,
+    coarsen=interpolation_matrix,
+    finished=lambda saliency, _: clipped(saliency),
+)
 """up(u(A)) with u = `clipped`; LNorm by bilinear reduction; u(P_l). Their nansum is a sum
-here: nothing in it can be NaN."""
+here: nothing in it can be NaN. Their floors are absolute, and here of P_l without its scale:
+theirs show a target of small probability another map."""
 
 
 def _drawing(base: Base, variant: _Variant, rows: int) -> Callable[[Weights, int], Partial]:
@@ -146,13 +174,23 @@ def _drawing(base: Base, variant: _Variant, rows: int) -> Callable[[Weights, int
     tap, features = next(iter(base.features.items()))
 
     def drawn(weights: Weights, done: int) -> Partial:
-        return Partial(variant.finished(positive_sum(weights, features)), tap, done / rows)
+        coarsest = of_maximum_one(positive_sum(weights, features))
+        return Partial(variant.finished(*coarsest), tap, done / rows)
 
     return drawn
 
 
-def _refined(layer: Map64, coarser: Map64, options: PolyCamOptions, variant: _Variant) -> Map64:
-    """P_l = LNorm(layer) ⊙ up(P_{l+1}) (equation 3; equation 7 without LNorm)."""
+def _refined(
+    layer: Map64, coarser: Map64, options: PolyCamOptions, variant: _Variant
+) -> tuple[Map64, float]:
+    """P_l = LNorm(layer) ⊙ up(P_{l+1}) (equation 3; equation 7 without LNorm), and a factor.
+
+    The factor is kept apart, as the scale of `coarser` is: their product may be less than any
+    number but zero.
+    """
     if options.local_norm:
-        layer = local_norm(layer, (coarser.shape[0], coarser.shape[1]), variant.coarsen)
-    return layer * resampled(coarser, (layer.shape[0], layer.shape[1]))
+        shape = (coarser.shape[0], coarser.shape[1])
+        layer, factor = local_norm(layer, shape, variant.coarsen), 1.0
+    else:
+        layer, factor = of_maximum_one(layer)
+    return layer * resampled(coarser, (layer.shape[0], layer.shape[1])), factor

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from salience_service.bundle.manifest import ColourOrder
 from salience_service.errors import NotPossible
 from salience_service.interpolation import is_flat
 from salience_service.methods.probe import FloatMap
@@ -36,7 +37,12 @@ class Superpixels:
         return np.take(values.astype(np.float32), self.labels, axis=-1)
 
 
-def superpixels(image: FloatMap, algorithm: Algorithm, segments: int) -> Superpixels:
+def superpixels(
+    image: FloatMap,
+    algorithm: Algorithm,
+    segments: int,
+    colour_order: ColourOrder = ColourOrder.RGB,
+) -> Superpixels:
     """Cuts an image; the same array is cut once for all who ask at about the same time.
 
     Args:
@@ -44,12 +50,13 @@ def superpixels(image: FloatMap, algorithm: Algorithm, segments: int) -> Superpi
         algorithm: `quickshift` with the settings of the lime package (kernel 4, greatest
             distance 200, ratio 0.2), or `slic`.
         segments: about how many superpixels slic makes; quickshift finds its own number.
+        colour_order: of the image's channels.
 
     Raises:
         NotPossible: it is cut finer than `most_superpixels`.
     """
     # Quickshift looks at no number of segments: any two then share what was cut.
-    return _cut(_Image(image), algorithm, segments if algorithm == "slic" else 0)
+    return _cut(_Image(image), algorithm, segments if algorithm == "slic" else 0, colour_order)
 
 
 def most_superpixels(algorithm: Algorithm, segments: int, height: int, width: int) -> int:
@@ -83,12 +90,14 @@ class _Image:
 
 
 @lru_cache(maxsize=8)
-def _cut(image: _Image, algorithm: Algorithm, segments: int) -> Superpixels:
+def _cut(
+    image: _Image, algorithm: Algorithm, segments: int, colour_order: ColourOrder
+) -> Superpixels:
     # scikit-image takes a second and 50 MB to import, and most servers never need it.
     from skimage.segmentation import quickshift, slic
 
     assert image.array is not None
-    picture = _picture(image.array)
+    picture = _picture(image.array, colour_order)
     if algorithm == "slic":
         found = slic(picture, n_segments=segments, start_label=0)
     else:
@@ -103,8 +112,8 @@ def _cut(image: _Image, algorithm: Algorithm, segments: int) -> Superpixels:
     return Superpixels(labels.reshape(found.shape).astype(np.int64), len(names))
 
 
-def _picture(image: FloatMap) -> NDArray[np.float64]:
-    """The image as both algorithms take it, float64 [H, W, 3] in [0, 1].
+def _picture(image: FloatMap, colour_order: ColourOrder) -> NDArray[np.float64]:
+    """The image as both algorithms take it, float64 [H, W, 3] in [0, 1]: red, green, blue.
 
     One scale for all channels, so that colours keep their proportions; a grey image is
     repeated over three, as the lime package does, and has no colour in CIELAB.
@@ -112,4 +121,6 @@ def _picture(image: FloatMap) -> NDArray[np.float64]:
     low, high = float(image.min()), float(image.max())
     scale = 1.0 if is_flat(low, high) else high - low
     picture = (image.astype(np.float64) - low) / scale
+    if colour_order is ColourOrder.BGR:
+        picture = picture[::-1]
     return np.ascontiguousarray(np.broadcast_to(picture, (3, *image.shape[1:])).transpose(1, 2, 0))
