@@ -1,6 +1,6 @@
 # The server in a container, in two targets: `cpu` and `gpu`.
 #   docker build --target cpu --tag salience:cpu .
-#   docker run --read-only --publish 127.0.0.1:50051:50051 \
+#   docker run --read-only --tmpfs /tmp --publish 127.0.0.1:50051:50051 \
 #       --volume "$PWD/models:/models:ro" salience:cpu
 # Bundles must be signed (docs/signing.md); to serve others, end the command with
 #       serve /models --config /etc/salience.toml --unsigned
@@ -32,7 +32,7 @@ ENTRYPOINT ["salience"]
 CMD ["serve", "/models", "--config", "/etc/salience.toml"]
 
 # torch, for guided backpropagation and for models without gradient graphs, would add more than a gigabyte:
-# build with --build-arg EXTRAS=service-gpu,torch to have it.
+# build with --build-arg EXTRAS=service-gpu,torch to have it. It loads no program where it cannot write /tmp.
 FROM base AS gpu
 ARG EXTRAS=service-gpu
 RUN grep -v '^onnxruntime==' /constraints.txt > /gpu-constraints.txt \

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs an image of build_without_docker.sh as `docker run --read-only --network host` would: its
-# root cannot be written, its user is the image's own and gains no rights.
+# Runs an image of build_without_docker.sh as `docker run --read-only --tmpfs /tmp --network host`
+# would: its root cannot be written, its user is the image's own and gains no rights.
 #   deploy/run_without_docker.sh [--volume DIR:PLACE[:ro]]... cpu MODELS [WORD OF salience]...
 # As root, with buildah and bubblewrap (Debian: apt-get install buildah bubblewrap).
 set -euo pipefail
@@ -28,7 +28,7 @@ for volume in "${volumes[@]}"; do
     mounts+=("--${how:+ro-}bind" "$(realpath "$directory")" "$place")
 done
 
-bwrap --ro-bind "$root" / --proc /proc --dev /dev "${mounts[@]}" \
+bwrap --ro-bind "$root" / --proc /proc --dev /dev --perms 1777 --tmpfs /tmp "${mounts[@]}" \
     --unshare-ipc --unshare-uts --die-with-parent --new-session --clearenv \
     --setenv PATH /usr/local/bin:/usr/bin:/bin --setenv PYTHONUNBUFFERED 1 \
     setpriv --reuid "${user%:*}" --regid "${user#*:}" --clear-groups --no-new-privs \

@@ -2,6 +2,7 @@
 
 import configparser
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -14,9 +15,12 @@ from salience_service.config import ServeConfig, read_config
 from salience_service.life import exit_codes
 from salience_service.life.process_end import EXIT_SLACK_SECONDS
 from salience_service.life.restarts import RestartPolicy
+from salience_service.rpc.calls.open_calls import MOST_HALF_SENT
 
 TOKEN_FILE = "SALIENCE_TOKEN_FILE"
 """Without it the health of a model is told to nobody, and no pod would ever be ready."""
+ONE_MODEL_BYTES = 2**29
+"""Of the process with EfficientNet-Lite0, 470 MB."""
 DEPLOY = Path(__file__).parents[2] / "deploy"
 
 
@@ -101,6 +105,30 @@ def test_containers_run_without_rights_on_a_root_that_nothing_writes() -> None:
     assert security["readOnlyRootFilesystem"]
     assert not security["allowPrivilegeEscalation"]
     assert pod()["securityContext"]["runAsNonRoot"]
+
+
+def test_torch_may_write_its_cache_on_a_root_that_nothing_writes() -> None:
+    """It loads no program without a temporary directory."""
+    assert "/tmp" in composed()["tmpfs"]
+    assert "/tmp" in {mount["mountPath"] for mount in pod()["containers"][0]["volumeMounts"]}
+    assert "--perms 1777 --tmpfs /tmp" in (DEPLOY / "run_without_docker.sh").read_text("utf-8")
+    for text in ("docs/deploy.md", "Dockerfile"):
+        runs = re.findall(r"docker run .*", (DEPLOY.parent / text).read_text("utf-8"))
+        assert runs
+        assert not [run for run in runs if "--tmpfs /tmp" not in run]
+
+
+def test_what_a_server_may_hold_fits_the_memory_of_a_container(config: ServeConfig) -> None:
+    calls = config.connections.max_calls + MOST_HALF_SENT
+    held = config.max_queued_bytes + config.cache_bytes + calls * config.max_message_bytes
+    limits = composed()["mem_limit"], pod()["containers"][0]["resources"]["limits"]["memory"]
+    assert limits == ("8g", "8Gi")
+    assert held + ONE_MODEL_BYTES <= 8 * 2**30
+
+
+def test_compose_has_room_for_the_threads_of_every_tap_on_64_cores() -> None:
+    """One model took 608; as many more for five others."""
+    assert composed()["pids_limit"] > 6 * 608
 
 
 def test_every_file_that_the_configuration_names_is_mounted(config: ServeConfig) -> None:

@@ -15,6 +15,7 @@ from PIL import Image
 
 from salience_service.bundle.reader import Bundle
 from salience_service.interpolation import upsample
+from salience_service.life.exit_codes import REFUSED
 
 SOON_SECONDS = 60
 COMMAND = (sys.executable, "-m", "salience_client.cli")
@@ -179,11 +180,27 @@ def test_a_directory_without_a_bundle_is_not_served(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("nowhere",), "the models directory cannot be read: No such file or directory"),
+        (("nowhere", "--check"), "the models directory cannot be read: No such file or directory"),
+        ((".", "--config", "nowhere.toml"), "nowhere.toml cannot be read: No such file"),
+    ],
+)
+def test_a_place_that_a_late_volume_leaves_empty_is_refused_and_is_no_wrong_usage(
+    words: tuple[str, ...], said: str
+) -> None:
+    done = run("serve", *words, "--address", "127.0.0.1:0")
+    assert done.returncode == REFUSED
+    assert said in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
     "words",
     [
         ("models", "--models", "nowhere"),
         ("models", "--models", ".", "--address", "127.0.0.1:1"),
-        ("serve", "nowhere"),
         ("explain", "nothing.png", "--model", "softmax", "--method", "score-cam"),
         ("export", "onnx", "nothing.onnx"),
     ],

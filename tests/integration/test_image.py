@@ -172,4 +172,4 @@ def test_the_root_of_the_image_cannot_be_written(served: Served) -> None:
     assert "ro" in options[SETTINGS]
     written = {where for where, how in options.items() if "rw" in how}
     kernels = {where for where in written if where.startswith(("/dev", "/proc"))}
-    assert written - kernels == {STATE}
+    assert written - kernels == {STATE, "/tmp"}

@@ -11,10 +11,11 @@ from salience_client.extras import require
 from salience_client.in_process import translated
 
 
+# Neither path is looked at here: where its volume is late, that is no wrong usage (2), after which
+# systemd starts nothing again, but a start that is refused (1).
 def serve(
     models: Annotated[
-        Path,
-        typer.Argument(exists=True, file_okay=False, metavar="DIR", help="The models directory."),
+        Path, typer.Argument(readable=False, metavar="DIR", help="The models directory.")
     ],
     address: Annotated[
         str | None,
@@ -26,7 +27,7 @@ def serve(
     ] = None,
     config: Annotated[
         Path | None,
-        typer.Option(exists=True, dir_okay=False, metavar="FILE.toml", help="The configuration."),
+        typer.Option(readable=False, metavar="FILE.toml", help="The configuration."),
     ] = None,
     unsigned: Annotated[
         bool, typer.Option("--unsigned", help="Serve bundles that no trusted key has signed.")
