@@ -14,12 +14,20 @@ from salience_service.access.expiry import Expiry
 from salience_service.admission import Load
 from salience_service.config import ServeConfig
 from salience_service.config.tls import TlsConfig
+from salience_service.errors import SalienceError
 from salience_service.explanation.cache import ExplanationCache
+from salience_service.rpc.calls.observation import UNEXPECTED
 from salience_service.scheduling.workload import Occupancy, Workload
 from salience_service.telemetry.files_in_force import FilesInForce
 from salience_service.telemetry.gauges import Gauges
 from salience_service.telemetry.metrics import Metrics
-from salience_service.telemetry.records import Arrival, ExplanationRecord, InferenceRecord, Refusal
+from salience_service.telemetry.records import (
+    OK,
+    Arrival,
+    ExplanationRecord,
+    InferenceRecord,
+    Refusal,
+)
 from salience_service.telemetry.supplies import Supplies
 from salience_service.telemetry.witness import Witness
 from tests.support.identity import HOST, Authority
@@ -31,6 +39,8 @@ GROUPED = re.compile(r"\bby \(([^)]*)\)")
 LABEL = re.compile(r"([a-z_]+)\s*(?:=~|!~|!=|=)")
 OF_THE_SCRAPE = {"job", "instance", "le"}
 """Labels that Prometheus adds."""
+RATE = re.compile(r"sum\(rate\((\w+)\{([^}]*)\}\[\$__rate_interval\]\)\)")
+ERRORS = re.compile(r"(reason|outcome)(=~|!~|=)\"([^\"]*)\"")
 
 
 class Model:
@@ -126,6 +136,91 @@ def test_every_figure_asked_for_is_told_and_has_the_labels(
         assert name in told, name
         labels = set(LABEL.findall(re.sub(r'"[^"]*"', '""', braces))) | grouped
         assert labels <= told[name] | OF_THE_SCRAPE, name
+
+
+def _errors(kind: type[SalienceError] = SalienceError) -> set[str]:
+    """The names of our family."""
+    below = (_errors(each) | {each.__name__} for each in kind.__subclasses__())
+    return set[str]().union(*below)
+
+
+def _asked(title: str) -> set[str]:
+    """The outcomes and reasons that the queries of this title name."""
+    words = (word for name, query in QUERIES if name == title for *_, word in ERRORS.findall(query))
+    return {name for word in words for name in word.split("|")}
+
+
+def test_the_page_names_every_outcome_and_reason() -> None:
+    page = (DEPLOY.parent / "docs/observability.md").read_text("utf-8")
+    table = page.partition("| `reason`, `outcome` |")[2].partition("\n\n")[0]
+    rows = table.splitlines()[2:]
+    named = [name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])]
+    assert sorted(named) == sorted(_errors() | {OK, UNEXPECTED})
+
+
+@pytest.mark.parametrize("title", sorted({title for title, _ in QUERIES}))
+def test_outcomes_and_reasons_asked_for_are_told(title: str) -> None:
+    assert _asked(title) <= _errors() | {OK, UNEXPECTED}
+
+
+def test_every_error_is_the_callers_own_or_an_alert_or_left_to_the_eye() -> None:
+    (left_out,) = re.findall(r"outcome!~\"([^\"]*)\"", _answered())
+    own = set(left_out.split("|")) - {"Overloaded", "Unavailable"}  # These are counted as refusals.
+    eye = {"Unauthenticated", "Unavailable", "DeadlineExceeded", "ConfigRefused"}
+    groups = (own, _asked("SalienceFull"), _asked("SalienceFailing"), eye)
+    assert sorted(name for group in groups for name in group) == sorted(_errors() | {UNEXPECTED})
+
+
+def _answered() -> str:
+    (query,) = (query for title, query in QUERIES if title == "Answered")
+    return query
+
+
+def _worth(query: str, registry: CollectorRegistry) -> float:
+    """What a query of sums and quotients is worth, of counters that grew from nothing.
+
+    A sum of no series is nothing, with which Prometheus reckons no further.
+    """
+    samples = [sample for family in registry.collect() for sample in family.samples]
+
+    def total(found: re.Match[str]) -> str:
+        (label, sign, names), *_ = ERRORS.findall(found[2])
+        values = [
+            sample.value
+            for sample in samples
+            if sample.name == found[1]
+            and (sample.labels[label] in names.split("|")) == (sign != "!~")
+        ]
+        return str(sum(values)) if values else "None"
+
+    worth: float = eval(RATE.sub(total, query), {"vector": float})
+    return worth
+
+
+def test_who_is_turned_away_at_the_door_was_not_answered_and_counts_once() -> None:
+    """One answered; turned away for want of room: one read, two not, and predictions beside."""
+    registry = CollectorRegistry()
+    metrics = Metrics(registry)
+    for outcome in (OK, "Overloaded", "QuotaExceeded", "NotFound", "Cancelled"):
+        metrics.explained(ExplanationRecord("", "", outcome, 0, 1.0))
+    for reason in ("Overloaded", "Unavailable", "QuotaExceeded", "Unauthenticated"):
+        metrics.refused(Refusal(reason))
+    for outcome in (OK, "Overloaded", "Unavailable"):
+        metrics.inferred(InferenceRecord("", "", outcome, 0, 1.0))
+    assert _worth(_answered(), registry) == pytest.approx(1 / 4)
+
+
+@pytest.mark.parametrize(("outcome", "share"), [(OK, 1.0), ("ComputeFailed", 0.0)])
+def test_the_share_is_told_where_nobody_was_turned_away(outcome: str, share: float) -> None:
+    registry = CollectorRegistry()
+    Metrics(registry).explained(ExplanationRecord("", "", outcome, 0, 1.0))
+    assert _worth(_answered(), registry) == share
+
+
+def test_where_all_are_turned_away_at_the_door_none_is_answered() -> None:
+    registry = CollectorRegistry()
+    Metrics(registry).refused(Refusal("Overloaded"))
+    assert _worth(_answered(), registry) == 0.0
 
 
 def test_every_figure_told_is_on_the_dashboard(told: dict[str, set[str]]) -> None:

@@ -1,6 +1,7 @@
 """The audit by command, as an operator has it: serve, explain, verify, find; and a kill between."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -17,12 +18,14 @@ from salience_client import Client
 from salience_client.commands import app
 from salience_service.audit.auditor import Auditor
 from salience_service.audit.keys import read_keys
+from salience_service.audit.line import Kind
 from salience_service.bundle.reader import Bundle
 from salience_service.rpc.admin.servicer import SERVICE
 from salience_service.telemetry.records import Action, ActionRecord, Refusal
 from tests.support.audit import edit, fields, newest, trail_of
 
 SOON_SECONDS = 60
+PAGE = Path(__file__).parents[2] / "docs/audit.md"
 ADMIN = f"/{SERVICE}"
 
 
@@ -100,6 +103,39 @@ def test_an_anchor_shows_what_was_cut(place: Path) -> None:
     said("audit", "verify", trail, "--key", key)
     told = said("audit", "verify", trail, "--key", key, "--anchor", anchor, exit_code=1)
     assert "it was cut" in told
+
+
+def test_an_archive_is_made_and_verified_as_the_page_says(tmp_path: Path) -> None:
+    key, trail, archive = tmp_path / "audit.key", tmp_path / "audit", tmp_path / "archive"
+    said("audit", "keygen", "--out", key)
+    opened = trail_of(trail, key=read_keys(key).chain)
+    for number in range(60):
+        opened.append(Kind.ENDED, {"request": f"r{number}"})
+    opened.close()
+    archive.mkdir()
+    commands = PAGE.read_text("utf-8").rpartition("```bash\n")[2].partition("```")[0]
+    for place, ours in (
+        ("/var/lib/salience/audit", trail),
+        ("/archive/audit", archive),
+        ("/tmp/all", tmp_path / "all"),
+        ("/etc/salience", tmp_path),
+    ):
+        assert place in commands
+        commands = commands.replace(place, str(ours))
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    told = subprocess.run(
+        ["bash", "-ec", commands],
+        capture_output=True,
+        text=True,
+        timeout=SOON_SECONDS,
+        check=True,
+        env={**os.environ, "PATH": path},
+    ).stdout
+    assert ("fault" in told, "60 explanations" in told) == (False, True)
+    assert len([*trail.glob("audit-*.jsonl")]) == 1
+    assert "whole: 1 files" in said("audit", "verify", trail, "--key", key, "--archived")
+    told = said("audit", "verify", archive, "--key", key, "--archived", exit_code=1)
+    assert "says it follows" in told
 
 
 def test_what_administrators_did_is_found(tmp_path: Path) -> None:

@@ -144,9 +144,11 @@ def test_where_it_is_allowed_answers_go_on_while_the_disk_is_full(
     assert checked(directory).whole
 
 
-def failing_at(number: int) -> Callable[[int], None]:
-    """A sync whose call of this number fails, from 1, and no other: the kernel tells but once."""
-    left = iter(range(number, 0, -1))
+def failing_at(line: int) -> Callable[[int], None]:
+    """A sync that fails for the line of this number, from 2, and then no more: the kernel tells
+    but once. Before it come those of the lines before, and the lock's.
+    """
+    left = iter(range(line + 1, 0, -1))
 
     def sync(descriptor: int) -> None:
         if next(left, 0) == 1:
@@ -156,7 +158,7 @@ def failing_at(number: int) -> Callable[[int], None]:
     return sync
 
 
-# The head's sync is the first, that of `began` the second, of `ended` the third.
+# The head is the first line, `began` the second, `ended` the third.
 @pytest.mark.parametrize("which", [2, 3])
 def test_an_explanation_refused_for_a_failed_sync_has_one_end_and_it_is_no_ok(
     directory: Path, which: int

@@ -17,6 +17,7 @@ import pytest
 from salience_service.audit.files import file_numbers, file_path
 from salience_service.audit.line import ORIGIN, Kind
 from salience_service.audit.line_file import LineFile
+from salience_service.audit.lock import newest_begun
 from salience_service.audit.trail import NotOnDisk, Trail, Upkeep
 from salience_service.errors import ConfigRefused
 from tests.support.audit import SMALL, Disk, checked, fields, lines, newest, trail_of, written
@@ -91,14 +92,14 @@ def test_threads_that_wait_for_the_disk_share_a_sync(directory: Path) -> None:
 
     def sync(descriptor: int) -> None:
         syncs.append(descriptor)
-        if len(syncs) == 3:  # Those before are the head's and the first line's.
+        if len(syncs) == 4:  # Those before are the head's, the lock's and the first line's.
             running.set()
             assert let_go.wait(30)
         os.fsync(descriptor)
 
     trail = trail_of(directory, DURABLE, sync=sync)
     trail.append(Kind.ENDED, {})
-    assert len(syncs) == 2
+    assert len(syncs) == 3
     with ThreadPoolExecutor(9) as threads:
         first = threads.submit(trail.append, Kind.ENDED, {})
         assert running.wait(30)
@@ -108,7 +109,7 @@ def test_threads_that_wait_for_the_disk_share_a_sync(directory: Path) -> None:
         let_go.set()
         assert first.result(30)
         assert len({each.result(30) for each in others}) == 8
-    assert len(syncs) == 4
+    assert len(syncs) == 5
     trail.close()
 
 
@@ -285,9 +286,92 @@ def test_a_crash_between_two_files_is_none_of_the_trails(directory: Path) -> Non
     trail.close()
     for number in file_numbers(directory)[1:]:
         file_path(directory, number).unlink()
+    (directory / "lock").write_bytes(b"00000001\n")
     assert checked(directory).faults == ["file 2 is missing: file 1 says it follows"]
     written(directory, 1)
     assert checked(directory).whole
+
+
+def moved(directory: Path, numbers: list[int]) -> Path:
+    """An archive beside the directory, with these files of it."""
+    archive = directory.with_name("archive")
+    archive.mkdir()
+    for number in numbers:
+        file_path(directory, number).rename(file_path(archive, number))
+    return archive
+
+
+def test_a_trail_of_which_no_file_is_left_is_not_begun_anew(directory: Path) -> None:
+    """After a stop the newest file is finished, too: moved away with the others, it is missed."""
+    written(directory, 60)
+    last = file_numbers(directory)[-1]
+    archive = moved(directory, file_numbers(directory))
+    with pytest.raises(ConfigRefused, match=f"newest file, {last}, is not there: bring it back"):
+        trail_of(directory)
+    assert file_numbers(directory) == []
+    file_path(archive, last).rename(file_path(directory, last))
+    written(directory, 60)
+    assert file_numbers(directory)[:2] == [last, last + 1]
+    moved_back = [*archive.iterdir()]
+    assert checked(directory, archived=True).faults == []
+    for path in moved_back:
+        path.rename(directory / path.name)
+    assert checked(directory).whole
+
+
+def test_a_trail_is_not_gone_on_with_from_an_older_file(directory: Path) -> None:
+    written(directory, 60)
+    newest(directory).unlink()
+    with pytest.raises(ConfigRefused, match="is not there"):
+        trail_of(directory)
+
+
+@pytest.mark.parametrize("lock", [None, b""], ids=["of this release", "of one that named no file"])
+def test_the_file_of_a_server_that_was_killed_is_missed_too(
+    directory: Path, lock: bytes | None
+) -> None:
+    killed(directory)
+    if lock is not None:
+        (directory / "lock").write_bytes(lock)
+        killed(directory)
+    newest(directory).unlink()
+    with pytest.raises(ConfigRefused, match="newest file, 1, is not there"):
+        trail_of(directory)
+
+
+def test_a_file_that_the_lock_cannot_name_is_not_written_to_before_it_can(directory: Path) -> None:
+    full = threading.Event()
+
+    def sync(descriptor: int) -> None:
+        if full.is_set() and os.path.sameopenfile(descriptor, lock):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.fsync(descriptor)
+
+    trail = trail_of(directory, sync=sync)
+    lock = os.open(directory / "lock", os.O_RDONLY)
+    trail.append(Kind.ENDED, {"request": "r" * SMALL.rotate_bytes})
+    full.set()
+    for _ in range(2):
+        with pytest.raises(OSError, match="No space left"):
+            trail.append(Kind.ENDED, {})
+    assert [json.loads(line)["kind"] for line in lines(newest(directory))] == ["head"]
+    full.clear()
+    trail.append(Kind.ENDED, {})
+    assert newest_begun(directory) == 2
+    trail.close()
+    os.close(lock)
+    assert checked(directory).whole
+
+
+@pytest.mark.parametrize("content", [b"00000001", bytes(9), b"1\n", b"-0000001\n", b"0" * 99])
+def test_a_lock_that_holds_no_number_is_refused_in_words(directory: Path, content: bytes) -> None:
+    written(directory, 1)
+    (directory / "lock").write_bytes(content)
+    for look in (trail_of, checked):
+        with pytest.raises(ConfigRefused, match="`lock` does not hold the number"):
+            look(directory)
+    (directory / "lock").write_bytes(b"00000001\n")
+    trail_of(directory).close()
 
 
 @pytest.mark.parametrize("place", [0, -2, -1])

@@ -170,6 +170,22 @@ def test_a_missing_file_is_named_wherever_it_was(directory: Path) -> None:
     assert checked(directory).whole
 
 
+@pytest.mark.parametrize("archived", [False, True])
+def test_the_newest_file_is_missed_by_the_lock(tmp_path: Path, archived: bool) -> None:
+    """Where a server stopped, what is left of the trail does not say that anything follows."""
+    place = tmp_path / "audit"
+    written(place, 3)
+    written(place, 3)
+    expected = "file 2 is missing: the directory's lock says it was begun"
+    file_path(place, 2).unlink()
+    assert checked(place, archived=archived).faults == [expected]
+    first(place).unlink()
+    assert checked(place, archived=archived).faults == [
+        "there is no file of a trail here",
+        expected,
+    ]
+
+
 def test_files_that_are_archived_elsewhere_are_a_note_if_that_is_said(directory: Path) -> None:
     first(directory).unlink()
     assert not checked(directory).whole
@@ -274,6 +290,7 @@ def test_files_cut_back_to_an_earlier_end_of_a_server_are_not_seen_without_an_an
     written(place, 3)
     anchor = written(place, 3)
     file_path(place, 2).unlink()
+    (place / "lock").unlink()
     assert checked(place).whole
     assert checked(place, anchor).faults == [
         "the trail ends at line 5, before anchor 10: it was cut"

@@ -49,18 +49,27 @@ class Ending:
         return hashlib.sha256(self.torn).hexdigest() if self.torn else ""
 
 
-def ending_of(directory: Path, key: bytes) -> Ending:
+def ending_of(directory: Path, key: bytes, begun: int) -> Ending:
     """Where the trail in a directory ends.
 
+    Args:
+        directory: of the trail.
+        key: of the chain.
+        begun: number of the newest file that was begun there, as far as is known.
+
     Raises:
-        ConfigRefused: its newest file does not end in a line that this key wrote, but for one
-            that is cut short, as a crash leaves it.
+        ConfigRefused: that file is not there, or the newest does not end in a line that this key
+            wrote, but for one that is cut short, as a crash leaves it.
         OSError: it cannot be read.
     """
-    numbers = file_numbers(directory)
-    if not numbers:
+    newest = max(file_numbers(directory), default=0)
+    if newest < begun:
+        raise ConfigRefused(
+            f"the audit trail's newest file, {begun}, is not there: bring it back from where it "
+            f"was moved; if it is lost, {_REMEDY}"
+        )
+    if not newest:
         return Ending(0, ORIGIN, 0, finished=True)
-    newest = numbers[-1]
     path = file_path(directory, newest)
     head, last, torn = _ends_of(path, key)
     if not (_is_good(head) and _is_good(last) and head.kind == Kind.HEAD):

@@ -13,9 +13,9 @@ from salience_service.audit.ending import Ending, ending_of
 from salience_service.audit.files import file_numbers, file_path
 from salience_service.audit.line import Kind, written
 from salience_service.audit.line_file import LineFile, Sync, write_new
+from salience_service.audit.lock import Lock
 from salience_service.errors import ConfigRefused
 
-_LOCK = "lock"
 _log = logging.getLogger(__name__)
 
 
@@ -65,7 +65,7 @@ class Trail:
 
     Raises:
         ConfigRefused: the directory cannot be used, another process writes there, or the end of
-            the trail in it is not what this key wrote.
+            the trail in it is not what this key wrote, or not there.
     """
 
     def __init__(
@@ -84,17 +84,17 @@ class Trail:
         self._withdrawn: list[int] = []  # What the next line has to tell.
         try:
             directory.mkdir(mode=0o700, exist_ok=True)
-            self._held = _hold(directory)
+            self._held = Lock(directory)
         except OSError as fault:
             raise _unusable(fault) from fault
         try:
-            self._end = ending_of(directory, key)
+            self._end = ending_of(directory, key, self._held.newest)
             self._go_on()
         except OSError as fault:
-            os.close(self._held)
+            self._held.release()
             raise _unusable(fault) from fault
         except ConfigRefused:
-            os.close(self._held)
+            self._held.release()
             raise
         self._tell_anchor()
 
@@ -150,18 +150,17 @@ class Trail:
                     self._finish(self._usable_file(), "closed")
             finally:
                 self._file = None
-                os.close(self._held)
+                self._held.release()
         self._tell_anchor()
 
     def _go_on(self) -> None:
         """Goes on where the trail ended: in the same file, where that was not finished."""
         end = self._end
-        if end.finished:
-            self._begin_file()
-            return
-        self._file = LineFile(file_path(self._directory, end.file), self._sync)
-        fields = {"torn_bytes": len(end.torn), "torn_sha256": end.torn_digest}
-        self._file.sync(self._write(self._file, Kind.RECOVERED, fields, end.lead))
+        if not end.finished:
+            self._file = LineFile(file_path(self._directory, end.file), self._sync)
+            fields = {"torn_bytes": len(end.torn), "torn_sha256": end.torn_digest}
+            self._file.sync(self._write(self._file, Kind.RECOVERED, fields, end.lead))
+        self._usable_file()
 
     def _open_file(self) -> LineFile:
         if self._closed:  # Another server may have the directory by now.
@@ -172,12 +171,13 @@ class Trail:
         return self._usable_file()
 
     def _usable_file(self) -> LineFile:
-        """The file that is written now; where that is finished or given up, the next."""
+        """The file that is written now, which the lock names; where it is given up, the next."""
         if self._file is None or self._file.given_up:
             if self._file is not None:
                 self._file.close()
             self._begin_file()
         assert self._file is not None
+        self._held.note(self._end.file, self._sync)
         return self._file
 
     def _finish(self, file: LineFile, reason: str) -> None:
@@ -253,22 +253,3 @@ class Trail:
 
 def _unusable(fault: OSError) -> ConfigRefused:
     return ConfigRefused(f"the audit directory cannot be used: {fault.strerror}")
-
-
-def _hold(directory: Path) -> int:
-    """Holds the directory for this process, until the descriptor is closed.
-
-    Raises:
-        ConfigRefused: another process holds it.
-    """
-    import fcntl  # POSIX alone has it; a server that records nothing needs it not.
-
-    held = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as fault:
-        os.close(held)
-        raise ConfigRefused(
-            "another server writes to this audit directory: give each its own"
-        ) from fault
-    return held

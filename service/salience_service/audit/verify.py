@@ -8,6 +8,7 @@ from pathlib import Path
 
 from salience_service.audit.files import Unreadable, file_numbers, file_path, lines_of
 from salience_service.audit.line import ORIGIN, Kind, Line
+from salience_service.audit.lock import newest_begun
 from salience_service.errors import ConfigRefused
 
 MOST_TOLD = 1000
@@ -64,17 +65,18 @@ def verify(
         archived: older files are kept elsewhere; that they are not here is no fault.
 
     Raises:
-        ConfigRefused: the directory cannot be read, or an anchor is none.
+        ConfigRefused: the directory or its lock cannot be read, or an anchor is none.
     """
     seals: dict[int, set[str]] = {}
     for number, seal in map(_anchor, anchors):
         seals.setdefault(number, set()).add(seal)
     try:
+        begun = newest_begun(directory)  # Before the files are listed: a server may begin more.
         while not _is_read(directory, reading := _Reading(key, dict(seals), archived)):
             pass
     except OSError as fault:
         raise ConfigRefused(f"the audit directory cannot be read: {fault.strerror}") from fault
-    reading.end()
+    reading.end(begun)
     return reading.report
 
 
@@ -158,11 +160,17 @@ class _Reading:
         if not place:
             self.report.wrong(f"file {number} holds no line")
 
-    def end(self) -> None:
-        """Looks at what can be said only at the end."""
+    def end(self, begun: int) -> None:
+        """Looks at what can be said only at the end.
+
+        Args:
+            begun: number of the newest file that was begun in the directory, as far as is known.
+        """
         self._settle_torn("the last file")
         if not self.report.files:
             self.report.wrong("there is no file of a trail here")
+        if self._file < begun:
+            self.report.wrong(f"file {begun} is missing: the directory's lock says it was begun")
         for least, greatest in sorted(self._missing):
             what = f"line {least} is" if least == greatest else f"lines {least} to {greatest} are"
             self.report.wrong(f"{what} missing")
