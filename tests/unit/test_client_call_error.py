@@ -2,6 +2,7 @@
 
 import grpc
 import pytest
+from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
 
 from salience_client import (
@@ -61,6 +62,19 @@ def test_a_damaged_detail_does_not_hide_the_error():
     error = error_of_call(Fault(grpc.StatusCode.NOT_FOUND, "no", status.SerializeToString()))
 
     assert type(error) is NotFound
+
+
+@pytest.mark.parametrize("seconds", [2**62, -(2**62)])
+def test_a_time_to_come_again_that_no_clock_counts_is_left_out(seconds):
+    status = status_pb2.Status()
+    status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=Duration(seconds=seconds)))
+    status.details.add().Pack(error_details_pb2.ErrorInfo(reason="QuotaExceeded"))
+
+    error = error_of_call(
+        Fault(grpc.StatusCode.RESOURCE_EXHAUSTED, "x", status.SerializeToString())
+    )
+
+    assert (type(error), error.retry_after) == (QuotaExceeded, None)
 
 
 def test_a_call_that_failed_without_a_word_is_named_by_its_status():

@@ -92,6 +92,25 @@ def test_every_call_has_a_deadline_unless_it_is_told_otherwise():
     assert transport.timeouts == pytest.approx([60, 150, None, 250, None], abs=20)
 
 
+def test_a_deadline_beyond_grpcs_clock_is_none():
+    transport = fake.FakeTransport(fake.simple_answer())
+    client = Client(transport, timeout=1e10)
+    client.models()
+    client.explain(b"png", timeout=1e300, **ASK)
+    list(client.explain_many([], timeout=1e10))
+
+    assert transport.timeouts == [None, None, None]
+
+
+def test_a_misspelt_option_is_refused_at_once_and_not_left_out():
+    client = Client(fake.FakeTransport([]))
+
+    with pytest.raises(InvalidRequest, match="use targets"):
+        client.stream(b"png", target="effusion", **ASK)
+    with pytest.raises(InvalidRequest, match="use targets"):
+        AsyncClient(AsyncFake([])).stream(b"png", target="effusion", **ASK)
+
+
 @pytest.mark.parametrize("timeout", [0, -1, math.nan])
 def test_a_deadline_that_is_no_time_is_refused(timeout):
     with pytest.raises(InvalidRequest, match="give seconds above 0"):

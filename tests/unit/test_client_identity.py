@@ -1,16 +1,27 @@
 """How a client shows who it is: tokens given anew, never told over an open line, never printed."""
 
 import asyncio
+import errno
 import socket
+import time
+import traceback
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import grpc
 import pytest
 
 from salience.v1 import explanation_service_pb2 as pb
 from salience.v1 import explanation_service_pb2_grpc as pb_grpc
-from salience_client import AsyncClient, Client, InvalidRequest, Tls
+from salience_client import (
+    AsyncClient,
+    Client,
+    DeadlineExceeded,
+    InvalidRequest,
+    Tls,
+    explain_request,
+)
 from tests.support import fake_answers as fake
 
 
@@ -83,6 +94,56 @@ def test_on_asyncio_the_function_may_be_asynchronous(server):
 
     asyncio.run(ask())
     assert server.servicer.shown == [f"Bearer token-{number}" for number in range(4)]
+
+
+ASKED = {
+    "explain": lambda client: client.stream(b"png", model="lite0", methods="score-cam"),
+    "explain_many": lambda client: client.explain_many(
+        [("a", explain_request(b"png", model="lite0", methods="score-cam"))], timeout=0.1
+    ),
+    "models": lambda client: client.models(),
+    "describe": lambda client: client.describe("lite0"),
+}
+
+
+@pytest.mark.parametrize("asked", ASKED)
+def test_the_time_that_a_token_takes_is_the_calls(server, asked):
+    def slow() -> str:
+        time.sleep(0.2)
+        return "late"
+
+    client = Client(server.address, token=slow, timeout=0.1)
+    with client, pytest.raises(DeadlineExceeded, match="the deadline passed"):
+        list(ASKED[asked](client))
+    assert server.servicer.shown == []
+
+
+@pytest.mark.parametrize("asked", ASKED)
+def test_on_asyncio_the_deadline_ends_the_wait_for_a_token(server, asked):
+    async def never() -> str:
+        await asyncio.Event().wait()
+
+    async def ask() -> None:
+        async with AsyncClient(server.address, token=never, timeout=0.1) as client:
+            answer = ASKED[asked](client)
+            async with asyncio.timeout(20):
+                await (anext(answer) if hasattr(answer, "__anext__") else answer)
+
+    with pytest.raises(DeadlineExceeded, match="the deadline passed"):
+        asyncio.run(ask())
+    assert server.servicer.shown == []
+
+
+def test_a_token_functions_own_timeout_is_told_as_it_is(server):
+    async def late() -> str:
+        raise TimeoutError("no token from the identity provider")
+
+    async def ask() -> None:
+        async with AsyncClient(server.address, token=late) as client:
+            await client.models()
+
+    with pytest.raises(TimeoutError, match="identity provider"):
+        asyncio.run(ask())
 
 
 def test_without_a_token_nothing_is_shown(server):
@@ -179,6 +240,25 @@ def test_a_certificate_and_its_key_belong_together(tmp_path):
 
 def test_a_key_is_not_printed():
     assert "secret" not in repr(Tls(certificate=b"x", key=b"secret"))
+
+
+PEM = "-----BEGIN PRIVATE KEY-----\nMIIEvSECRET\n-----END PRIVATE KEY-----\n"
+
+
+@pytest.mark.parametrize("text", [PEM, Path(PEM)], ids=["str", "Path"])
+@pytest.mark.parametrize("role", ["ca", "certificate", "key"])
+def test_pem_text_in_the_place_of_its_path_is_refused_and_not_told(role, text):
+    with pytest.raises(InvalidRequest, match="its path, or the PEM as bytes") as told:
+        Tls(**{"certificate": b"x", "key": b"x", role: text})
+    assert "SECRET" not in "".join(traceback.format_exception(told.value))
+
+
+@pytest.mark.parametrize("key", ["MIIEvSECRET", "MIIEvSECRET" * 1000])
+def test_a_key_in_the_place_of_its_path_is_not_told(key):
+    with pytest.raises(OSError, match="the key's file: ") as told:
+        Client("localhost:1", tls=Tls(certificate=b"x", key=key))
+    assert told.value.errno in (errno.ENOENT, errno.ENAMETOOLONG)
+    assert "SECRET" not in "".join(traceback.format_exception(told.value))
 
 
 def test_a_file_that_is_not_there_is_an_os_error_at_once(tmp_path):

@@ -1,10 +1,12 @@
 """The service in this process: its errors come out as the client's."""
 
+import threading
 import time
 
 import pytest
 
 from salience_client import (
+    Cancelled,
     Client,
     DeadlineExceeded,
     Failed,
@@ -96,6 +98,87 @@ def test_the_time_of_many_requests_is_that_of_all_of_them():
     with pytest.raises(DeadlineExceeded):
         list(Client(InProcess(engine), retries=None).explain_many(requests, timeout=1))
     assert len(engine.deadlines) == 1
+
+
+def test_the_time_of_many_requests_ends_while_the_next_is_waited_for():
+    let_go = threading.Event()
+
+    def requests():
+        yield "a", explain_request(b"png", **ASK)
+        let_go.wait(20)
+
+    with pytest.raises(DeadlineExceeded):
+        list(Client(InProcess(FullEngine()), retries=None).explain_many(requests(), timeout=0.2))
+    let_go.set()
+
+
+def test_closing_the_client_ends_the_wait_for_the_next_of_many():
+    client, let_go = Client(InProcess(FullEngine()), retries=None), threading.Event()
+
+    def requests():
+        yield "a", explain_request(b"png", **ASK)
+        client.close()
+        let_go.wait(20)
+
+    with pytest.raises(Cancelled, match="the client was closed"):
+        list(client.explain_many(requests()))
+    let_go.set()
+
+
+class Stopped(FullEngine):
+    """An engine whose explanations run until it is closed."""
+
+    def __init__(self):
+        super().__init__()
+        self.running, self.stopped = threading.Event(), threading.Event()
+
+    def explain(self, order, control):
+        self.running.set()
+        assert self.stopped.wait(20)
+        raise errors.Unavailable("the engine was closed; come again")
+        yield
+
+    def close(self):
+        self.stopped.set()
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda client: client.explain(b"png", **ASK),
+        lambda client: list(client.explain_many([("a", explain_request(b"png", **ASK))])),
+    ],
+)
+def test_closing_the_client_ends_what_runs(ask):
+    engine = Stopped()
+    client = Client(InProcess(engine))
+
+    def close():
+        engine.running.wait(20)
+        client.close()
+
+    closing = threading.Thread(target=close)
+    closing.start()
+    with pytest.raises(Cancelled, match="the client was closed"):
+        ask(client)
+    closing.join()
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda client: client.explain(b"png", **ASK),
+        lambda client: list(client.explain_many([("a", explain_request(b"png", **ASK))])),
+        lambda client: client.models(),
+        lambda client: client.describe("lite0"),
+    ],
+)
+def test_a_client_that_was_closed_says_so(ask):
+    client = Client(InProcess(FullEngine()))
+    client.close()
+
+    with pytest.raises(Cancelled, match="the client was closed"):
+        ask(client)
 
 
 def test_no_models_are_an_empty_list_and_closing_closes_the_engine():

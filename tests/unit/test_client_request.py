@@ -192,6 +192,28 @@ def test_what_cannot_be_said_is_refused_before_anything_is_sent(wrong, says):
         ask(**wrong)
 
 
+@pytest.mark.parametrize(
+    ("misspelt", "says"),
+    [
+        ({"target": "effusion"}, "'target' is no option of a request: use targets$"),
+        ({"score": ["ad"]}, "'score' is no option of a request: use scores$"),
+        ({"colour": "red"}, "'colour' is no option of a request: use model, methods, version, "),
+    ],
+)
+def test_an_option_that_is_none_is_refused_with_the_nearest_that_is(misspelt, says):
+    with pytest.raises(InvalidRequest, match=says):
+        ask("no-such-file", **misspelt)
+
+
+@pytest.mark.parametrize("missing", ["model", "methods"])
+def test_a_request_without_its_model_or_methods_is_refused(missing):
+    said = {"model": "lite0", "methods": "score-cam"}
+    del said[missing]
+
+    with pytest.raises(InvalidRequest, match=f"a request needs {missing}=…"):
+        explain_request(b"png", **said)
+
+
 def test_typed_targets_keep_their_meaning():
     assert target_message(Present("A-B")).present.label == "A-B"
     assert target_message(Absent(7)).absent.index == 7

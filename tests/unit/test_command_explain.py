@@ -260,6 +260,41 @@ def test_an_answer_whose_files_cannot_be_written_is_told_all_the_same(photo, add
         assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("as_json", [False, True])
+def test_where_writing_fails_halfway_the_files_that_are_there_are_told(
+    photo, address, tmp_path, as_json
+):
+    (tmp_path / "score-cam.b.png").mkdir()
+    words = ("--target", "a", "--target", "b", "--target", "c", "--out", tmp_path)
+    done = explain(photo, address, *words, *(["--json"] if as_json else []))
+
+    assert isinstance(done.exception, IsADirectoryError)
+    if as_json:
+        entries = json.loads(done.stdout)["methods"]
+        names = [("score-cam.a.npy", "score-cam.a.png"), ("score-cam.b.npy", None), (None, None)]
+        assert [(entry["map"], entry["overlay"]) for entry in entries] == [
+            tuple(name and str(tmp_path / name) for name in pair) for pair in names
+        ]
+    else:
+        assert f"3 files in {tmp_path}" in done.stdout
+
+
+def test_maps_are_drawn_over_the_bytes_that_were_explained(photo, address, tmp_path):
+    """A pipe gives them once."""
+    ours, theirs = os.pipe()
+    os.write(theirs, photo.read_bytes())
+    os.close(theirs)
+    try:
+        pipe, drawn = f"/dev/fd/{ours}", ("--out", tmp_path, "--montage", tmp_path / "all.png")
+        done = explain(pipe, address, *drawn)
+    finally:
+        os.close(ours)
+
+    assert done.exit_code == 0, done.output
+    assert Servicer.asked.image.encoded == photo.read_bytes()
+    assert {path.name for path in tmp_path.iterdir()} >= {"score-cam.png", "all.png"}
+
+
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
 def test_what_an_output_cannot_encode_is_escaped_and_json_is_none_of_it(photo, address, encoding):
     base = ("explain", photo, "--address", address, "--model", "lite0", "--method", "score-cam")
@@ -375,7 +410,6 @@ def test_a_server_that_is_not_there_is_one_line_and_exit_code_1():
         ["explain", __file__, "--model", "m", "--method", "m", "--stop-after", "0"],
         ["explain", __file__, "--model", "m", "--method", "m", "--models", "no-such-directory"],
         ["models", "--address", "127.0.0.1:1", "--models", "."],
-        ["serve", "no-such-directory"],
         ["paint"],
     ],
 )

@@ -64,7 +64,7 @@ def test_the_numbers_are_written_as_float32_and_the_overlay_beside(tmp_path):
     from PIL import Image
 
     image = np.zeros((40, 60, 3), np.uint8)
-    (written,) = write_maps(maps(("score-cam", "tabby")), image, "stretch", tmp_path)
+    *_, (_, written) = write_maps(maps(("score-cam", "tabby")), image, "stretch", tmp_path)
 
     array = np.load(written.array, allow_pickle=False)
     assert (array.dtype, array.shape) == (np.float32, (4, 6))
@@ -79,7 +79,7 @@ def test_a_padded_models_overlay_shows_its_borders(tmp_path):
 
     flat = np.zeros((4, 6), np.float32)
     image = np.full((4, 2, 3), 200, np.uint8)  # narrow: borders left and right
-    (written,) = write_maps(maps(("m", "tabby"), values=flat), image, "pad", tmp_path)
+    *_, (_, written) = write_maps(maps(("m", "tabby"), values=flat), image, "pad", tmp_path)
 
     with Image.open(written.picture) as picture:
         pixels = np.asarray(picture).astype(int)

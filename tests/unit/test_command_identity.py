@@ -1,5 +1,6 @@
 """The words of the command line that say who asks, and `salience token`."""
 
+import traceback
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,24 @@ def test_a_token_file_that_is_no_text_is_refused_as_no_token(
     told = CliRunner().invoke(app, [asked, "--address", "127.0.0.1:1", "--token-file", str(file)])
     assert isinstance(told.exception, InvalidRequest)
     assert "the token is none" in str(told.exception)
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"SALIENCE_TOKEN_FILE": "sal_SECRET"},
+        {"SALIENCE_TLS_CERT": __file__, "SALIENCE_TLS_KEY": "MIIEvSECRET"},
+        {"SALIENCE_TLS_CERT": __file__, "SALIENCE_TLS_KEY": "-----BEGIN KEY-----\nSECRET"},
+    ],
+    ids=["token", "key", "key-in-pem"],
+)
+@pytest.mark.parametrize("asked", ["health", "models"])
+def test_a_secret_in_the_place_of_its_path_is_not_told(
+    asked: str, variables: dict[str, str]
+) -> None:
+    told = CliRunner().invoke(app, [asked, "--address", "localhost:1"], env=variables)
+    assert isinstance(told.exception, OSError | InvalidRequest)
+    assert "SECRET" not in "".join(traceback.format_exception(told.exception)) + told.output
 
 
 def test_a_new_token_is_told_once_on_stdout_and_its_line_beside_it(tmp_path: Path) -> None:

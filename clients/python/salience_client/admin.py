@@ -13,6 +13,8 @@ import grpc
 from salience.v1 import admin_service_pb2 as wire
 from salience.v1.admin_service_pb2_grpc import AdminServiceStub
 from salience_client.call_error import error_of_call
+from salience_client.errors import Cancelled
+from salience_client.grpc_transport import CLOSED
 from salience_client.identity import Tls, Token, bearer, open_channel
 
 DEFAULT_TIMEOUT = 600.0
@@ -103,6 +105,7 @@ class AdminClient:
         timeout: float | None = DEFAULT_TIMEOUT,
     ) -> None:
         self._token = token
+        self._closed = False
         self._timeout = timeout
         self._channel = open_channel(address, tls, token)
         self._stub = AdminServiceStub(self._channel)  # type: ignore[no-untyped-call]
@@ -133,7 +136,7 @@ class AdminClient:
 
     def status(self) -> ServerStatus:
         """How the server fares."""
-        with _translated():
+        with self._translated():
             told = self._stub.GetStatus(
                 wire.GetStatusRequest(), timeout=self._timeout, metadata=bearer(self._token)
             )
@@ -141,6 +144,7 @@ class AdminClient:
 
     def close(self) -> None:
         """Cancels every call and closes the connection."""
+        self._closed = True
         self._channel.close()
 
     def __enter__(self) -> Self:
@@ -152,17 +156,21 @@ class AdminClient:
     def _versions(
         self, call: Callable[..., wire.ListVersionsResponse], request: object
     ) -> tuple[VersionStatus, ...]:
-        with _translated():
+        with self._translated():
             told = call(request, timeout=self._timeout, metadata=bearer(self._token))
         return _version_statuses(told.versions)
 
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except grpc.RpcError as error:
-        raise error_of_call(error) from error
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """gRPC's errors become ours; a channel that was closed it calls a wrong value."""
+        try:
+            yield
+        except grpc.RpcError as error:
+            raise error_of_call(error) from error
+        except ValueError as error:
+            if self._closed:
+                raise Cancelled(CLOSED) from error
+            raise
 
 
 def _version_statuses(told: Iterable[wire.VersionStatus]) -> tuple[VersionStatus, ...]:

@@ -86,7 +86,8 @@ def _resource(told: RequestError, info: Any) -> None:
 
 
 def _retry(told: RequestError, info: Any) -> None:
-    told.retry_after_seconds = info.retry_delay.ToTimedelta().total_seconds()
+    with suppress(OverflowError):  # A Duration holds 64 bits of seconds.
+        told.retry_after_seconds = info.retry_delay.ToTimedelta().total_seconds()
 
 
 _READERS: Mapping[Any, Callable[[RequestError, Any], None]] = {

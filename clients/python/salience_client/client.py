@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 DEFAULT_TIMEOUT = 60.0
 """Seconds a call may take where nothing else is said."""
 DEFAULT_RETRIES = RetryPolicy()
+_LONGEST_TIMEOUT = 30 * 365.25 * 86_400
+"""Seconds. gRPC counts time in nanoseconds in 64 bits since 1970, which end in 2262: a deadline
+after that has passed as soon as it is set."""
 
 
 class Client:
@@ -50,7 +53,7 @@ class Client:
         tls: how the connection is encrypted; None = not at all.
         token: shows who calls; a function is asked anew for each call.
         timeout: seconds a call may take unless it says otherwise, whatever is asked again in
-            them; math.inf = no deadline.
+            them; beyond 30 years, such as math.inf, = no deadline.
         retries: what is asked again, and how often; None = nothing ever.
         tracer: OpenTelemetry's; makes a span of each call, and tells the server its trace.
     """
@@ -169,7 +172,7 @@ class AsyncClient:
         tls: how the connection is encrypted; None = not at all.
         token: shows who calls; a function is asked anew for each call.
         timeout: seconds a call may take unless it says otherwise, whatever is asked again in
-            them; math.inf = no deadline.
+            them; beyond 30 years, such as math.inf, = no deadline.
         retries: what is asked again, and how often; None = nothing ever.
         tracer: OpenTelemetry's; makes a span of each call, and tells the server its trace.
     """
@@ -251,11 +254,11 @@ def _options(round_robin: bool) -> Options:
 
 
 def _seconds(timeout: float) -> float | None:
-    """gRPC's word for "no deadline" is None.
+    """gRPC's word for "no deadline" is None, which a time beyond its clock's end means too.
 
     Raises:
         InvalidRequest: not above zero.
     """
     if not timeout > 0:
         raise InvalidRequest(f"timeout is {timeout}: give seconds above 0, or math.inf")
-    return None if math.isinf(timeout) else timeout
+    return timeout if timeout <= _LONGEST_TIMEOUT else None

@@ -5,6 +5,7 @@ calls, and what they had just taken when a call broke would be lost.
 """
 
 import asyncio
+import queue
 import threading
 import time
 from collections.abc import (
@@ -15,14 +16,20 @@ from collections.abc import (
     Iterable,
     Iterator,
 )
+from concurrent.futures import Future
 from contextlib import aclosing, suppress
+from itertools import chain
+from typing import Any
 
 from salience.v1.explanation_service_pb2 import ExplainManyRequest, ExplainManyResponse
-from salience_client.errors import SalienceError
+from salience_client.errors import Cancelled, SalienceError
 from salience_client.events import Event, Failed
+from salience_client.grpc_transport import CLOSED
 from salience_client.many import Conversation, TaggedRequest
+from salience_client.retries import Deadline
 
 _Tagged = list[tuple[str, Event | Failed]]
+_END = object()
 
 
 class Feed:
@@ -31,10 +38,19 @@ class Feed:
     Args:
         requests: read from a thread of its own, as far as there is room.
         conversation: what was asked, and is unanswered.
+        deadline: no wait goes beyond it.
+        closed: whether the client is; whoever sets it calls `wake`.
     """
 
-    def __init__(self, requests: Iterable[TaggedRequest], conversation: Conversation) -> None:
+    def __init__(
+        self,
+        requests: Iterable[TaggedRequest],
+        conversation: Conversation,
+        deadline: Deadline,
+        closed: threading.Event,
+    ) -> None:
         self._conversation = conversation
+        self._deadline, self._closed = deadline, closed
         self._changed = threading.Condition()
         self._call = 0
         self._reader = threading.Thread(
@@ -51,8 +67,28 @@ class Feed:
             self._changed.notify_all()
         return events
 
+    def await_request(self) -> None:
+        """Waits until the call has something to ask, or the last request was read.
+
+        A call that asks nothing could only break.
+
+        Raises:
+            Cancelled: the client was closed.
+            DeadlineExceeded: nothing came in time.
+        """
+        with self._changed:
+            self._changed.wait_for(
+                lambda: not self._conversation.idle or self._closed.is_set(),
+                self._deadline.remaining(),
+            )
+            _check(self._conversation, self._closed, self._deadline)
+
     def messages(self) -> Iterator[ExplainManyRequest]:
-        """What the call that was begun last is to send; ends with it, or with the last request."""
+        """What the call that was begun last is to send.
+
+        Ends with it, with the last request, at the deadline, and where the client is closed: not
+        every transport can end a wait that is not its own.
+        """
         return self._messages(self._call)
 
     def read(self, message: ExplainManyResponse) -> _Tagged:
@@ -64,9 +100,15 @@ class Feed:
         return self._told(self._conversation.fail_too_long(why))
 
     def end_call(self) -> None:
-        """See `Conversation.end_call`."""
+        """See `Conversation.end_call`; raises as `await_request` where that ended the call."""
         with self._changed:
+            _check(self._conversation, self._closed, self._deadline)
             self._conversation.end_call()
+
+    @property
+    def idle(self) -> bool:
+        """See `Conversation.idle`."""
+        return self._conversation.idle
 
     @property
     def all_answered(self) -> bool:
@@ -77,6 +119,11 @@ class Feed:
     def done(self) -> bool:
         """Whether all is answered, and the call that did has ended."""
         return self._conversation.done
+
+    def wake(self) -> None:
+        """Ends every wait that has nothing to wait for any more."""
+        with self._changed:
+            self._changed.notify_all()
 
     def close(self) -> None:
         """No more is sent, nor read from the caller, beyond what is being read just now."""
@@ -97,12 +144,17 @@ class Feed:
 
     def _next(self, call: int) -> ExplainManyRequest | None:
         with self._changed:
-            while self._call == call and not self._conversation.all_sent:
+            while self._call == call and not (self._conversation.all_sent or self._is_over):
                 now = time.monotonic()
                 if message := self._conversation.take(now):
                     return message
-                self._changed.wait(self._conversation.wait(now))
+                waits = (self._conversation.wait(now), self._deadline.remaining())
+                self._changed.wait(min((each for each in waits if each is not None), default=None))
         return None
+
+    @property
+    def _is_over(self) -> bool:
+        return self._closed.is_set() or self._deadline.remaining() == 0
 
     def _read_all(self, requests: Iterable[TaggedRequest]) -> None:
         try:
@@ -128,15 +180,18 @@ class Feed:
 
 
 class AsyncFeed:
-    """The same on one event loop; `requests` may be asynchronous too."""
+    """The same on one event loop; `requests` may be asynchronous, and have a thread if not."""
 
     def __init__(
         self,
         requests: Iterable[TaggedRequest] | AsyncIterable[TaggedRequest],
         conversation: Conversation,
+        deadline: Deadline,
+        closed: asyncio.Event,
     ) -> None:
         self._requests = requests
         self._conversation = conversation
+        self._deadline, self._closed = deadline, closed
         self._changed = asyncio.Condition()
         self._call = 0
         self._reader: asyncio.Task[None] | None = None
@@ -151,8 +206,25 @@ class AsyncFeed:
             self._changed.notify_all()
         return events
 
+    async def await_request(self) -> None:
+        """As `Feed.await_request`."""
+        waits: list[asyncio.Future[Any]] = [
+            asyncio.ensure_future(self._request_came()),
+            asyncio.ensure_future(self._closed.wait()),
+        ]
+        try:
+            await asyncio.wait(
+                waits,
+                timeout=self._deadline.remaining(),
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+        finally:
+            for wait in waits:
+                wait.cancel()
+        _check(self._conversation, self._closed, self._deadline)
+
     def messages(self) -> AsyncIterator[ExplainManyRequest]:
-        """As `Feed.messages`."""
+        """What the call that was begun last is to send; ends with it, or with the last request."""
         return self._messages(self._call)
 
     async def read(self, message: ExplainManyResponse) -> _Tagged:
@@ -168,6 +240,11 @@ class AsyncFeed:
         self._conversation.end_call()
 
     @property
+    def idle(self) -> bool:
+        """As `Feed.idle`."""
+        return self._conversation.idle
+
+    @property
     def all_answered(self) -> bool:
         """As `Feed.all_answered`."""
         return self._conversation.all_answered
@@ -178,7 +255,7 @@ class AsyncFeed:
         return self._conversation.done
 
     async def aclose(self) -> None:
-        """As `Feed.close`; the reading of the caller's requests is cancelled."""
+        """As `Feed.close`; the reading of asynchronous requests is cancelled."""
         async with self._changed:
             self._call = -1
             self._changed.notify_all()
@@ -227,6 +304,10 @@ class AsyncFeed:
             self._conversation.complete = True
             self._changed.notify_all()
 
+    async def _request_came(self) -> None:
+        async with self._changed:
+            await self._changed.wait_for(lambda: not self._conversation.idle)
+
     async def _room_came(self) -> bool:
         async with self._changed:
             await self._changed.wait_for(lambda: self._call < 0 or self._conversation.has_room)
@@ -236,14 +317,60 @@ class AsyncFeed:
 async def _either(
     requests: Iterable[TaggedRequest] | AsyncIterable[TaggedRequest],
 ) -> AsyncGenerator[TaggedRequest]:
-    """The same requests; closing it closes an asynchronous generator of the caller's."""
+    """The same requests; closing it closes a generator of the caller's."""
+    if not isinstance(requests, AsyncIterable):
+        requests = _from_a_thread(requests)
     if isinstance(requests, AsyncGenerator):
         async with aclosing(requests):
             async for request in requests:
                 yield request
-    elif isinstance(requests, AsyncIterable):
+    else:
         async for request in requests:
             yield request
-    else:
-        for request in requests:
+
+
+async def _from_a_thread(requests: Iterable[TaggedRequest]) -> AsyncGenerator[TaggedRequest]:
+    """The same requests, each read once it is asked for, by one thread that may block on them.
+
+    It is no thread of the loop's, which would wait at its end for what may never come.
+    """
+    asked = queue.SimpleQueue[Future[Any] | None]()
+    threading.Thread(
+        target=_read_asked, args=(requests, asked), name="salience-requests", daemon=True
+    ).start()
+    try:
+        while True:
+            read = Future[Any]()
+            asked.put(read)
+            if (request := await asyncio.wrap_future(read)) is _END:
+                return
             yield request
+    finally:
+        asked.put(None)
+
+
+def _read_asked(
+    requests: Iterable[TaggedRequest], asked: "queue.SimpleQueue[Future[Any] | None]"
+) -> None:
+    """Reads one request for each future, until None; then a generator is closed."""
+    unread = chain(requests)  # It begins with the first, so that a fault in that is carried too.
+    while (read := asked.get()) is not None:
+        if not read.set_running_or_notify_cancel():
+            continue
+        try:
+            read.set_result(next(unread, _END))
+        except BaseException as fault:  # carried to the loop's side
+            read.set_exception(fault)
+    if isinstance(requests, Generator):
+        requests.close()
+
+
+def _check(
+    conversation: Conversation, closed: threading.Event | asyncio.Event, deadline: Deadline
+) -> None:
+    """Raises Cancelled or DeadlineExceeded where it is one of them that ends the conversation."""
+    if conversation.all_answered:
+        return
+    if closed.is_set():
+        raise Cancelled(CLOSED)
+    deadline.check()

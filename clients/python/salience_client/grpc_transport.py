@@ -21,7 +21,7 @@ from salience.v1.explanation_service_pb2 import (
 )
 from salience.v1.explanation_service_pb2_grpc import ExplanationServiceStub
 from salience_client.call_error import error_of_call
-from salience_client.errors import Cancelled
+from salience_client.errors import Cancelled, DeadlineExceeded
 from salience_client.identity import (
     AsyncToken,
     Options,
@@ -32,6 +32,7 @@ from salience_client.identity import (
     open_channel,
     open_channel_async,
 )
+from salience_client.retries import LATE, Deadline
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Tracer
@@ -79,7 +80,7 @@ class GrpcTransport:
     Args:
         address: HOST:PORT, or any name that gRPC resolves.
         tls: how the connection is encrypted; None = not at all.
-        token: shows who calls; a function is asked anew for each call.
+        token: shows who calls; a function is asked anew for each call, in the time of that call.
         options: gRPC's, of the channel.
         tracer: OpenTelemetry's; makes a span of each call, and tells the server its trace.
 
@@ -106,7 +107,7 @@ class GrpcTransport:
     def explain(self, request: ExplainRequest, timeout: float | None) -> Generator[ExplainResponse]:
         """The call begins when the first message is read."""
         with self._translated():
-            call = self._stub.Explain(request, timeout=timeout, metadata=bearer(self._token))
+            call = self._stub.Explain(request, **_terms(self._token, timeout))
             try:
                 yield from call
             finally:
@@ -117,9 +118,7 @@ class GrpcTransport:
     ) -> Generator[ExplainManyResponse]:
         """The call begins when the first message is read; a thread of gRPC's reads `requests`."""
         with self._translated():
-            call = self._stub.ExplainMany(
-                iter(requests), timeout=timeout, metadata=bearer(self._token)
-            )
+            call = self._stub.ExplainMany(iter(requests), **_terms(self._token, timeout))
             try:
                 yield from call
             finally:
@@ -129,7 +128,7 @@ class GrpcTransport:
         """Lists the models served."""
         with self._translated():
             response: ListModelsResponse = self._stub.ListModels(
-                request, timeout=timeout, metadata=bearer(self._token)
+                request, **_terms(self._token, timeout)
             )
             return response
 
@@ -139,7 +138,7 @@ class GrpcTransport:
         """Says all of one model."""
         with self._translated():
             response: DescribeModelResponse = self._stub.DescribeModel(
-                request, timeout=timeout, metadata=bearer(self._token)
+                request, **_terms(self._token, timeout)
             )
             return response
 
@@ -167,7 +166,7 @@ class AsyncGrpcTransport:
     Args:
         address: HOST:PORT, or any name that gRPC resolves.
         tls: how the connection is encrypted; None = not at all.
-        token: shows who calls; a function is asked anew for each call.
+        token: shows who calls; a function is asked anew for each call, in the time of that call.
         options: gRPC's, of the channel.
         tracer: OpenTelemetry's; makes a span of each call, and tells the server its trace.
 
@@ -194,9 +193,7 @@ class AsyncGrpcTransport:
     ) -> AsyncGenerator[ExplainResponse]:
         """The call begins when the first message is read."""
         with self._translated():
-            call = self._stub.Explain(
-                request, timeout=timeout, metadata=await bearer_async(self._token)
-            )
+            call = self._stub.Explain(request, **await _terms_async(self._token, timeout))
             try:
                 async for message in call:
                     yield message
@@ -208,9 +205,7 @@ class AsyncGrpcTransport:
     ) -> AsyncGenerator[ExplainManyResponse]:
         """The call begins when the first message is read; a task of gRPC's reads `requests`."""
         with self._translated():
-            call = self._stub.ExplainMany(
-                requests, timeout=timeout, metadata=await bearer_async(self._token)
-            )
+            call = self._stub.ExplainMany(requests, **await _terms_async(self._token, timeout))
             try:
                 async for message in call:
                     yield message
@@ -223,7 +218,7 @@ class AsyncGrpcTransport:
         """Lists the models served."""
         with self._translated():
             response: ListModelsResponse = await self._stub.ListModels(
-                request, timeout=timeout, metadata=await bearer_async(self._token)
+                request, **await _terms_async(self._token, timeout)
             )
             return response
 
@@ -232,9 +227,7 @@ class AsyncGrpcTransport:
     ) -> DescribeModelResponse:
         """Says all of one model."""
         with self._translated():
-            call = self._stub.DescribeModel(
-                request, timeout=timeout, metadata=await bearer_async(self._token)
-            )
+            call = self._stub.DescribeModel(request, **await _terms_async(self._token, timeout))
             response: DescribeModelResponse = await call
             return response
 
@@ -255,6 +248,32 @@ class AsyncGrpcTransport:
             if self._closed and not (task and task.cancelling()):
                 raise Cancelled(CLOSED) from error
             raise
+
+
+def _terms(token: Token | None, timeout: float | None) -> dict[str, Any]:
+    """Who calls, and the seconds that are left once that is known, as gRPC's arguments.
+
+    Raises:
+        DeadlineExceeded: none are left.
+    """
+    deadline = Deadline(timeout)
+    metadata = bearer(token)
+    deadline.check()
+    return {"timeout": deadline.remaining(), "metadata": metadata}
+
+
+async def _terms_async(token: AsyncToken | None, timeout: float | None) -> dict[str, Any]:
+    """The same on asyncio, where the wait for a token ends at the deadline."""
+    deadline = Deadline(timeout)
+    try:
+        async with asyncio.timeout(timeout) as limit:
+            metadata = await bearer_async(token)
+    except TimeoutError as error:
+        if limit.expired():
+            raise DeadlineExceeded(LATE) from error
+        raise  # It is the function's own.
+    deadline.check()
+    return {"timeout": deadline.remaining(), "metadata": metadata}
 
 
 def _stub(channel: Any, tracer: "Tracer | None") -> Any:

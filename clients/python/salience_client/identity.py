@@ -21,6 +21,8 @@ AsyncToken = str | Callable[[], str | Awaitable[str]]
 Metadata = tuple[tuple[str, str], ...]
 Options = tuple[tuple[str, str | int], ...]
 
+_PEM_BEGIN = "-----BEGIN"
+"""Of RFC 7468; a path has it where the PEM itself was given in its place."""
 _TOKEN = re.compile(r"[\x21-\x7e]{1,8192}")
 _LOCAL_SCHEMES = ("unix:", "unix-abstract:")
 _SCHEME = re.compile(r"(dns:(//[^/]*/)?|ipv4:|ipv6:)")
@@ -46,7 +48,8 @@ class Tls:
             `grpc.ssl_target_name_override`, safe as long as nobody but you chooses the name.
 
     Raises:
-        InvalidRequest: a certificate without its key, or a key without its certificate.
+        InvalidRequest: a certificate without its key, a key without its certificate, or PEM text
+            that is not bytes.
     """
 
     ca: Pem | None = None
@@ -57,6 +60,11 @@ class Tls:
     def __post_init__(self) -> None:
         if (self.certificate is None) != (self.key is None):
             raise InvalidRequest("a client certificate and its key belong together: give both")
+        for pem in (self.ca, self.certificate, self.key):
+            if isinstance(pem, str | Path) and _PEM_BEGIN in str(pem):
+                raise InvalidRequest(
+                    "PEM text stands where a path belongs: give its path, or the PEM as bytes"
+                )
 
     def credentials(self) -> grpc.ChannelCredentials:
         """For gRPC; files are read now, once.
@@ -64,17 +72,32 @@ class Tls:
         Raises:
             OSError: a file cannot be read.
         """
-        return grpc.ssl_channel_credentials(
-            _read(self.ca), _read(self.key), _read(self.certificate)
-        )
+        key = self.key if isinstance(self.key, bytes | None) else read_secret(self.key, "key")
+        return grpc.ssl_channel_credentials(_read(self.ca), key, _read(self.certificate))
 
     def options(self) -> tuple[tuple[str, str], ...]:
         """Options of the channel."""
         return (("grpc.ssl_target_name_override", self.server_name),) if self.server_name else ()
 
 
+def read_secret(file: str | Path, what: str) -> bytes:
+    """The bytes of a file that holds a secret.
+
+    No error tells its name, which is the secret itself where that was given in place of a path.
+
+    Raises:
+        OSError: the file of `what`, such as "key", cannot be read.
+    """
+    try:
+        return Path(file).read_bytes()
+    except OSError as error:
+        raise OSError(error.errno, f"the {what}'s file: {error.strerror}") from None
+
+
 def bearer(token: Token | None) -> Metadata:
     """The metadata that shows a token; asks for it where it is a function.
+
+    Nothing can end a function that blocks: what it is to give up on, it gives up itself.
 
     Raises:
         InvalidRequest: not a token: empty, or with blanks or other characters in it.

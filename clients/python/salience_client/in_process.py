@@ -19,8 +19,14 @@ from salience.v1.explanation_service_pb2 import (
     ListModelsRequest,
     ListModelsResponse,
 )
-from salience_client.errors import SalienceError, error_of_message, message_of_error
+from salience_client.errors import (
+    Cancelled,
+    SalienceError,
+    error_of_message,
+    message_of_error,
+)
 from salience_client.extras import require
+from salience_client.grpc_transport import CLOSED
 from salience_client.retries import Deadline
 
 
@@ -54,30 +60,31 @@ class InProcess:
         from salience_service.rpc.in_process import InProcessTransport
 
         self._engine = engine
+        self._closed = False
         self._answers = InProcessTransport(engine)
 
     def explain(self, request: ExplainRequest, timeout: float | None) -> Generator[ExplainResponse]:
         """The work begins when the first message is read, in the thread that reads."""
-        with translated():
+        with self._translated():
             yield from self._answers.explain(request, timeout)
 
     def explain_many(
         self, requests: Iterable[ExplainManyRequest], timeout: float | None
     ) -> Generator[ExplainManyResponse]:
-        """One request after the other; `timeout` is of all of them."""
+        """One request after the other; `timeout` is of all, and `requests` ends in it too."""
         deadline = Deadline(timeout)
         for request in requests:
             try:
                 for response in self.explain(request.request, deadline.remaining()):
                     yield ExplainManyResponse(tag=request.tag, response=response)
             except SalienceError as error:
-                if deadline.remaining() == 0:  # As the call to a server ends.
+                if self._closed or deadline.remaining() == 0:  # As the call to a server ends.
                     raise
                 yield ExplainManyResponse(tag=request.tag, error=message_of_error(error))
 
     def list_models(self, request: ListModelsRequest, timeout: float | None) -> ListModelsResponse:  # noqa: ARG002
         """Lists the models served; takes no time worth a deadline."""
-        with translated():
+        with self._translated():
             return self._answers.list_models()
 
     def describe_model(
@@ -86,12 +93,26 @@ class InProcess:
         timeout: float | None,  # noqa: ARG002
     ) -> DescribeModelResponse:
         """Says all of one model; takes no time worth a deadline."""
-        with translated():
+        with self._translated():
             return self._answers.describe_model(request)
 
     def close(self) -> None:
         """Ends running explanations and the lanes."""
+        self._closed = True
         self._engine.close()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """As `translated`; an engine that was closed says that it stops, or has no such model."""
+        if self._closed:
+            raise Cancelled(CLOSED)
+        try:
+            with translated():
+                yield
+        except SalienceError as error:
+            if self._closed:
+                raise Cancelled(CLOSED) from error
+            raise
 
 
 @contextmanager

@@ -142,6 +142,11 @@ class Conversation:
         return max(0.0, self._due[0][0] - now) if self._due else None
 
     @property
+    def idle(self) -> bool:
+        """Whether none waits for its answer just now, and others may come."""
+        return not (self.complete or self._asked)
+
+    @property
     def all_sent(self) -> bool:
         """Whether this call is sent no more: that was all, or its server is going."""
         return self._leaving or (self.complete and not self._due)

@@ -47,6 +47,7 @@ class Persistent:
     def __init__(self, transport: Transport, policy: RetryPolicy) -> None:
         self._transport, self._policy = transport, policy
         self._closed = threading.Event()
+        self._feeds = set[Feed]()
 
     def call(
         self, method: Callable[[Request, float | None], T], request: Request, timeout: float | None
@@ -67,16 +68,29 @@ class Persistent:
     def many(self, requests: Iterable[TaggedRequest], timeout: float | None) -> Generator[Tagged]:
         """The events of many answers over one call, or several where one breaks off."""
         deadline, past = Deadline(timeout), _Past()
-        with closing(Feed(requests, Conversation(self._policy))) as feed:
+        with self._feed(requests, deadline) as feed:
             for attempt in self._attempts(deadline):
                 with attempt, past:
                     while not feed.done:
                         yield from feed.begin_call(past.error)
+                        feed.await_request()
                         yield from self._one_call(feed, deadline, attempt, past)
 
     def close(self) -> None:
         """Ends every wait; the attempt after it finds the transport closed."""
         self._closed.set()
+        for feed in tuple(self._feeds):
+            feed.wake()
+
+    @contextmanager
+    def _feed(self, requests: Iterable[TaggedRequest], deadline: Deadline) -> Iterator[Feed]:
+        conversation = Conversation(self._policy)
+        with closing(Feed(requests, conversation, deadline, self._closed)) as feed:
+            self._feeds.add(feed)
+            try:
+                yield feed
+            finally:
+                self._feeds.discard(feed)
 
     def _one_answer(self, request: ExplainRequest, deadline: Deadline) -> Generator[Event]:
         reader = AnswerReader()
@@ -100,7 +114,8 @@ class Persistent:
         except SalienceError as error:
             too_long = feed.fail_too_long(error)
             has_token_ended = isinstance(error, Unauthenticated) and progress.made
-            if not (too_long or has_token_ended):
+            is_no_attempt = feed.idle and self._policy.allows(error)
+            if not (too_long or has_token_ended or is_no_attempt):
                 raise
             past.error = error  # The next leaves out what was too long, or shows the token anew.
             for tagged in too_long:
@@ -155,12 +170,14 @@ class AsyncPersistent:
     ) -> AsyncGenerator[Tagged]:
         """As `Persistent.many`."""
         deadline, past = Deadline(timeout), _Past()
-        async with aclosing(AsyncFeed(requests, Conversation(self._policy))) as feed:
+        conversation = Conversation(self._policy)
+        async with aclosing(AsyncFeed(requests, conversation, deadline, self._closed)) as feed:
             async for attempt in self._attempts(deadline):
                 with attempt, past:
                     while not feed.done:
                         for tagged in await feed.begin_call(past.error):
                             yield tagged
+                        await feed.await_request()
                         async with aclosing(
                             self._one_call(feed, deadline, attempt, past)
                         ) as answers:
@@ -202,7 +219,8 @@ class AsyncPersistent:
         except SalienceError as error:
             too_long = await feed.fail_too_long(error)
             has_token_ended = isinstance(error, Unauthenticated) and progress.made
-            if not (too_long or has_token_ended):
+            is_no_attempt = feed.idle and self._policy.allows(error)
+            if not (too_long or has_token_ended or is_no_attempt):
                 raise
             past.error = error  # As there.
             for tagged in too_long:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from numbers import Real
 from typing import Any, Literal, Required, TypedDict, Unpack
 
@@ -90,9 +91,11 @@ def explain_request(image: ImageLike, **options: Unpack[RequestOptions]) -> wire
     """The message for one image; `Client.stream` and `Client.explain` take the same arguments.
 
     Raises:
-        InvalidRequest: something cannot be said; nothing was sent.
+        InvalidRequest: something cannot be said, an option is unknown, or `model` or `methods`
+            is missing; nothing was sent.
         OSError: the image's path cannot be read.
     """
+    _check_names(options)
     request = wire.ExplainRequest(
         model=options["model"],
         version=options.get("version", ""),
@@ -117,6 +120,21 @@ def explain_request(image: ImageLike, **options: Unpack[RequestOptions]) -> wire
     if "stop_when" in options:
         request.stop_when.CopyFrom(_stop(options["stop_when"]))
     return request
+
+
+def _check_names(options: RequestOptions) -> None:
+    """Python itself checks no names of a TypedDict, and one misspelt would ask for something else.
+
+    Raises:
+        InvalidRequest: an option that is none, or one that must be there and is not.
+    """
+    known = RequestOptions.__annotations__
+    for name in options:
+        if name not in known:
+            use = get_close_matches(name, known, n=1) or known
+            raise InvalidRequest(f"{name!r} is no option of a request: use {', '.join(use)}")
+    for name in sorted(RequestOptions.__required_keys__ - options.keys()):
+        raise InvalidRequest(f"a request needs {name}=…")
 
 
 def _format(options: RequestOptions) -> map_pb2.MapFormat:

@@ -9,9 +9,10 @@ from typing import Any
 import grpc
 import tenacity
 
-from salience_client.errors import InvalidRequest, Overloaded, SalienceError
+from salience_client.errors import DeadlineExceeded, InvalidRequest, Overloaded, SalienceError
 
 MOST_ATTEMPTS = 1000
+LATE = "the deadline passed before the answer was complete"
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,8 @@ class RetryPolicy:
     up.
 
     Attributes:
-        attempts: calls in all, 1 to 1000; in `explain_many`, since something was answered.
+        attempts: calls in all, 1 to 1000; in `explain_many`, since something was answered, and
+            without those that broke while nothing was asked.
         first_wait: seconds before the second, above 0.
         longest_wait: seconds that one wait may last; a server that says to come again later
             than that is not asked again, and the error says when.
@@ -81,6 +83,11 @@ class Deadline:
     def remaining(self) -> float | None:
         """Seconds that are left, at least 0; None where there is no end."""
         return None if self._ends is None else max(0.0, self._ends - time.monotonic())
+
+    def check(self) -> None:
+        """Raises DeadlineExceeded once nothing is left."""
+        if self.remaining() == 0:
+            raise DeadlineExceeded(LATE)
 
 
 def retrying(

@@ -1,6 +1,6 @@
 """`salience explain`: one image, one or more methods; a table, JSON, and files."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -204,17 +204,18 @@ def explain(
         stream = client.stream(Dicom(data) if is_dicom else data, **options)
         explanation = Explanation.of(shown(stream, progress))
     resize = described.input.resize if described else ""
-    written: list[WrittenMap] = []
+    written: dict[int, WrittenMap] = {}
     try:
-        written = _written(explanation, image, resize, out, montage)
-    finally:  # A full disk loses none of the answer.
+        for map_id, files in _written(explanation, data, image.name, resize, out, montage):
+            written[map_id] = files
+    finally:  # A full disk loses none of the answer, and none of what was written before.
         if json:
             typer.echo(json_report(explanation, image, written))
         else:
             print_table(_table_console(), explanation, image)
-    if not json:
-        for place in _told(written, out, montage):
-            typer.echo(place)
+            _tell_files(written.values(), out)
+    if montage is not None and not json:
+        typer.echo(f"a montage in {montage}")
 
 
 def _made_writable(out: Path | None, montage: Path | None) -> bool:
@@ -235,13 +236,18 @@ def _answerable(model: ModelDescription) -> list[str]:
 
 
 def _written(
-    explanation: Explanation, image: Path, resize: str, out: Path | None, montage: Path | None
-) -> list[WrittenMap]:
-    """Writes what was asked for; tells the files of each map."""
-    written = [] if out is None else write_maps(explanation.maps, image, resize, out)
+    explanation: Explanation,
+    image: bytes,
+    name: str,
+    resize: str,
+    out: Path | None,
+    montage: Path | None,
+) -> Iterator[tuple[int, WrittenMap]]:
+    """Writes what was asked for; tells the files of each map as they come."""
+    if out is not None:
+        yield from write_maps(explanation.maps, image, resize, out)
     if montage is not None:
-        write_montage(explanation, image, resize, montage)
-    return written
+        write_montage(explanation, image, name, resize, montage)
 
 
 def _table_console() -> Console:
@@ -250,8 +256,7 @@ def _table_console() -> Console:
     return terminal if terminal.is_terminal else Console(width=_UNCUT)
 
 
-def _told(written: Sequence[WrittenMap], out: Path | None, montage: Path | None) -> Iterator[str]:
-    if out is not None:
-        yield f"{2 * len(written)} files in {out}"
-    if montage is not None:
-        yield f"a montage in {montage}"
+def _tell_files(written: Iterable[WrittenMap], out: Path | None) -> None:
+    number = sum(1 if files.picture is None else 2 for files in written)
+    if number:
+        typer.echo(f"{number} files in {out}")

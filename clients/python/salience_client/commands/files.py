@@ -1,7 +1,7 @@
 """Writes maps: METHOD.npy with the numbers and METHOD.png with the overlay."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -19,10 +19,10 @@ _LONGEST_STEM = 120
 
 @dataclass(frozen=True)
 class WrittenMap:
-    """The files of one map."""
+    """The files of one map that are written; its numbers come before its overlay."""
 
     array: Path
-    picture: Path
+    picture: Path | None = None
 
 
 def make_writable(directory: Path) -> None:
@@ -38,7 +38,7 @@ def make_writable(directory: Path) -> None:
 
 def write_maps(
     maps: Sequence[SaliencyMap], image: ImageSource, resize: str, directory: Path
-) -> list[WrittenMap]:
+) -> Iterator[tuple[int, WrittenMap]]:
     """Writes every map in input geometry: float32 [H, W], and its overlay.
 
     Args:
@@ -46,9 +46,17 @@ def write_maps(
         image: the image as it was sent.
         resize: the model's resize rule: "short-side", "stretch" or "pad".
         directory: is there.
+
+    Yields:
+        A map's id and its files, after each file: what is there if the next cannot be written.
     """
-    pairs = zip(maps, file_stems(maps), strict=True)
-    return [_write(map_, image, resize, directory / stem) for map_, stem in pairs]
+    for map_, stem in zip(maps, file_stems(maps), strict=True):
+        # Not `with_suffix`: names of methods and targets may hold dots.
+        array, picture = directory / f"{stem}.npy", directory / f"{stem}.png"
+        np.save(array, map_.array, allow_pickle=False)
+        yield map_.map_id, WrittenMap(array)
+        write_png(overlay(image, map_, resize=resize), picture)
+        yield map_.map_id, WrittenMap(array, picture)
 
 
 def file_stems(maps: Sequence[SaliencyMap]) -> list[str]:
@@ -72,14 +80,6 @@ def file_stems(maps: Sequence[SaliencyMap]) -> list[str]:
 
 def _safe(word: str) -> str:
     return _UNSAFE.sub("-", word).strip(".-") or "map"
-
-
-def _write(map_: SaliencyMap, image: ImageSource, resize: str, stem: Path) -> WrittenMap:
-    """Not `with_suffix`: names of methods and targets may hold dots."""
-    written = WrittenMap(Path(f"{stem}.npy"), Path(f"{stem}.png"))
-    np.save(written.array, map_.array, allow_pickle=False)
-    write_png(overlay(image, map_, resize=resize), written.picture)
-    return written
 
 
 def write_png(pixels: NDArray[np.uint8], file: Path) -> None:

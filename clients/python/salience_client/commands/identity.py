@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from salience_client.identity import Tls
+from salience_client.identity import Tls, read_secret
 
 TOKEN_VARIABLE = "SALIENCE_TOKEN"
 """Holds the token where no file is named: on the command line everyone on the machine sees it."""
@@ -80,7 +80,7 @@ def identity_of(
     """The identity that words and environment state.
 
     Raises:
-        InvalidRequest: a certificate without its key, or the reverse.
+        InvalidRequest: a certificate without its key, or the reverse, or PEM text for a path.
         OSError: the token's file cannot be read.
     """
     encrypted = tls or any((ca, certificate, key, server_name))
@@ -91,5 +91,5 @@ def identity_of(
 def _token(file: Path | None) -> str | None:
     if file is not None:
         # What is no text becomes no token, and is refused as one when it is shown.
-        return file.read_text("utf-8", errors="replace").strip()
+        return read_secret(file, "token").decode("utf-8", errors="replace").strip()
     return os.environ.get(TOKEN_VARIABLE) or None

@@ -4,17 +4,20 @@ from pathlib import Path
 
 from salience_client.commands.files import write_png
 from salience_client.explanation import Explanation
-from salience_client.picture import overlay
+from salience_client.picture import ImageSource, overlay
 from salience_client.saliency_map import SaliencyMap
 from salience_client.tiles import Tile, montage
 
 
-def write_montage(explanation: Explanation, image: Path, resize: str, file: Path) -> None:
+def write_montage(
+    explanation: Explanation, image: ImageSource, name: str, resize: str, file: Path
+) -> None:
     """Writes the image as the model saw it, then each map over it, in rows, as a PNG.
 
     Args:
         explanation: one or more maps in input geometry.
         image: the image as it was sent.
+        name: the image's, for the title.
         resize: the model's resize rule.
         file: in a directory that is there.
     """
@@ -22,7 +25,7 @@ def write_montage(explanation: Explanation, image: Path, resize: str, file: Path
     targets = {map_.target.name for map_ in maps}
     started = explanation.started
     title = [
-        image.name,
+        name,
         f"{started.model} {started.version}",
         *(targets if len(targets) == 1 else ()),
     ]

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,9 @@ _COLUMNS = {
 """Heads and decimals of the scores' columns."""
 
 
-def json_report(explanation: Explanation, image: Path, written: Sequence[WrittenMap]) -> str:
-    """One JSON object in ASCII; what is not finite becomes null. `written` may be empty."""
+def json_report(explanation: Explanation, image: Path, written: Mapping[int, WrittenMap]) -> str:
+    """One JSON object in ASCII; what is not finite becomes null. `written` is by the map's id."""
     started, finished = explanation.started, explanation.finished
-    files: list[WrittenMap | None] = [*written] or [None] * len(explanation.maps)
     targets = [asdict(target) for target in explanation.prediction.targets]
     report = {
         "image": str(image),
@@ -40,7 +39,7 @@ def json_report(explanation: Explanation, image: Path, written: Sequence[Written
         "prediction": [asdict(score) for score in explanation.prediction.top],
         "target": targets[0]["name"] if len(targets) == 1 else None,
         "targets": targets,
-        "methods": [_map_entry(m, f) for m, f in zip(explanation.maps, files, strict=True)],
+        "methods": [_map_entry(m, written.get(m.map_id)) for m in explanation.maps],
         "rows": finished.rows,
         "seconds": finished.total_seconds,
         "queue_seconds": finished.queue_seconds,
@@ -123,7 +122,7 @@ def _map_entry(map_: SaliencyMap, written: WrittenMap | None) -> dict[str, Any]:
         "method": map_.method,
         "target": map_.target.name,
         "map": str(written.array) if written else None,
-        "overlay": str(written.picture) if written else None,
+        "overlay": str(written.picture) if written and written.picture else None,
         "scores": dict(map_.scores.values) if map_.scores else {},
         "curve_protocol": map_.scores.curve_protocol if map_.scores else None,
         "curves": _curves(map_.scores) if map_.scores else {},
