@@ -5,7 +5,6 @@ calls, and what they had just taken when a call broke would be lost.
 """
 
 import asyncio
-import queue
 import threading
 import time
 from collections.abc import (
@@ -16,9 +15,7 @@ from collections.abc import (
     Iterable,
     Iterator,
 )
-from concurrent.futures import Future
 from contextlib import aclosing, suppress
-from itertools import chain
 from typing import Any
 
 from salience.v1.explanation_service_pb2 import ExplainManyRequest, ExplainManyResponse
@@ -27,9 +24,9 @@ from salience_client.events import Event, Failed
 from salience_client.grpc_transport import CLOSED
 from salience_client.many import Conversation, TaggedRequest
 from salience_client.retries import Deadline
+from salience_client.thread_reading import from_a_thread
 
 _Tagged = list[tuple[str, Event | Failed]]
-_END = object()
 
 
 class Feed:
@@ -319,7 +316,7 @@ async def _either(
 ) -> AsyncGenerator[TaggedRequest]:
     """The same requests; closing it closes a generator of the caller's."""
     if not isinstance(requests, AsyncIterable):
-        requests = _from_a_thread(requests)
+        requests = from_a_thread(requests)
     if isinstance(requests, AsyncGenerator):
         async with aclosing(requests):
             async for request in requests:
@@ -327,42 +324,6 @@ async def _either(
     else:
         async for request in requests:
             yield request
-
-
-async def _from_a_thread(requests: Iterable[TaggedRequest]) -> AsyncGenerator[TaggedRequest]:
-    """The same requests, each read once it is asked for, by one thread that may block on them.
-
-    It is no thread of the loop's, which would wait at its end for what may never come.
-    """
-    asked = queue.SimpleQueue[Future[Any] | None]()
-    threading.Thread(
-        target=_read_asked, args=(requests, asked), name="salience-requests", daemon=True
-    ).start()
-    try:
-        while True:
-            read = Future[Any]()
-            asked.put(read)
-            if (request := await asyncio.wrap_future(read)) is _END:
-                return
-            yield request
-    finally:
-        asked.put(None)
-
-
-def _read_asked(
-    requests: Iterable[TaggedRequest], asked: "queue.SimpleQueue[Future[Any] | None]"
-) -> None:
-    """Reads one request for each future, until None; then a generator is closed."""
-    unread = chain(requests)  # It begins with the first, so that a fault in that is carried too.
-    while (read := asked.get()) is not None:
-        if not read.set_running_or_notify_cancel():
-            continue
-        try:
-            read.set_result(next(unread, _END))
-        except BaseException as fault:  # carried to the loop's side
-            read.set_exception(fault)
-    if isinstance(requests, Generator):
-        requests.close()
 
 
 def _check(
