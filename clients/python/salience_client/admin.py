@@ -3,18 +3,14 @@
 It talks to the admin service's own port. Nothing is asked again by itself: who administers looks.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Self
 
-import grpc
-
 from salience.v1 import admin_service_pb2 as wire
 from salience.v1.admin_service_pb2_grpc import AdminServiceStub
-from salience_client.call_error import error_of_call
-from salience_client.errors import Cancelled
-from salience_client.grpc_transport import CLOSED
+from salience_client.call_error import translated_call
 from salience_client.identity import Tls, Token, bearer, open_channel
 
 DEFAULT_TIMEOUT = 600.0
@@ -160,17 +156,8 @@ class AdminClient:
             told = call(request, timeout=self._timeout, metadata=bearer(self._token))
         return _version_statuses(told.versions)
 
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        """gRPC's errors become ours; a channel that was closed it calls a wrong value."""
-        try:
-            yield
-        except grpc.RpcError as error:
-            raise error_of_call(error) from error
-        except ValueError as error:
-            if self._closed:
-                raise Cancelled(CLOSED) from error
-            raise
+    def _translated(self) -> AbstractContextManager[None]:
+        return translated_call(lambda: self._closed)
 
 
 def _version_statuses(told: Iterable[wire.VersionStatus]) -> tuple[VersionStatus, ...]:

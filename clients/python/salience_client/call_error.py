@@ -1,7 +1,7 @@
 """The error of a call that gRPC says has failed, with the details in its trailing metadata."""
 
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import grpc
@@ -9,7 +9,7 @@ from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
 from salience.v1.explanation_service_pb2 import RequestError
-from salience_client.errors import SalienceError, error_of_message
+from salience_client.errors import CLOSED, LATE, Cancelled, SalienceError, error_of_message
 
 DETAILS_KEY = "grpc-status-details-bin"
 """Where gRPC carries a google.rpc.Status."""
@@ -19,6 +19,25 @@ _NOT_SENT = "Internal error from Core"
 """What gRPC on asyncio says of a message that could not be sent, whatever ended the call."""
 _LATE = "Deadline Exceeded"
 """What gRPC says of a deadline, alone or in brackets."""
+
+
+@contextmanager
+def translated_call(is_closed: Callable[[], bool]) -> Iterator[None]:
+    """gRPC's errors of a blocking call become ours.
+
+    A channel that was closed it calls a wrong value.
+
+    Args:
+        is_closed: whether the client is, asked once the call has failed.
+    """
+    try:
+        yield
+    except grpc.RpcError as error:
+        raise error_of_call(error) from error
+    except ValueError as error:
+        if is_closed():
+            raise Cancelled(CLOSED) from error
+        raise
 
 
 def error_of_call(error: grpc.RpcError) -> SalienceError:
@@ -31,7 +50,7 @@ def error_of_call(error: grpc.RpcError) -> SalienceError:
         for packed in _status(error).details:
             _add(told, packed)
     if _was_late(told):
-        told.message = "the deadline passed before the answer was complete"
+        told.message = LATE
     if _was_dropped(error, told):
         told.code = grpc.StatusCode.UNAVAILABLE.value[0]
         told.message = "the server ended the call: it stops"

@@ -25,6 +25,8 @@ import grpc
 
 from salience.v1.explanation_service_pb2 import RequestError
 
+LATE = "the deadline passed before the answer was complete"
+CLOSED = "the client was closed"
 _Status = grpc.StatusCode
 
 

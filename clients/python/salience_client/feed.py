@@ -19,9 +19,8 @@ from contextlib import aclosing, suppress
 from typing import Any
 
 from salience.v1.explanation_service_pb2 import ExplainManyRequest, ExplainManyResponse
-from salience_client.errors import Cancelled, SalienceError
+from salience_client.errors import CLOSED, Cancelled, SalienceError
 from salience_client.events import Event, Failed
-from salience_client.grpc_transport import CLOSED
 from salience_client.many import Conversation, TaggedRequest
 from salience_client.retries import Deadline
 from salience_client.thread_reading import from_a_thread

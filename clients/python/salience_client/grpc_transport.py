@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -20,8 +20,8 @@ from salience.v1.explanation_service_pb2 import (
     ListModelsResponse,
 )
 from salience.v1.explanation_service_pb2_grpc import ExplanationServiceStub
-from salience_client.call_error import error_of_call
-from salience_client.errors import Cancelled, DeadlineExceeded
+from salience_client.call_error import error_of_call, translated_call
+from salience_client.errors import CLOSED, LATE, Cancelled, DeadlineExceeded
 from salience_client.identity import (
     AsyncToken,
     Options,
@@ -32,7 +32,7 @@ from salience_client.identity import (
     open_channel,
     open_channel_async,
 )
-from salience_client.retries import LATE, Deadline
+from salience_client.retries import Deadline
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Tracer
@@ -69,9 +69,6 @@ SHARED_OUT: Options = (
         ),
     ),
 )
-
-
-CLOSED = "the client was closed"
 
 
 class GrpcTransport:
@@ -147,17 +144,8 @@ class GrpcTransport:
         self._closed = True
         self._channel.close()
 
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        """gRPC's errors become ours; a channel that was closed it calls a wrong value."""
-        try:
-            yield
-        except grpc.RpcError as error:
-            raise error_of_call(error) from error
-        except ValueError as error:
-            if self._closed:
-                raise Cancelled(CLOSED) from error
-            raise
+    def _translated(self) -> AbstractContextManager[None]:
+        return translated_call(lambda: self._closed)
 
 
 class AsyncGrpcTransport:

@@ -20,13 +20,13 @@ from salience.v1.explanation_service_pb2 import (
     ListModelsResponse,
 )
 from salience_client.errors import (
+    CLOSED,
     Cancelled,
     SalienceError,
     error_of_message,
     message_of_error,
 )
 from salience_client.extras import require
-from salience_client.grpc_transport import CLOSED
 from salience_client.retries import Deadline
 
 

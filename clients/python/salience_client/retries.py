@@ -9,10 +9,15 @@ from typing import Any
 import grpc
 import tenacity
 
-from salience_client.errors import DeadlineExceeded, InvalidRequest, Overloaded, SalienceError
+from salience_client.errors import (
+    LATE,
+    DeadlineExceeded,
+    InvalidRequest,
+    Overloaded,
+    SalienceError,
+)
 
 MOST_ATTEMPTS = 1000
-LATE = "the deadline passed before the answer was complete"
 
 
 @dataclass(frozen=True)
