@@ -37,6 +37,7 @@ from salience_service.rpc.server.options import LEAST_PING_SECONDS
 from tests.support import serving as fake
 from tests.support.forwarder import forwarding
 from tests.support.serving import FakeEngine, patient, plain, serving
+from tests.support.waiting import until
 
 ASK = {"model": "tiny", "methods": "score-cam"}
 QUICK = RetryPolicy(attempts=8, first_wait=0.05, longest_wait=1)
@@ -228,6 +229,16 @@ def test_on_asyncio_the_same() -> None:
                 return sorted(finished, key=int)
 
     assert asyncio.run(ask()) == [str(number) for number in range(30)]
+
+
+def test_of_a_stream_left_half_way_no_connection_stays_once_its_client_is_closed() -> None:
+    with serving(Gate().engine) as server, forwarding(server.address) as between:
+        with Client(between.address, retries=None) as client:
+            stream = client.stream(b"\0\1\2\3", **ASK)
+            next(stream)
+            stream.close()
+            assert (between.accepted, between.left) == (1, 0)
+        until(lambda: between.left == 1)
 
 
 def test_closing_the_client_ends_what_is_being_answered_asked_again_or_made_anew() -> None:

@@ -20,10 +20,11 @@ class Forwarder:
         address: where clients connect.
         delay: seconds by which every piece is late.
         accepted: how many connections came.
+        left: how many of them their caller closed.
     """
 
     def __init__(self, server: str) -> None:
-        self.server, self.delay, self.accepted = server, 0.0, 0
+        self.server, self.delay, self.accepted, self.left = server, 0.0, 0, 0
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.address = f"127.0.0.1:{self._listening.getsockname()[1]}"
         self._held: set[socket.socket] = set()
@@ -68,8 +69,12 @@ class Forwarder:
         server.settimeout(None)
         with self._lock:
             self._open |= {caller, server}
-        for source, sink in ((caller, server), (server, caller)):
-            threading.Thread(target=self._forward, args=(source, sink), daemon=True).start()
+        threading.Thread(target=self._forward_to_server, args=(caller, server), daemon=True).start()
+        threading.Thread(target=self._forward, args=(server, caller), daemon=True).start()
+
+    def _forward_to_server(self, caller: socket.socket, server: socket.socket) -> None:
+        self._forward(caller, server)
+        self.left += 1
 
     def _forward(self, source: socket.socket, sink: socket.socket) -> None:
         with suppress(OSError):
