@@ -8,9 +8,10 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from bench.apart import in_a_fresh_process
-from bench.history import remember
+from bench.history import HISTORY, remember
 from bench.networks import LITE0, NETWORKS, export_network
 from bench.parts import PARTS, measured
 from bench.report import Part, markdown_of
@@ -19,7 +20,6 @@ from bench.workplace import Workplace
 from salience_service.runtime.providers import PROVIDERS
 
 LEAST_PAIRS, QUICK_PAIRS = 30, 3
-HISTORY = "history.jsonl"
 
 
 def main() -> None:
@@ -39,7 +39,7 @@ def main() -> None:
             parts.append(in_a_fresh_process(measured, name, place))
             print(markdown_of(parts[-1]), flush=True)
             _write(asked.out, facts, parts)
-    remember(asked.out / HISTORY, facts, parts)
+    remember(asked.out / HISTORY.name, _whole(facts, parts))
     print(f"written to {asked.out}/bench.md and bench.json", file=sys.stderr)
 
 
@@ -80,9 +80,13 @@ def _known(
     return asked
 
 
+def _whole(facts: dict[str, str], parts: Sequence[Part]) -> dict[str, Any]:
+    return {**facts, "parts": [asdict(part) for part in parts]}
+
+
 def _write(out: Path, facts: dict[str, str], parts: Sequence[Part]) -> None:
-    whole = {**facts, "parts": [asdict(part) for part in parts]}
-    (out / "bench.json").write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n")
+    whole = json.dumps(_whole(facts, parts), indent=1, ensure_ascii=False)
+    (out / "bench.json").write_text(whole + "\n")
     about = "\n".join(f"- {name}: {value}" for name, value in facts.items())
     sections = [f"# Benchmark\n\n{about}\n", *map(markdown_of, parts)]
     (out / "bench.md").write_text("\n".join(sections))

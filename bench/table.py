@@ -1,8 +1,8 @@
 """`python -m bench.table RUN.json…`: takes runs into bench/figures.json, and writes the README's.
 
 bench/figures.json holds, for each part, the figures of the latest run given here, and where it was
-taken. The table in bench/README.md is written from it alone, and a test holds the two together.
-Without a run it is only written anew.
+taken; bench/history.jsonl all that ever were. The table in bench/README.md is written from the
+former alone, and a test holds the two together. Without a run it is only written anew.
 """
 
 import argparse
@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from bench.history import HISTORY, remember
 from bench.parts import PARTS
 from bench.report import Figure, table_lines
 
@@ -29,7 +30,9 @@ def main() -> None:
     parser.add_argument("runs", nargs="*", type=Path, help="bench.json files")
     known: Known = json.loads(FIGURES.read_text(encoding="utf-8")) if FIGURES.exists() else {}
     for run in parser.parse_args().runs:
-        known = with_run(known, json.loads(run.read_text(encoding="utf-8")))
+        told = json.loads(run.read_text(encoding="utf-8"))
+        known = with_run(known, told)
+        remember(HISTORY, told)
     FIGURES.write_text(json.dumps(known, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     README.write_text(written(README.read_text(encoding="utf-8"), known), encoding="utf-8")
 

@@ -1,43 +1,58 @@
-"""The benchmark's history: a line a run, read back as it was written; ratios drawn from it."""
+"""The benchmark's history: a line a run, read back as it was written; figures drawn from it."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from bench.history import past, remember
-from bench.plot import draw, ratios
-from bench.report import Curve, Figure, Part
+from bench.history import HISTORY, past, remember
+from bench.plot import PANELS, Panel, draw, values_of
+from bench.report import Curve
 
-FACTS = {"commit": "abc", "cpu": "one"}
+FACTS = {"date": "2026-11-30T10:00:00+00:00", "commit": "abc", "cpu": "one"}
+LATER = {**FACTS, "date": "2026-12-01T10:00:00+00:00", "cpu": "another"}
+RISE = Panel("rate", "rows", {"RISE": "RISE ÷ bare"}, 0.9)
 
 
-def _part(value: float) -> Part:
-    return Part(
-        "rate", "", (Figure("RISE ÷ bare", value, ""), Figure("control: bare ÷ bare", 1, ""))
-    )
+def _run(facts: Mapping[str, str], *values: float) -> dict[str, Any]:
+    figures = [{"name": "RISE ÷ bare", "value": value} for value in values]
+    return {**facts, "parts": [{"name": "rate", "figures": figures}]}
 
 
 def test_runs_are_read_back_in_their_order(tmp_path: Path) -> None:
     path = tmp_path / "history.jsonl"
     assert past(path) == []
-    remember(path, FACTS, [_part(0.9)])
-    remember(path, {**FACTS, "commit": "déf"}, [_part(0.95), Part("memory", "", skipped="absent")])
+    remember(path, _run({**FACTS, "commit": "déf"}, 0.9))
+    remember(path, _run(LATER))
     runs = past(path)
-    assert [run.facts["commit"] for run in runs] == ["abc", "déf"]
-    assert runs[1].figures == {
-        "rate": {"RISE ÷ bare": 0.95, "control: bare ÷ bare": 1},
-        "memory": {},
-    }
+    assert [run.facts["commit"] for run in runs] == ["déf", "abc"]
+    assert [run.figures for run in runs] == [{"rate": {"RISE ÷ bare": 0.9}}, {}]
 
 
-def test_ratios_to_the_bare_device_are_drawn_and_controls_are_not(tmp_path: Path) -> None:
+def test_a_run_is_remembered_once(tmp_path: Path) -> None:
     path = tmp_path / "history.jsonl"
-    remember(path, FACTS, [_part(0.9)])
-    remember(path, FACTS, [])
-    remember(path, FACTS, [_part(0.95)])
-    assert ratios(past(path)) == {"RISE ÷ bare": [(1, 0.9), (3, 0.95)]}
+    for facts in (FACTS, LATER, FACTS):
+        remember(path, _run(facts, 0.9))
+    assert [run.facts for run in past(path)] == [FACTS, LATER]
+
+
+def test_a_panel_has_the_runs_that_took_its_figures(tmp_path: Path) -> None:
+    path = tmp_path / "history.jsonl"
+    remember(path, _run(FACTS, 0.9))
+    remember(path, _run({**FACTS, "commit": "none"}))
+    remember(path, _run(LATER, 0.95))
+    points = values_of(past(path), RISE)["RISE"]
+    assert [(run.facts["cpu"], value) for run, value in points] == [("one", 0.9), ("another", 0.95)]
+
+
+def test_every_panel_has_runs_in_the_history_that_is_kept() -> None:
+    runs = past(HISTORY)
+    assert all(any(values_of(runs, panel).values()) for panel in PANELS)
 
 
 def test_a_plot_holds_the_history_and_every_title_of_curves(tmp_path: Path) -> None:
     curve = Curve("Fill", "lite0", "clients", "", ((1, 0.1), (64, 0.9))).__dict__
-    file = tmp_path / "bench.png"
-    draw([], [curve, {**curve, "title": "Memory", "x": "explanations"}], file)
-    assert file.read_bytes().startswith(b"\x89PNG")
+    draw(past(HISTORY), [curve, {**curve, "title": "Memory", "x": "explanations"}], tmp_path)
+    whole = (tmp_path / "bench.png").read_bytes()
+    assert whole.startswith(b"\x89PNG")
+    draw([], [curve], tmp_path)
+    assert len((tmp_path / "bench.png").read_bytes()) < len(whole)
