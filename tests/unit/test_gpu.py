@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from salience_service.errors import ComputeFailed
-from salience_service.runtime.gpu import Gpu, read_gpu, tensorrt_versions
+from salience_service.runtime.gpu import Gpu, compute_capability, read_gpu, tensorrt_versions
 
 
 class Cuda:
@@ -75,6 +75,10 @@ def test_a_device_is_named_with_its_capability_and_the_driver() -> None:
     assert read_gpu(0, load) == Gpu("NVIDIA A100", "8.0", "580.65.06")
     assert read_gpu(1, load) == Gpu("NVIDIA H100", "9.0", "580.65.06")
     assert management.open == 0
+
+
+def test_the_capability_is_told_without_the_management_library() -> None:
+    assert compute_capability(1, machine(**{"libcuda.so.1": Cuda()})) == (9, 0)
 
 
 def test_a_machine_without_a_driver_is_told_clearly() -> None:

@@ -4,6 +4,7 @@ Neither CUDA nor TensorRT ran here: the names are those of ONNX Runtime 1.31.1's
 """
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,6 +17,7 @@ from salience_service.runtime.providers import (
     check_came_up,
     engine_profile,
     provider_chain,
+    warn_of_the_cpu,
 )
 
 CPU = ("CPUExecutionProvider", {})
@@ -131,6 +133,26 @@ def test_a_provider_that_did_not_come_up_is_an_error(provider: str, came: list[s
 def test_a_provider_that_came_up_is_none() -> None:
     check_came_up(Device("tensorrt"), ["TensorrtExecutionProvider", "CUDAExecutionProvider"])
     check_came_up(Device("cpu"), ["CPUExecutionProvider"])
+
+
+def test_a_warning_counts_what_the_cpu_runs_and_nothing_else(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    own, cpu = part("CUDAExecutionProvider", "Conv"), part("CPUExecutionProvider", "MaxPool")
+    warn_of_the_cpu(Device("cuda"), "forward.onnx", [own] * 4)
+    assert not caplog.records
+    elu = part("CPUExecutionProvider", "Elu", "MaxPool")
+    warn_of_the_cpu(Device("cuda"), "forward.onnx", [own, elu, own, cpu])
+    assert [each.getMessage() for each in caplog.records] == [
+        "forward.onnx: the CPU runs 3 of its nodes, which cuda has no kernel for, or which only "
+        "make shapes: MaxPool 2, Elu 1"
+    ]
+
+
+def part(provider: str, *operators: str) -> SimpleNamespace:
+    """Nodes that ONNX Runtime gave to a provider, as it tells them."""
+    nodes = [SimpleNamespace(op_type=operator) for operator in operators]
+    return SimpleNamespace(ep_name=provider, get_nodes=lambda: nodes)
 
 
 def test_a_provider_that_is_not_installed_is_refused_with_the_remedy() -> None:

@@ -1,5 +1,8 @@
 """The scheduler against a graph of its own: who shares a batch, who waits, who never runs."""
 
+import queue
+import subprocess
+import sys
 import threading
 import time
 import weakref
@@ -18,6 +21,7 @@ from salience_service.errors import (
 )
 from salience_service.runtime.session import Device, Execution, Lane
 from salience_service.scheduling import scheduler as scheduler_module
+from salience_service.scheduling.batch import Batch
 from salience_service.scheduling.scheduler import Scheduler
 from salience_service.scheduling.ticket import Account, RowSpan, Ticket
 from tests.support.freed import is_freed, without_the_collector
@@ -168,7 +172,7 @@ def test_what_fails_while_a_batch_is_formed_takes_nothing_from_who_waits(
     scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not even what it may not share: such calls would wait for ever."""
-    share_out, failing = scheduler_module._share_out, iter([True])
+    share_out, failing = scheduler_module.share_out, iter([True])
 
     def shared_out(order: Sequence[Ticket]) -> object:
         if next(failing, False):
@@ -176,7 +180,7 @@ def test_what_fails_while_a_batch_is_formed_takes_nothing_from_who_waits(
         return share_out(order)
 
     monkeypatch.setattr(scheduler_module, "_BREATH_SECONDS", 0)
-    monkeypatch.setattr(scheduler_module, "_share_out", shared_out)
+    monkeypatch.setattr(scheduler_module, "share_out", shared_out)
     ran: list[int] = []
     for number in range(2):
         ticket = scheduler.call(
@@ -228,6 +232,29 @@ def test_a_closed_scheduler_refuses_work_and_tells_what_waits_to_come_again() ->
     closing.join(10)
     with pytest.raises(Unavailable):
         scheduler.rows(graph, span("b", 1), Control(), Account())
+
+
+def test_python_does_not_end_within_a_batch() -> None:
+    script = """
+import time
+from salience_service.control import Control
+from salience_service.scheduling.scheduler import Scheduler
+from salience_service.scheduling.ticket import Account
+
+def call(execution):
+    print("began", flush=True)
+    time.sleep(0.3)
+    print("ended", flush=True)
+
+scheduler = Scheduler()
+scheduler.call(call, Control(), Account())
+while not scheduler.running():
+    time.sleep(0.001)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout.split(), done.stderr) == (0, ["began", "ended"], "")
 
 
 def test_an_answer_of_the_wrong_shape_fails_its_request_and_the_device_goes_on(
@@ -303,8 +330,8 @@ def test_who_leaves_as_a_batch_is_taken_still_ends_it() -> None:
     try:
         taken = scheduler._form_batch
 
-        def leaving(ready: Sequence[Ticket]) -> Sequence[object]:
-            batch = taken(ready)
+        def leaving(ready: Sequence[Ticket], execution: Execution) -> Batch:
+            batch = taken(ready, execution)
             threading.Thread(target=control.cancel).start()  # It waits for the lock held here.
             return batch
 
@@ -394,6 +421,60 @@ def test_lanes_run_side_by_side_and_rows_still_come_back_in_order() -> None:
     finally:
         graph.let.release()
         scheduler.close()
+
+
+class Placed:
+    """A call that runs until it is let, and tells on which device."""
+
+    def __init__(self) -> None:
+        self.places = queue.SimpleQueue[int]()
+        self.let = threading.Event()
+
+    def __call__(self, execution: Execution) -> None:
+        self.places.put(execution.lane.place)
+        assert self.let.wait(10)
+
+    def place(self) -> int:
+        return self.places.get(timeout=10)
+
+
+@pytest.fixture
+def two_by_two() -> Iterator[Scheduler]:
+    """Two devices of two calls each, all lanes free."""
+    scheduler = Scheduler(Device(numbers=(0, 1), calls=2).lanes())
+    until(lambda: len(scheduler._free) == 4)
+    yield scheduler
+    scheduler.close()
+
+
+def test_no_device_runs_two_calls_while_another_has_none(two_by_two: Scheduler) -> None:
+    long = Placed()
+    two_by_two.call(long, Control(), Account())
+    place, others = long.place(), []
+    for _ in range(20):
+        short = two_by_two.call(lambda execution: execution.lane.place, Control(), Account())
+        assert short.wait(0, 10)
+        others.append(short.result)
+    long.let.set()
+    assert {*others} == {1 - place}
+
+
+def test_the_device_that_runs_fewer_calls_goes_before_the_lane_that_came_free_last(
+    two_by_two: Scheduler,
+) -> None:
+    calls: dict[int, list[Placed]] = {0: [], 1: []}
+    for _ in range(4):
+        call = Placed()
+        two_by_two.call(call, Control(), Account())
+        calls[call.place()].append(call)
+    for free, call in enumerate([*calls[1], calls[0][0]], 1):
+        call.let.set()
+        until(lambda free=free: len(two_by_two._free) == free)
+    last = Placed()
+    two_by_two.call(last, Control(), Account())
+    assert last.place() == 1
+    for call in (last, calls[0][1]):
+        call.let.set()
 
 
 def test_a_cancelled_request_ends_on_every_lane_and_its_neighbour_goes_on() -> None:

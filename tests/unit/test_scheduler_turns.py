@@ -1,5 +1,6 @@
 """Whose turn it is: device time by weight, for newcomers and old, whether calls end well or not."""
 
+import threading
 import time
 from collections.abc import Iterator
 
@@ -8,12 +9,14 @@ import pytest
 
 from salience_service.control import Control
 from salience_service.errors import Cancelled, ComputeFailed
-from salience_service.runtime.session import Execution
+from salience_service.runtime import turns as turns_module
+from salience_service.runtime.session import Device, Execution
 from salience_service.scheduling import scheduler as scheduler_module
 from salience_service.scheduling import ticket as ticket_module
 from salience_service.scheduling.scheduler import Scheduler
 from salience_service.scheduling.ticket import Account, RowSpan
 from tests.support.scheduling import Clock, CountingGraph, TimedGraph, finish, held, span
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -28,6 +31,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     played = Clock()
     monkeypatch.setattr(scheduler_module, "time", played)
     monkeypatch.setattr(ticket_module, "time", played)
+    monkeypatch.setattr(turns_module, "time", played)
     return played
 
 
@@ -320,3 +324,40 @@ def test_a_newcomer_waits_for_one_batch_not_for_all_rows_before_it(scheduler: Sc
     graph.let.release(3)
     assert newcomer.wait(1, 10) == 2
     graph.let.release(1000)
+
+
+class InTurn:
+    """A call of a session whose calls take turns: ten seconds of a played clock, when it is let."""
+
+    def __init__(self, session: threading.Lock, clock: Clock) -> None:
+        self._session, self._clock = session, clock
+        self.let = threading.Event()
+
+    def __call__(self, execution: Execution) -> None:
+        with execution.turn.taken(self._session):
+            assert self.let.wait(10)
+            self._clock.now += 10
+
+
+def test_a_call_that_waits_for_its_turn_is_neither_billed_for_it_nor_held_to_be_running(
+    clock: Clock,
+) -> None:
+    scheduler, session = Scheduler(Device(calls=2).lanes()), threading.Lock()
+    calls, accounts = [InTurn(session, clock) for _ in range(2)], [Account(), Account()]
+    try:
+        first = scheduler.call(calls[0], Control(), accounts[0])
+        until(session.locked)
+        second = scheduler.call(calls[1], Control(), accounts[1])
+        until(lambda: scheduler.occupancy.busy == 2 and len(scheduler.running()) == 1)
+        calls[0].let.set()
+        assert first.wait(0, 10)
+        until(lambda: len(scheduler.running()) == 1)
+        calls[1].let.set()
+        assert second.wait(0, 10)
+    finally:
+        for call in calls:
+            call.let.set()
+        scheduler.close()
+    assert [account.device_seconds for account in accounts] == [10, 10]
+    assert [account.queue_seconds for account in accounts] == [0, 10]
+    assert scheduler.workload.device_seconds == {"call": 20}

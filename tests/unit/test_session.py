@@ -1,6 +1,7 @@
 """Sessions: what they run, what they read their weights from, and that providers came up."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,12 +11,14 @@ import pytest
 from onnx import TensorProto, helper
 from onnxruntime.capi.onnxruntime_pybind11_state import EPFail, Fail, InvalidGraph, RuntimeException
 
-from salience_service.errors import BundleRefused, ComputeFailed
+from salience_service.errors import BundleRefused, ComputeFailed, ConfigRefused
 from salience_service.runtime import session as session_module
+from salience_service.runtime import tf32
 from salience_service.runtime.built_shapes import fitting
 from salience_service.runtime.graph_shape import GraphShape
 from salience_service.runtime.providers import PROVIDERS
 from salience_service.runtime.session import Device, Execution, Session
+from salience_service.runtime.turns import turns
 
 Opened = Callable[..., Session]
 FEEDS = {"x": np.arange(3, dtype=np.float32)}
@@ -63,6 +66,14 @@ def test_weights_given_as_bytes_are_read_and_not_the_file(file: Path) -> None:
 def test_an_output_that_the_graph_has_not_is_a_failure_of_ours(file: Path) -> None:
     with pytest.raises(ComputeFailed):
         Session(file, Device()).run(FEEDS, ["w"], Execution())
+
+
+@pytest.mark.parametrize("provider", ["cpu", "cuda", "tensorrt"])
+def test_a_run_notes_when_its_turn_came_where_runs_take_turns(file: Path, provider: str) -> None:
+    session, execution = Session(file, Device()), Execution()
+    session._turns = turns(Device(provider), session._at[0])  # No GPU is here.
+    session.run(FEEDS, ["y"], execution)
+    assert (execution.turn.began is not None) is (provider != "cpu")
 
 
 def test_a_session_at_fixed_sizes_says_so_of_its_inputs(tmp_path: Path) -> None:
@@ -121,6 +132,43 @@ def test_a_provider_that_is_not_here_is_an_error_and_never_the_cpu(
         pytest.skip(f"this installation has {provider}")
     with pytest.raises(ComputeFailed, match=f"has no {PROVIDERS[provider]}"):
         Session(file, Device(provider))
+
+
+def on_the_cpu_as(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Devices of all kinds come up, and ONNX Runtime puts every node of theirs on the CPU."""
+    chain = [(PROVIDERS["cpu"], {})]
+    monkeypatch.setattr(session_module, "check_available", lambda *_: None)
+    monkeypatch.setattr(session_module, "check_came_up", lambda *_: None)
+    monkeypatch.setattr(session_module, "provider_chain", lambda *_: chain)
+    monkeypatch.setattr(session_module, "builds_engines", lambda _: False)
+
+
+@pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
+def test_nodes_that_run_on_the_cpu_though_a_provider_came_up_are_told_once_a_graph(
+    file: Path, provider: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    on_the_cpu_as(monkeypatch)
+    Session(file, Device(provider, numbers=(0, 1)))
+    (told,) = (each.getMessage() for each in caplog.records if each.name.endswith("providers"))
+    assert told.startswith(f"graph.onnx: the CPU runs 2 of its nodes, which {provider} has no")
+    assert told.endswith(": Add 1, MatMul 1")
+
+
+def test_a_session_in_tf32_is_refused_where_its_device_has_none(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_the_cpu_as(monkeypatch)
+    monkeypatch.setattr(tf32, "WORD", tf32.Tf32Word({}))
+    monkeypatch.setattr(tf32, "check_tf32", partial(tf32.check_tf32, capability=lambda _: (7, 5)))
+    with pytest.raises(ConfigRefused, match=r"capability 7\.5"):
+        Session(file, Device("cuda", precision="tf32"))
+
+
+def test_of_a_graph_on_the_cpu_nothing_is_told(
+    file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    Session(file, Device())
+    assert not caplog.records
 
 
 @pytest.mark.parametrize("provider", ["cuda", "tensorrt"])

@@ -1,10 +1,10 @@
-"""The process's word on TF32: said once, and never against what the environment says."""
+"""TF32: refused where a device has none; said once, never against what the environment says."""
 
 import pytest
 
 from salience_service.errors import ConfigRefused
 from salience_service.runtime.device import Device
-from salience_service.runtime.tf32 import OVERRIDE, Tf32Word
+from salience_service.runtime.tf32 import OVERRIDE, Tf32Word, check_tf32
 
 
 @pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
@@ -56,3 +56,16 @@ def test_a_process_has_one_word(first: str, then: str) -> None:
     word.say(Device("tensorrt", precision=first))  # type: ignore[arg-type]
     with pytest.raises(ConfigRefused, match="another model of this process settled it"):
         word.say(Device("tensorrt", precision=then))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
+def test_tf32_is_refused_where_one_of_the_devices_has_none(provider: str) -> None:
+    machine = {0: (8, 0), 1: (9, 0), 3: (7, 5)}
+    check_tf32(Device(provider, numbers=(0, 1), precision="tf32"), machine.__getitem__)
+    with pytest.raises(ConfigRefused, match=r"device 3 has compute capability 7\.5.*use 'float32'"):
+        check_tf32(Device(provider, numbers=(0, 3), precision="tf32"), machine.__getitem__)
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_of_other_precisions_no_device_is_asked(precision: str) -> None:
+    check_tf32(Device("cuda", precision=precision), {}.__getitem__)  # type: ignore[arg-type]

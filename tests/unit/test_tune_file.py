@@ -104,6 +104,19 @@ def test_a_file_for_another_provider_precision_or_number_of_calls_is_not_used_an
     assert record.getMessage().endswith(said)
 
 
+def test_a_file_for_another_kind_of_gpu_is_not_used_and_the_log_says_so(
+    bundle: Bundle, caplog: pytest.LogCaptureFixture
+) -> None:
+    cuda = Device("cuda", numbers=(3, 1))
+    path = write_tuning(bundle, TUNING, cuda, {3: "NVIDIA H200"}.__getitem__)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert read_tuning(bundle, cuda, lambda _: "NVIDIA H200") == replace(TUNING, digest=digest)
+    assert not caplog.records
+    assert read_tuning(bundle, cuda, lambda _: "Tesla T4") == UNTUNED
+    said = "is for cuda on NVIDIA H200 in float32 with 1 calls in flight, not cuda on Tesla T4 in"
+    assert said in caplog.text
+
+
 def test_more_threads_than_cores_are_used_and_the_log_says_so(
     bundle: Bundle, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -51,15 +51,18 @@ class ServeConfig(Section):
     """Who may call; left out, everyone who reaches the port may."""
 
     reflection: bool = True
-    """Answer gRPC reflection, so that tools can list the service."""
+    """Answer gRPC reflection (`grpc.reflection.v1alpha`, not v1), so that tools can list the
+    service."""
 
     provider: Literal["cpu", "cuda", "tensorrt"] = "cpu"
-    """The ONNX Runtime execution provider; the server never falls back to another silently. cuda
+    """The ONNX Runtime execution provider; the server never falls back to another silently: nodes
+    of a graph that it has no kernel for run on the CPU, and a warning in the log counts them. cuda
     and tensorrt were never run (docs/gpu.md), nor was anything below that needs them."""
 
     precision: Literal["float32", "tf32", "float16"] = "float32"
     """Of the numbers on the device; below float32 on cuda and tensorrt only, and within what the
-    bundle says that it costs. Gradients are taken in float32 whatever it says."""
+    bundle says that it costs; tf32 needs compute capability 8.0 on every device. Gradients are
+    taken in float32 whatever it says."""
 
     devices: tuple[int, ...] = Field((0,), min_length=1, max_length=16)
     """Numbers of the devices that share the work, as CUDA counts them, each with sessions of its
@@ -120,7 +123,7 @@ class ServeConfig(Section):
     cache_bytes: int = Field(0, ge=0, le=2**44)
     """Bytes of finished explanations kept in memory for requests of the same principal that ask the
     same of the same image, the one used longest ago given up first; nothing is written to disk.
-    0 = none."""
+    Of requests alike that run at the same time all run; only later ones are spared. 0 = none."""
 
     max_in_flight_per_call: int = Field(8, ge=1, le=256)
     """Requests of one ExplainMany call in flight; reading stops until one is answered."""
@@ -143,8 +146,8 @@ class ServeConfig(Section):
     """Least time between two partial maps of one map: each target and method has its own."""
 
     progress_interval_seconds: float = Field(0.1, gt=0, le=0.4)
-    """Time between two progress events of one explanation; at least two a second. What is done
-    sooner tells none."""
+    """Time between two progress events of one explanation; at least two a second, unless the
+    server is full. What is done sooner tells none."""
 
     drain_seconds: float = Field(30, ge=0, le=3600)
     """How long running explanations may still take after SIGTERM or SIGINT."""

@@ -39,14 +39,27 @@ def read_gpu(number: int, load: Load = ctypes.CDLL) -> Gpu:
     Raises:
         ComputeFailed: no driver, or no such device.
     """
-    cuda = _loaded(load, _CUDA)
-    device = ctypes.c_int()
-    _succeed(cuda.cuInit(0), "start CUDA")
-    _succeed(cuda.cuDeviceGet(ctypes.byref(device), number), f"find device {number}")
-    name = ctypes.create_string_buffer(_TEXT)
-    _succeed(cuda.cuDeviceGetName(name, _TEXT, device), "tell the device's name")
-    capability = [_attribute(cuda, device, each) for each in (_CAPABILITY_MAJOR, _CAPABILITY_MINOR)]
-    return Gpu(name.value.decode(), ".".join(map(str, capability)), _driver(load))
+    cuda, device = _device(number, load)
+    major, minor = _capability(cuda, device)
+    return Gpu(_name(cuda, device), f"{major}.{minor}", _driver(load))
+
+
+def gpu_name(number: int, load: Load = ctypes.CDLL) -> str:
+    """The name of the device that CUDA calls by this number, such as "NVIDIA H200".
+
+    Raises:
+        ComputeFailed: no driver, or no such device.
+    """
+    return _name(*_device(number, load))
+
+
+def compute_capability(number: int, load: Load = ctypes.CDLL) -> tuple[int, int]:
+    """That of the device that CUDA calls by this number, major and minor.
+
+    Raises:
+        ComputeFailed: no driver, or no such device.
+    """
+    return _capability(*_device(number, load))
 
 
 def tensorrt_versions(load: Load = ctypes.CDLL) -> tuple[int, ...]:
@@ -69,6 +82,19 @@ def tensorrt_versions(load: Load = ctypes.CDLL) -> tuple[int, ...]:
     return tuple(found)
 
 
+def _device(number: int, load: Load) -> tuple[Library, ctypes.c_int]:
+    cuda, device = _loaded(load, _CUDA), ctypes.c_int()
+    _succeed(cuda.cuInit(0), "start CUDA")
+    _succeed(cuda.cuDeviceGet(ctypes.byref(device), number), f"find device {number}")
+    return cuda, device
+
+
+def _name(cuda: Library, device: ctypes.c_int) -> str:
+    name = ctypes.create_string_buffer(_TEXT)
+    _succeed(cuda.cuDeviceGetName(name, _TEXT, device), "tell the device's name")
+    return name.value.decode()
+
+
 def _driver(load: Load) -> str:
     management = _loaded(load, _MANAGEMENT)
     version = ctypes.create_string_buffer(_TEXT)
@@ -78,6 +104,13 @@ def _driver(load: Load) -> str:
     finally:
         management.nvmlShutdown()
     return version.value.decode()
+
+
+def _capability(cuda: Library, device: ctypes.c_int) -> tuple[int, int]:
+    return (
+        _attribute(cuda, device, _CAPABILITY_MAJOR),
+        _attribute(cuda, device, _CAPABILITY_MINOR),
+    )
 
 
 def _attribute(cuda: Library, device: ctypes.c_int, attribute: int) -> int:

@@ -1,12 +1,15 @@
-"""Execution providers: what ONNX Runtime is told for a device, and whether it came up.
+"""Execution providers: what ONNX Runtime is told for a device, whether it came up, and for what.
 
 Names and values of options are those of ONNX Runtime 1.31's documentation and source. Those
 of CUDA and TensorRT were never run: no GPU was at hand.
 """
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from salience_service.errors import ComputeFailed
 from salience_service.runtime.device import Device
@@ -19,6 +22,7 @@ PROVIDERS = {
 }
 """Names in the configuration, and ONNX Runtime's."""
 
+_log = logging.getLogger(__name__)
 _NO_PROFILE: Mapping[str, str] = MappingProxyType({})
 
 
@@ -54,6 +58,31 @@ def check_came_up(device: Device, came: Sequence[str]) -> None:
         raise ComputeFailed(
             f"{wanted} was asked for, but {first} came up: its libraries may be missing or of "
             "another version; ONNX Runtime's log says which"
+        )
+
+
+def warn_of_the_cpu(device: Device, graph: str, assigned: Iterable[Any]) -> None:
+    """Logs what of a graph runs on the CPU though another provider came up, where anything does.
+
+    ONNX Runtime puts nodes there that have no other kernel, unsaid, or that only make shapes.
+
+    Args:
+        device: what was asked for.
+        graph: its name.
+        assigned: ONNX Runtime's assignment of its nodes: `ep_name` and `get_nodes()` of each part.
+    """
+    left = Counter(
+        node.op_type
+        for part in assigned
+        if part.ep_name == PROVIDERS["cpu"]
+        for node in part.get_nodes()
+    )
+    if left:
+        counts = ", ".join(f"{operator} {count}" for operator, count in left.most_common())
+        _log.warning(
+            "%s: the CPU runs %d of its nodes, which %s has no kernel for, or which only make "
+            "shapes: %s",
+            *(graph, left.total(), device.provider, counts),
         )
 
 

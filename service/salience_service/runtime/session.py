@@ -24,10 +24,11 @@ from salience_service.runtime.providers import (
     check_came_up,
     provider_chain,
     refused_by,
+    warn_of_the_cpu,
 )
 from salience_service.runtime.session_libraries import load_libraries
 from salience_service.runtime.session_options import session_options
-from salience_service.runtime.turns import turns
+from salience_service.runtime.turns import Turn, turns
 
 __all__ = [
     "Device", "Execution", "Feed", "GraphShape", "Kept", "Lane", "Session", "lacked_resources",
@@ -46,10 +47,11 @@ _OUT_OF_MEMORY = ("std::bad_alloc", "Failed to allocate memory")
 
 
 class Execution:
-    """One execution of a graph: its lane, and the word to end it; safe from any thread."""
+    """One execution of a graph: its lane, its turn and the word to end it; safe from any thread."""
 
     def __init__(self, lane: Lane = _FIRST_LANE) -> None:
         self.lane = lane
+        self.turn = Turn()
         self.options = ort.RunOptions()
 
     def end(self) -> None:
@@ -92,7 +94,7 @@ class Session:
         BundleRefused: ONNX Runtime cannot load the graph.
         ComputeFailed: the provider asked for did not come up, or cannot load the graph, or
             memory or threads were lacking; the CPU never steps in silently.
-        ConfigRefused: the environment forbids the device's precision.
+        ConfigRefused: the environment forbids the device's precision, or a device has it not.
     """
 
     def __init__(
@@ -105,6 +107,7 @@ class Session:
     ) -> None:
         check_available(device, ort.get_available_providers())
         tf32.WORD.say(device)
+        tf32.check_tf32(device)
         load_libraries(device)
         graph = _suited(graph_bytes(path, weights), device)
         fixed = _fixed(shapes, device) or [GraphShape(sizes)]
@@ -113,6 +116,8 @@ class Session:
             [_opened(graph, shape, device, number, engines) for shape in fixed]
             for number in device.numbers
         ]
+        if device.provider != "cpu":
+            warn_of_the_cpu(device, graph.name, self._at[0][0].get_provider_graph_assignment_info())
         self._turns = turns(device, [session for at in self._at for session in at])
         self.provider: str = self._at[0][0].get_providers()[0]
         self.keeps_sources = device.keeps_sources
@@ -141,7 +146,7 @@ class Session:
         """
         session = fitting(self._at[execution.lane.place], feeds)
         try:
-            with self._turns(session):
+            with self._turns(session, execution.turn):
                 results = _run(session, feeds, list(outputs), execution)
         except Exception as error:
             if execution.ended:

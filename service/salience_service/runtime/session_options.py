@@ -33,6 +33,8 @@ def session_options(
     options.log_severity_level = 3
     if device.provider != "cpu":
         options.use_deterministic_compute = True
+        # For `warn_of_the_cpu`; opening a session takes no longer with it.
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     weights = graph.weights
     if weights:
         options.add_external_initializers_from_files_in_memory(

@@ -1,16 +1,44 @@
-"""TF32 of NVIDIA's libraries: one word for the whole process, said before they are loaded.
+"""TF32: which devices have it, and one word for the whole process, said before it is loaded.
 
 Never run: no GPU was at hand.
 """
 
 import os
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 
 from salience_service.errors import ConfigRefused
 from salience_service.runtime.device import Device
+from salience_service.runtime.gpu import compute_capability
 
 OVERRIDE = "NVIDIA_TF32_OVERRIDE"
 """0 keeps TF32 off, whatever a library was told (cuBLAS, cuDNN, TensorRT)."""
+
+_SINCE = 8, 0
+"""The compute capability from which on a device has TF32: Ampere's."""
+
+
+def check_tf32(
+    device: Device, capability: Callable[[int], tuple[int, int]] = compute_capability
+) -> None:
+    """Refuses TF32 where a device has none: float32 would run under its name.
+
+    Args:
+        device: what is asked for.
+        capability: reads the compute capability of a number.
+
+    Raises:
+        ConfigRefused: one of the device's numbers has none.
+        ComputeFailed: the driver cannot be asked.
+    """
+    if device.precision != "tf32":
+        return
+    for number in device.numbers:
+        major, minor = capability(number)
+        if (major, minor) < _SINCE:
+            raise ConfigRefused(
+                f"precision = 'tf32', but device {number} has compute capability {major}.{minor}, "
+                "and TF32 comes with 8.0: use 'float32' or 'float16'"
+            )
 
 
 class Tf32Word:

@@ -10,6 +10,7 @@ import hashlib
 import logging
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -23,6 +24,7 @@ from salience_service.errors import BundleRefused
 from salience_service.host_threads import usable_cores
 from salience_service.models.tuning import LARGEST_BATCH, MOST_THREADS, UNTUNED, Tuning
 from salience_service.runtime.device import Device
+from salience_service.runtime.gpu import gpu_name
 
 MAX_BYTES = 64 * 1024
 """A file with sizes for a hundred taps takes 5 KiB."""
@@ -50,6 +52,8 @@ class TuneFile(BaseModel):
     """Of the numbers there: "float32", "tf32" or "float16"."""
     calls: int = Field(ge=1, le=MOST_CALLS)
     """Calls in flight there."""
+    gpu: str = Field("", max_length=256)
+    """The first GPU's name there; empty on a CPU."""
     threads: int = Field(ge=0, le=MOST_THREADS)
     """CPU threads of a run of rows; 0 = left to the runtime."""
     masked: dict[_Shape, _Rows] = Field(default_factory=dict, max_length=MOST_ENTRIES)
@@ -86,13 +90,19 @@ def tuning_for(bundle: Bundle, config: ServeConfig) -> Tuning:
     return UNTUNED
 
 
-def read_tuning(bundle: Bundle, device: Device) -> Tuning:
+def read_tuning(bundle: Bundle, device: Device, gpu: Callable[[int], str] = gpu_name) -> Tuning:
     """The tuning of a bundle on a device; an empty one where there is no file for it.
 
-    A file for another provider, precision or number of calls in flight is passed over, and the
-    log says so.
+    A file for another provider, precision, number of calls in flight or kind of GPU is passed
+    over, and the log says so.
+
+    Args:
+        bundle: whose.
+        device: that it will run on.
+        gpu: names the GPU of a number.
 
     Raises:
+        ComputeFailed: the GPU cannot be asked.
         BundleRefused: the file cannot be read, is not what a tune file is, or is for another
             bundle: going on without it would change the bits of maps in silence.
     """
@@ -104,8 +114,8 @@ def read_tuning(bundle: Bundle, device: Device) -> Tuning:
         _check_fits(file, bundle)
     except BundleRefused as fault:
         raise BundleRefused(f"{_name(bundle)} {fault}: {_REMEDY}") from fault
-    wanted = _words(device.provider, device.precision, device.calls)
-    found = _words(file.provider, file.precision, file.calls)
+    wanted = _words(device.provider, device.precision, device.calls, _gpu(device, gpu))
+    found = _words(file.provider, file.precision, file.calls, file.gpu)
     if wanted != found:
         _log.warning("%s is for %s, not %s: it is not used", _name(bundle), found, wanted)
         return UNTUNED
@@ -116,7 +126,9 @@ def read_tuning(bundle: Bundle, device: Device) -> Tuning:
     return file.tuning(hashlib.sha256(text).hexdigest())
 
 
-def write_tuning(bundle: Bundle, tuning: Tuning, device: Device) -> Path:
+def write_tuning(
+    bundle: Bundle, tuning: Tuning, device: Device, gpu: Callable[[int], str] = gpu_name
+) -> Path:
     """Writes the tune file of a bundle, whole or not at all; returns where it lies."""
     file = TuneFile(
         schema_version=2,
@@ -124,6 +136,7 @@ def write_tuning(bundle: Bundle, tuning: Tuning, device: Device) -> Path:
         provider=device.provider,
         precision=device.precision,
         calls=device.calls,
+        gpu=_gpu(device, gpu),
         threads=tuning.threads,
         masked={"x".join(map(str, each)): tuning.masked[each] for each in sorted(tuning.masked)},
         pixel_masked=tuning.pixel_masked or None,
@@ -144,8 +157,13 @@ def _name(bundle: Bundle) -> str:
     return f"the tune file of {bundle.manifest.name} {bundle.manifest.version}"
 
 
-def _words(provider: str, precision: str, calls: int) -> str:
-    return f"{provider} in {precision} with {calls} calls in flight"
+def _gpu(device: Device, name: Callable[[int], str]) -> str:
+    return "" if device.provider == "cpu" else name(device.numbers[0])
+
+
+def _words(provider: str, precision: str, calls: int, gpu: str) -> str:
+    where = f"{provider} on {gpu}" if gpu else provider
+    return f"{where} in {precision} with {calls} calls in flight"
 
 
 def _text(path: Path) -> bytes:
