@@ -74,6 +74,10 @@ class NotPossible(SalienceError):
     """
 
 
+class NoFinding(SalienceError):
+    """The image has nothing of what was asked: the request is right, and there is no map."""
+
+
 class Overloaded(SalienceError):
     """The server is full; the same request may succeed later."""
 

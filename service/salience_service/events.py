@@ -17,6 +17,7 @@ from salience_service.request import (
     OptionScalar,
     Scale,
     ScoreKind,
+    StopWhen,
 )
 from salience_service.targets.target import Target
 
@@ -130,6 +131,8 @@ class Provenance:
         tuning_digest: SHA-256 of the tune file that fixed batch sizes and threads; empty
             where there was none.
         signed_by: id of the trusted key that signed the bundle; empty where none did.
+        stop_when: what let the map end early; None where none was asked for, or the method
+            needs all its rows. The request's other targets have a say in where it ends.
     """
 
     model: str
@@ -146,6 +149,7 @@ class Provenance:
     precision: str = "float32"
     tuning_digest: str = ""
     signed_by: str = ""
+    stop_when: StopWhen | None = None
 
 
 @dataclass(frozen=True)
@@ -169,7 +173,7 @@ class EncodedMap:
 
     Attributes:
         data: the encoded pixels.
-        raw_minimum: least value before scaling. raw_maximum: greatest.
+        raw_minimum: least value before scaling, of the pixels seen. raw_maximum: greatest.
         degenerate: the map was flat.
         validity: bool [height, width], True where the model saw the pixel; None = all seen.
         seen: the rectangle of the original image that the model saw.

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from salience_client import letterboxed, overlay
 from salience_service.bundle.manifest import ResizeRule
@@ -11,7 +12,7 @@ from salience_service.image.decode import decode
 from salience_service.image.fit import fit
 from salience_service.image.pixels import ImageLimits
 from tests.support.contracts import contract
-from tests.support.image_files import GREY, png16, tiff
+from tests.support.image_files import GREY, png16, tiff, turned_by_xmp, with_exif_text
 
 RNG = np.random.default_rng(0)
 GREYS12 = RNG.integers(0, 4096, (12, 18), dtype=np.uint16)
@@ -39,6 +40,33 @@ def test_grey_of_over_8_bits_is_drawn_as_the_server_reads_it(file: bytes) -> Non
     drawn = overlay(file, np.zeros(read.shape[:2]), 0)
 
     np.testing.assert_array_equal(drawn, np.repeat(read, 3, axis=2))
+
+
+@pytest.mark.parametrize("tags", [None, {271: "a maker"}, {274: 3}])
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_a_photograph_is_turned_by_its_exif_alone(
+    form: str, tags: dict[int, object] | None
+) -> None:
+    exif = Image.Exif()
+    exif.update(tags or {})
+    colours = RNG.integers(0, 256, (12, 18, 3), dtype=np.uint8)
+    file = turned_by_xmp(colours, form, exif if tags else None)
+
+    drawn = overlay(file, np.zeros((12, 18)), 0)
+
+    np.testing.assert_array_equal(drawn, decode(file, ImageLimits()).shown())
+
+
+def test_exif_that_a_png_keeps_as_text_turns_what_is_drawn_on_too() -> None:
+    exif = Image.Exif()
+    exif[274] = 3
+    colours = RNG.integers(0, 256, (12, 18, 3), dtype=np.uint8)
+    file = with_exif_text(turned_by_xmp(colours, "PNG"), exif.tobytes())
+
+    drawn = overlay(file, np.zeros((12, 18)), 0)
+
+    np.testing.assert_array_equal(drawn, colours[::-1, ::-1])
+    np.testing.assert_array_equal(drawn, decode(file, ImageLimits()).shown())
 
 
 @given(image=SIDES, frame=SIDES)

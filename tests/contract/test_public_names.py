@@ -40,6 +40,7 @@ PUBLIC_NAMES = [
     "MissingExtra",
     "ModelDescription",
     "ModelSummary",
+    "NoFinding",
     "NotFound",
     "NotPossible",
     "Option",

@@ -35,6 +35,13 @@ def said(*words: object, exit_code: int = 0) -> str:
     return result.output + str(result.exception or "")
 
 
+def found_by(*words: object, exit_code: int = 0, told: str = "whole: ") -> list[str]:
+    """What `find` prints, where stderr tells so of the trail."""
+    result = CliRunner().invoke(app, ["audit", "find", *map(str, words)])
+    assert (result.exit_code, told in result.stderr) == (exit_code, True), result.output
+    return result.stdout.splitlines()
+
+
 @pytest.fixture
 def place(tiny_bundle: Bundle, tmp_path: Path) -> Path:
     """A directory with models, a photograph, a key and a configuration."""
@@ -79,7 +86,7 @@ def test_a_trail_over_a_kill_is_whole_and_finds_who_had_an_image_explained(place
     told = said("audit", "verify", trail, "--key", key)
     assert "the server ended without finishing" in told
     assert "whole: 1 files" in told
-    found = said("audit", "find", trail, "--key", key, "--image", photo).splitlines()
+    found = found_by(trail, "--key", key, "--image", photo)
     lines = [json.loads(line) for line in found]
     assert [line["kind"] for line in lines] == ["ended", "ended", "began"]
     assert [[made["method"] for made in line["maps"]] for line in lines[:2]] == [
@@ -87,7 +94,7 @@ def test_a_trail_over_a_kill_is_whole_and_finds_who_had_an_image_explained(place
         ["fake-cam"],
     ]
     (place / "dog.png").write_bytes(b"another")
-    assert said("audit", "find", trail, "--key", key, "--image", place / "dog.png") == ""
+    assert found_by(trail, "--key", key, "--image", place / "dog.png") == []
     assert "softmax" in {line.get("model") for line in fields(trail)}
 
     edit(newest(trail), lambda lines: lines.pop(2))
@@ -108,34 +115,61 @@ def test_an_anchor_shows_what_was_cut(place: Path) -> None:
 def test_an_archive_is_made_and_verified_as_the_page_says(tmp_path: Path) -> None:
     key, trail, archive = tmp_path / "audit.key", tmp_path / "audit", tmp_path / "archive"
     said("audit", "keygen", "--out", key)
-    opened = trail_of(trail, key=read_keys(key).chain)
-    for number in range(60):
-        opened.append(Kind.ENDED, {"request": f"r{number}"})
-    opened.close()
     archive.mkdir()
     commands = PAGE.read_text("utf-8").rpartition("```bash\n")[2].partition("```")[0]
     for place, ours in (
         ("/var/lib/salience/audit", trail),
         ("/archive/audit", archive),
-        ("/tmp/all", tmp_path / "all"),
         ("/etc/salience", tmp_path),
     ):
         assert place in commands
         commands = commands.replace(place, str(ours))
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    told = subprocess.run(
-        ["bash", "-ec", commands],
-        capture_output=True,
-        text=True,
-        timeout=SOON_SECONDS,
-        check=True,
-        env={**os.environ, "PATH": path},
-    ).stdout
-    assert ("fault" in told, "60 explanations" in told) == (False, True)
-    assert len([*trail.glob("audit-*.jsonl")]) == 1
+    for explanations in (60, 120):  # Once, and again later.
+        opened = trail_of(trail, key=read_keys(key).chain)
+        for number in range(60):
+            opened.append(Kind.ENDED, {"request": f"r{number}"})
+        opened.close()
+        done = subprocess.run(
+            ["bash", "-ec", commands],
+            capture_output=True,
+            text=True,
+            timeout=SOON_SECONDS,
+            check=True,
+            env={**os.environ, "PATH": path, "TMPDIR": str(tmp_path)},
+        )
+        for told in (done.stdout, done.stderr):  # Of `verify`, and of `find`.
+            assert ("fault" in told, f"{explanations} explanations" in told) == (False, True)
+        assert len([*trail.glob("audit-*.jsonl")]) == 1
     assert "whole: 1 files" in said("audit", "verify", trail, "--key", key, "--archived")
     told = said("audit", "verify", archive, "--key", key, "--archived", exit_code=1)
     assert "says it follows" in told
+
+
+def test_find_says_that_files_are_not_here_and_that_no_trail_is(tmp_path: Path) -> None:
+    key, trail = tmp_path / "audit.key", tmp_path / "audit"
+    said("audit", "keygen", "--out", key)
+    keys = read_keys(key)
+    auditor = Auditor(trail_of(trail, key=keys.chain), keys)
+    for _ in range(40):
+        auditor.acting(Action("change-42", "root", "load", "m", "3"))
+    auditor.close()
+    whole = found_by(trail, "--key", key, "--actions")
+    (trail / "audit-00000001.jsonl").rename(tmp_path / "archived")
+    absent = "fault: files 1 to 1 are not here"
+    left = found_by(trail, "--key", key, "--actions", exit_code=1, told=absent)
+    assert 0 < len(left) < len(whole) == 40
+    (tmp_path / "none").mkdir()
+    nothing = "fault: there is no file of a trail here"
+    assert found_by(tmp_path / "none", "--key", key, "--actions", exit_code=1, told=nothing) == []
+
+
+def test_find_with_another_key_says_that_nothing_is_genuine(tmp_path: Path) -> None:
+    trail, key = tmp_path / "audit", tmp_path / "another.key"
+    trail_of(trail).close()
+    said("audit", "keygen", "--out", key)
+    strange = "fault: file 1, line 1: it was changed, or written without the key"
+    assert found_by(trail, "--key", key, "--actions", exit_code=1, told=strange) == []
 
 
 def test_what_administrators_did_is_found(tmp_path: Path) -> None:
@@ -149,7 +183,7 @@ def test_what_administrators_did_is_found(tmp_path: Path) -> None:
     auditor.refused(Refusal("PermissionDenied", "r", "ward", f"{ADMIN}/LoadVersion"))
     auditor.refused(Refusal("PermissionDenied", "r", "ward", "/salience.v1.ExplanationService/E"))
     auditor.close()
-    found = said("audit", "find", trail, "--key", key, "--actions").splitlines()
+    found = found_by(trail, "--key", key, "--actions")
     lines = [json.loads(line) for line in found]
     assert [line["kind"] for line in lines if line["kind"] != "turned_away"] == [
         "action_began",

@@ -123,7 +123,9 @@ def test_the_same_request_ends_at_the_same_row_beside_others_and_at_any_pace(
         thread.join()
     with slow_client(tiny_bundle, 0.0, Pace(60, 60)) as (calm, _):
         (quiet,) = explained(calm, method, stop_when=EARLY, partial_maps=False).maps
-    for other in (beside, quiet):
+    with slow_client(tiny_bundle, 0.0, Pace(0, 0)) as (eager, _):
+        (drawn,) = explained(eager, method, stop_when=EARLY, partial_maps=True).maps
+    for other in (beside, quiet, drawn):
         np.testing.assert_array_equal(other.array, alone.array)
         assert other.convergence == alone.convergence
 
@@ -141,6 +143,16 @@ def test_several_targets_end_together_where_the_last_of_them_has_enough(
     for map_, lone in zip(together, alone, strict=True):
         if made_of(lone, rows) == made_of(map_, rows):
             np.testing.assert_array_equal(map_.array, lone.array)
+
+
+def test_a_map_tells_what_let_it_end_where_its_method_may(client: Client) -> None:
+    methods = [RISE, "ablation-cam"]
+    rise, ablation = explained(client, methods, stop_when=EARLY).maps
+    assert (rise.provenance.stop_when, ablation.provenance.stop_when) == (EARLY, None)
+    (later,) = explained(client, stop_when=StopWhen(correlation=0.6)).maps
+    assert rise.provenance != later.provenance
+    (plain,) = explained(client).maps
+    assert plain.provenance.stop_when is None
 
 
 def test_a_second_method_on_rows_that_are_known_ends_where_it_would_alone(client: Client) -> None:

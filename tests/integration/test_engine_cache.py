@@ -273,6 +273,14 @@ def test_a_kept_answer_takes_no_row_and_the_memory_of_itself_and_its_image(engin
     assert engine.load.explanations == 0
 
 
+def test_orders_alike_that_run_at_the_same_time_all_run(engine: Engine) -> None:
+    alike = [engine.explain(ORDER, Control()) for _ in range(2)]
+    for events in alike:
+        next(events)
+    assert [end(list(events)).from_cache for events in alike] == [False, False]
+    assert end(answer(engine)).from_cache
+
+
 def test_who_asks_for_something_else_is_not_answered_from_memory(engine: Engine) -> None:
     answer(engine)
     other = answer(engine, replace(ORDER, image=PixelImage(PIXELS[::-1], 255.0)))

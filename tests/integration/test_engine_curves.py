@@ -148,8 +148,8 @@ def test_the_rows_of_the_curves_are_expected_and_counted(
     assert progress[-1].rows_done == shared + 3 * rows
     finished = Explanation.of(events).finished
     assert finished.rows == shared + 3 * rows
-    # The three maps were ready together, and each stands for all their rows.
-    assert finished.map_rows == (shared - 1 + 3 * rows,) * 3
+    # The three maps were ready together: each stands for the rows that made it, and its scores'.
+    assert finished.map_rows == (shared - 1 + rows,) * 3
 
 
 def test_maps_that_are_the_same_are_masked_once(client: Client) -> None:
@@ -158,7 +158,17 @@ def test_maps_that_are_the_same_are_masked_once(client: Client) -> None:
     explanation = client.explain(Preprocessed(picture()), **asked)
     assert explanation.finished.rows == 2
     assert explanation.finished.rows_spared == 2
+    assert explanation.finished.map_rows == (1, 1, 1)
     assert len({each.scores.values["ad"] for each in explanation.maps if each.scores}) > 1
+
+
+def test_a_masked_row_that_an_earlier_method_had_answered_counts_for_that_one_alone(
+    client: Client,
+) -> None:
+    asked = {"model": "softmax", "targets": TopK(3), "scores": ["ad"]}
+    explanation = client.explain(Preprocessed(picture()), methods=["fake-cam"] * 2, **asked)
+    assert explanation.finished.rows == 2
+    assert explanation.finished.map_rows == (1, 1, 1, 0, 0, 0)
 
 
 def test_each_of_several_targets_has_the_curves_of_its_own_map_and_class(client: Client) -> None:

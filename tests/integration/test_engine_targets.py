@@ -1,7 +1,9 @@
 """Every form of a target through the whole engine: value, probability and map by the oracles."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
+import grpc
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,8 @@ from salience_client import (
     Client,
     Difference,
     Explanation,
+    NoFinding,
+    Prediction,
     Preprocessed,
     Present,
     SaliencyMap,
@@ -146,6 +150,26 @@ def test_findings_above_the_manifests_own_thresholds_are_explained(
     for found, index in zip(explanation.maps, above, strict=True):
         assert found.target.probability == pytest.approx(probabilities[index], rel=1e-4)
         assert_map(found, network, image, lambda y, index=index: y[index])
+
+
+def test_an_image_without_a_finding_is_told_its_prediction_and_then_that_there_is_none(
+    bundle_of: BundleOf,
+) -> None:
+    bundle, image = bundle_of("sigmoid"), picture(1)
+    head = replace(bundle.manifest.head, thresholds=(0.9,) * 6)
+    sure = replace(bundle, manifest=replace(bundle.manifest, head=head))
+    with client_over(sure) as client:
+        events = client.stream(
+            Preprocessed(image), model="sigmoid", methods="score-cam", targets=AboveThreshold()
+        )
+        prediction = next(event for event in events if isinstance(event, Prediction))
+        with pytest.raises(NoFinding, match=r"no class is above its .*of 0\.9.*top:1") as ended:
+            next(events)
+        (best,) = explained(client, "sigmoid", image, AboveThreshold(), TopK(1)).maps
+    assert prediction.targets == ()
+    assert len(prediction.top) == 5
+    assert (ended.value.code, ended.value.field) == (grpc.StatusCode.FAILED_PRECONDITION, "")
+    assert best.target.index == prediction.top[0].index
 
 
 def picture_with_telling_thresholds(

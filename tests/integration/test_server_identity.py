@@ -14,11 +14,11 @@ from salience.v1 import explanation_service_pb2 as pb
 from salience.v1 import explanation_service_pb2_grpc as pb_grpc
 from salience_service.control import Control
 from salience_service.events import Event
+from salience_service.explanation.plan import MOST_METHODS
 from salience_service.life.farewell import draining
 from salience_service.request import ExplainOrder
 from salience_service.rpc.calls.caller import current_caller, request_id
 from salience_service.rpc.server.server import Server
-from salience_service.rpc.wire.requests import MOST_METHODS
 from salience_service.telemetry.opening import Telemetry
 from salience_service.telemetry.records import Refusal
 from salience_service.telemetry.witness import Witness

@@ -108,7 +108,7 @@ def test_a_tag_is_refused_while_it_is_in_flight_empty_or_too_long() -> None:
                 call.cancel()
                 break
         requests.put(None)
-        assert sorted(refused) == [("", 3), ("twice", 3), ("x" * 128, 3)]
+        assert sorted(refused) == [("", 3), ("twice", 3), ("x" * 129, 3)]
 
 
 def test_a_tag_may_be_used_again_as_soon_as_its_answer_has_finished() -> None:

@@ -1,12 +1,14 @@
 """Image files written byte by byte, for forms that Pillow reads but does not write."""
 
+import io
 import struct
 import zlib
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, PngImagePlugin
 
-GREY, COLOUR, GREY_ALPHA, COLOUR_ALPHA = 0, 2, 4, 6
+GREY, COLOUR, PALETTE, GREY_ALPHA, COLOUR_ALPHA = 0, 2, 3, 4, 6
 """Colour types of PNG."""
 
 
@@ -15,8 +17,10 @@ def png_chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + checksum
 
 
-def png_header(height: int, width: int, bits: int, colour_type: int) -> bytes:
-    fields = struct.pack(">IIBBBBB", width, height, bits, colour_type, 0, 0, 0)
+def png_header(
+    height: int, width: int, bits: int, colour_type: int, *, interlaced: bool = False
+) -> bytes:
+    fields = struct.pack(">IIBBBBB", width, height, bits, colour_type, 0, 0, interlaced)
     return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", fields)
 
 
@@ -79,3 +83,22 @@ def tiff(
         directory += struct.pack("<HHI", tag, kind, len(values)) + packed.ljust(4, b"\0")
     header = b"II*\0" + struct.pack("<I", directory_at)
     return header + data + directory + struct.pack("<I", 0) + extra
+
+
+def turned_by_xmp(pixels: NDArray[np.uint8], form: str, exif: Image.Exif | None = None) -> bytes:
+    """A file whose XMP says that it lies on its side; what its Exif says is another matter."""
+    told = '<x:xmpmeta xmlns:x="adobe:ns:meta/" tiff:Orientation="6"/>'
+    options: dict[str, object] = {"xmp": told.encode()}
+    if form == "PNG":
+        text = PngImagePlugin.PngInfo()
+        text.add_itxt("XML:com.adobe.xmp", told)
+        options = {"pnginfo": text}
+    elif form == "TIFF":
+        options = {"tiffinfo": {700: told.encode()}}
+    elif form == "WEBP":
+        options["lossless"] = True
+    if exif is not None:
+        options["exif"] = exif
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, form, **options)
+    return file.getvalue()

@@ -176,6 +176,16 @@ def test_a_token_file_that_breaks_leaves_the_last_one_in_force(place: Place) -> 
     assert place.gate.caller(_bearing(place.tokens["radiology"])).name == "radiology"
 
 
+def test_a_token_file_that_is_empty_while_it_is_written_turns_nobody_away(place: Place) -> None:
+    """As `cp` leaves it for a moment, or for good where the disk is full."""
+    shown = _bearing(place.tokens["radiology"])
+    place.tokens_file.write_text("", "utf-8")
+    assert place.gate.caller(shown).name == "radiology"
+    place.tokens_file.write_text("# nobody\n", "utf-8")
+    with pytest.raises(Unauthenticated):
+        place.gate.caller(shown)
+
+
 def test_a_token_of_a_principal_to_come_keeps_no_other_from_being_withdrawn(place: Place) -> None:
     """As `salience token new ward --add-to tokens` writes it, before the restart that knows it."""
     withdrawn, coming = place.tokens["radiology"], new_token("ward")

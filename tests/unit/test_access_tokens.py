@@ -1,5 +1,6 @@
 """Static tokens: only their digests are kept, they end when they should, bad files are refused."""
 
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from salience_service.access.tokens import (
     MOST_TOKENS,
     PREFIX,
+    TokenTable,
     new_token,
     read_tokens,
     read_tokens_again,
@@ -92,6 +94,15 @@ def test_lines_with_other_names_are_left_out_of_a_file_that_is_read_again_and_lo
     assert "1 of its names are none of access.principals, such as 'nurse'" in caplog.text
     with pytest.raises(ConfigRefused, match="line 2 is not what"):
         read_tokens_again(_file(tmp_path, f"{good.line}\nnonsense\n"), KNOWN)
+
+
+@pytest.mark.parametrize("read", [read_tokens, read_tokens_again])
+def test_a_file_without_a_byte_is_refused_and_one_of_a_comment_holds_none(
+    tmp_path: Path, read: Callable[[Path, frozenset[str]], TokenTable]
+) -> None:
+    with pytest.raises(ConfigRefused, match="tokens is empty"):
+        read(_file(tmp_path, ""), KNOWN)
+    assert read(_file(tmp_path, "# none\n"), KNOWN).owner(new_token("pacs").secret, NOW) is None
 
 
 def test_a_token_cannot_show_two_principals(tmp_path: Path) -> None:

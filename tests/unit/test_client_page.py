@@ -1,11 +1,13 @@
 """The code of docs/client.md, run against a server whose answers are made up."""
 
+import ast
 import re
+import textwrap
 from pathlib import Path
 
 import pytest
 
-from salience_client import Client
+from salience_client import Client, Tls
 from tests.support.serving import FakeEngine, serving
 
 PAGE = Path(__file__).parents[2] / "docs" / "client.md"
@@ -71,3 +73,18 @@ def test_the_page_states_the_defaults_as_they_are():
         f"came back within {options['grpc.max_reconnect_backoff_ms'] / 1000:.0f}.",
     ):
         assert words in text, words
+
+
+def test_a_file_that_cannot_be_read_is_told_as_the_system_tells_it(scope):
+    with pytest.raises(FileNotFoundError):
+        scope["client"].explain("nofile.png", model="tiny", methods="score-cam")
+    with pytest.raises(FileNotFoundError):
+        Client(scope["address"], tls=Tls(ca="nofile.pem"))
+
+
+def test_the_example_in_the_librarys_own_help_can_be_read():
+    import salience_client
+
+    _, _, example = (salience_client.__doc__ or "").partition("\n\n")
+    with_block = ast.parse(textwrap.dedent(example)).body[1]
+    assert isinstance(with_block, ast.With)

@@ -19,6 +19,7 @@ from salience_client import (
     SaliencyMap,
     Scores,
     Started,
+    StopWhen,
 )
 from salience_client.reader import LARGEST_MAP_BYTES
 from tests.support import fake_answers as fake
@@ -148,6 +149,19 @@ def test_precision_tuning_and_what_was_spared_are_told():
     made = map_.provenance
     assert (made.precision, made.tuning_digest) == ("float16", fake.DIGEST)
     assert (finished.rows_spared, finished.from_cache) == (7, True)
+
+
+def test_provenance_tells_what_let_a_map_end():
+    plain, timed, both = (fake.map_message(fake.ramp()) for _ in range(3))
+    timed.provenance.stop_seconds = 2
+    both.provenance.stop_correlation, both.provenance.stop_seconds = 0.9, 3
+    for number, message in enumerate((plain, timed, both)):
+        message.map_id = number
+
+    found = read([*map(fake.whole, (plain, timed, both)), fake.finished(1)])
+
+    stops = [map_.provenance.stop_when for map_ in found[:3]]
+    assert stops == [None, StopWhen(seconds=2), StopWhen(0.9, 3)]
 
 
 def test_maps_that_are_made_together_may_interleave_their_events():

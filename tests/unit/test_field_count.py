@@ -9,8 +9,9 @@ from google.protobuf.message import DecodeError
 from salience.inference import grpc_service_pb2 as inference
 from salience.v1 import explanation_service_pb2 as pb
 from salience_service.errors import InvalidRequest
+from salience_service.explanation.plan import MOST_METHODS
 from salience_service.rpc.wire.field_count import MOST_FIELDS, check_field_count
-from salience_service.rpc.wire.requests import MOST_METHODS, MOST_OPTIONS, MOST_TAPS
+from salience_service.rpc.wire.requests import MOST_OPTIONS, MOST_TAPS
 
 EXPLAIN: Any = pb.ExplainRequest.DESCRIPTOR
 INFER: Any = inference.ModelInferRequest.DESCRIPTOR

@@ -23,6 +23,7 @@ from tests.support.image_files import (
     png_chunk,
     png_header,
     tiff,
+    turned_by_xmp,
     with_exif_text,
 )
 
@@ -191,6 +192,38 @@ def test_exif_that_a_png_keeps_as_text_turns_it_unless_it_has_other() -> None:
     exif[ORIENTATION] = 3
     both = with_exif_text(saved(smooth(), "PNG", exif=exif), b"no Exif at all")
     np.testing.assert_array_equal(decode(both, LIMITS).values, stored[::-1, ::-1])
+
+
+def exif_of(tags: dict[int, object]) -> Image.Exif:
+    exif = Image.Exif()
+    exif.update(tags)
+    return exif
+
+
+@pytest.mark.parametrize("tags", [None, {271: "a maker"}])
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_xmp_turns_no_image(form: str, tags: dict[int, object] | None) -> None:
+    """Who shows it turns it by Exif. Pillow reads a JPEG's XMP as it opens it, if it has Exif."""
+    data = turned_by_xmp(np.asarray(smooth()), form, None if tags is None else exif_of(tags))
+    stored = np.asarray(smooth()).astype(int)
+    atol = 12 if form == "JPEG" else 0
+    np.testing.assert_allclose(decode(data, LIMITS).values.astype(int), stored, atol=atol)
+
+
+def test_xmp_behind_the_pixels_of_a_png_turns_it_as_little() -> None:
+    data = turned_by_xmp(np.asarray(smooth()), "PNG")
+    text = data[33 : data.index(b"IDAT") - 4]
+    behind = data.replace(text, b"")
+    behind = behind[:-12] + text + behind[-12:]
+    np.testing.assert_array_equal(decode(behind, LIMITS).values, np.asarray(smooth()))
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
+def test_exif_goes_before_what_xmp_says(form: str) -> None:
+    data = turned_by_xmp(np.asarray(smooth()), form, exif_of({ORIENTATION: 3}))
+    upright = np.asarray(smooth())[::-1, ::-1].astype(int)
+    atol = 12 if form == "JPEG" else 0
+    np.testing.assert_allclose(decode(data, LIMITS).values.astype(int), upright, atol=atol)
 
 
 @pytest.mark.parametrize("orientation", [3, 6])

@@ -60,6 +60,7 @@ def test_a_flag_is_no_text_and_a_number_no_choice() -> None:
         (OptiCamOptions, {"learning_rate": 0.0}, "from 0.0001 to 10 (default 0.1)"),
         (OptiCamOptions, {"learning_rate": 10.1}, "from 0.0001 to 10 (default 0.1)"),
         (OptiCamOptions, {"learning_rate": "0.1"}, "option learning_rate is '0.1': give a number"),
+        (METHODS["rise"].options, {"seed": 2**32}, "give an integer from 0 to 4294967295 (default"),
         (OptiCamOptions, {"stop": "soon"}, "stop is 'soon': give one of plateau, paper, none"),
         (OptiCamOptions, {"stop": 1}, "option stop is 1: give one of plateau, paper, none"),
         (OptiCamOptions, {"steps": 5}, "'steps': known are learning_rate, iterations, stop"),

@@ -9,7 +9,7 @@ from salience_service.errors import InvalidRequest, NotPossible
 from salience_service.explanation.voices import Voice, unison
 from salience_service.methods.method import Extent
 from salience_service.methods.options import resolve
-from salience_service.methods.probe import RowAnswers
+from salience_service.methods.probe import PixelRows, RowAnswers
 from salience_service.methods.rows.random_grids import RandomGrids
 from salience_service.methods.rows.rise import RiseOptions, rise, rise_rows
 from salience_service.targets.target import Target, TargetKind
@@ -75,6 +75,16 @@ def test_maps_in_the_making_are_rise_with_the_masks_so_far() -> None:
     assert {preview.tap for preview in previews} == {""}
     close(previews[6].map, expected(lambda y: y.softmax(0)[CLASS], count=7))
     np.testing.assert_array_equal(previews[-1].map, heard.outcome.map)
+
+
+def test_masks_that_were_summed_cannot_be_taken_out_again() -> None:
+    probe = next(rise(SCENE.base(class_target(CLASS)), RiseOptions(masks=COUNT)))
+    assert isinstance(probe, PixelRows)
+    assert probe.preview is not None
+    logits = np.eye(8, 6, dtype=np.float32)
+    probe.preview(logits)
+    with pytest.raises(AssertionError):
+        probe.preview(logits[:7])
 
 
 def test_the_same_seed_repeats_every_bit_and_another_does_not() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from salience_service.bundle.manifest import Head, OutputKind
-from salience_service.errors import InvalidRequest
+from salience_service.errors import InvalidRequest, NoFinding
 from salience_service.request import (
     AboveThresholdTargets,
     AbsentTarget,
@@ -15,7 +15,7 @@ from salience_service.request import (
     TextTarget,
     TopKTargets,
 )
-from salience_service.targets.resolve import check_targets, resolve_targets
+from salience_service.targets.resolve import check_targets, none_above, resolve_targets
 from salience_service.targets.target import Target, TargetKind
 
 LABELS = (
@@ -215,11 +215,14 @@ def test_a_regression_has_nothing_to_be_above() -> None:
     assert "regression" in refused("above-threshold", REGRESSION)
 
 
-def test_where_no_class_is_above_its_threshold_the_nearest_is_named() -> None:
+def test_where_no_class_is_above_its_threshold_there_is_no_target_and_the_nearest_is_named() -> (
+    None
+):
     check_targets((AboveThresholdTargets(),), SIGMOIDS)
     logits = np.array([-3, -1, -2, -4], np.float32)
-    with pytest.raises(InvalidRequest, match=r"'Mass', with 0\.269 of 0\.5.*top:1"):
-        resolve_targets((AboveThresholdTargets(),), logits, SIGMOIDS)
+    assert resolve_targets((AboveThresholdTargets(),), logits, SIGMOIDS) == ()
+    with pytest.raises(NoFinding, match=r"'Mass', with 0\.269 of 0\.5.*top:1"):
+        raise none_above(logits, SIGMOIDS)
     both = resolve_targets((AboveThresholdTargets(), TopKTargets(1)), logits, SIGMOIDS)
     assert [target.name for target in both] == ["Mass"]
 
@@ -249,8 +252,33 @@ def test_more_than_64_targets_are_refused() -> None:
 
 
 def test_endless_words_are_refused() -> None:
-    assert "513 characters" in refused("x" * 513)
-    assert "513 characters" in refused(PresentTarget(ClassRef("x" * 513)))
+    limit = "513 characters: use at most 512"
+    assert limit in refused("x" * 513)
+    assert limit in refused(PresentTarget(ClassRef("x" * 513)))
+
+
+def test_no_words_are_no_class() -> None:
+    assert "no class is named ''" in refused("")
+    assert "no class is named ''" in refused(PresentTarget(ClassRef("")))
+
+
+@pytest.mark.parametrize(
+    ("spec", "field"),
+    [
+        (PresentTarget(ClassRef("unicorn")), "present.label"),
+        (AbsentTarget(ClassRef(13)), "absent.index"),
+        (DifferenceTarget(ClassRef(0), ClassRef(13)), "difference.that_class.index"),
+        (DifferenceTarget(ClassRef(0), ClassRef("tench")), "difference"),
+        (TopKTargets(14), "top_k.k"),
+        (TextTarget("top:14"), "text"),
+        (TextTarget("0-tench"), "text"),
+        (AboveThresholdTargets(), "above_threshold"),
+    ],
+)
+def test_a_refusal_names_the_part_of_the_target_at_fault(spec: TargetSpec, field: str) -> None:
+    with pytest.raises(InvalidRequest) as refusal:
+        check_targets((TopKTargets(1), spec), HEAD)
+    assert refusal.value.field == f"targets[1].{field}"
 
 
 @pytest.mark.parametrize("infinite", [np.inf, -np.inf])

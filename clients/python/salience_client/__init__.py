@@ -3,14 +3,14 @@
 from salience_client import Client, Method, overlay
 
 with Client("localhost:50051") as client:
-explanation = client.explain(
-"cat.jpg",
-model="efficientnet-lite0",
-methods=["score-cam", Method("poly-cam", weights="plus")],
-scores=["ad", "ai", "ag"],
-)
+    explanation = client.explain(
+        "cat.jpg",
+        model="efficientnet-lite0",
+        methods=["score-cam", Method("poly-cam", weights="plus")],
+        scores=["ad", "ai", "ag"],
+    )
 for saliency_map in explanation.maps:
-print(saliency_map.method, saliency_map.scores)
+    print(saliency_map.method, saliency_map.scores)
 picture = overlay("cat.jpg", explanation["score-cam"])
 """
 
@@ -22,6 +22,7 @@ from salience_client.errors import (
     DeadlineExceeded,
     InvalidRequest,
     MissingExtra,
+    NoFinding,
     NotFound,
     NotPossible,
     Overloaded,
@@ -111,6 +112,7 @@ __all__ = [
     "MissingExtra",
     "ModelDescription",
     "ModelSummary",
+    "NoFinding",
     "NotFound",
     "NotPossible",
     "Option",

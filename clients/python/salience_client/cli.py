@@ -3,6 +3,7 @@
 import os
 import sys
 from io import TextIOWrapper
+from typing import NoReturn
 
 from salience_client.errors import MissingExtra, SalienceError
 from salience_client.extras import require
@@ -12,15 +13,27 @@ GRPC_VERBOSITY = "GRPC_VERBOSITY"
 
 
 def main() -> None:
-    """Runs the command. Exit codes: 0 done, 1 refused or failed, 2 wrong usage."""
+    """Runs the command.
+
+    Exit codes: 0 done, 1 refused or failed, 2 wrong usage or a package that the command needs is
+    not installed; those of `salience serve` are its own.
+    """
     if sys.argv[1:2] == ["serve"] and GRPC_VERBOSITY not in os.environ:
         _begin_anew_with_a_quiet_grpc()
     if isinstance(sys.stdout, TextIOWrapper):  # As stderr does, whatever its encoding.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         require("salience_client.commands", "cli", "the salience command").app()
-    except (SalienceError, MissingExtra, OSError) as error:
-        sys.exit("salience: " + " ".join(str(error).split()))
+    except (SalienceError, OSError) as error:
+        _end(error, 1)
+    except MissingExtra as error:
+        _end(error, 2)  # "1" of `salience health` would say that the server does not serve.
+
+
+def _end(error: Exception, code: int) -> NoReturn:
+    """In one line."""
+    print("salience: " + " ".join(str(error).split()), file=sys.stderr)
+    sys.exit(code)
 
 
 def _begin_anew_with_a_quiet_grpc() -> None:

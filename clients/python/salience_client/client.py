@@ -38,7 +38,8 @@ after that has passed as soon as it is set."""
 class Client:
     """Asks for explanations, blocking; safe from any thread.
 
-    Every method raises `SalienceError`, and nothing of gRPC's.
+    Every method raises `SalienceError`, and nothing of gRPC's; `OSError` where a file that you
+    name cannot be read, a certificate among them.
 
         with Client("localhost:50051") as client:
             explanation = client.explain("cat.jpg", model="lite0", methods="score-cam")
@@ -86,7 +87,8 @@ class Client:
         an answer breaks off and is begun anew, `Restarted` says so.
 
         Args:
-            image: a file's bytes or path, pixels, the model's own input, or a DICOM file.
+            image: a file's bytes or path, pixels, the model's own input, or a DICOM file, which
+                is answered with `Unsupported` so far.
             timeout: seconds for the whole answer; None = the client's.
             **options: see `RequestOptions`.
 
@@ -133,7 +135,7 @@ class Client:
     def describe(
         self, model: str, version: str = "", *, timeout: float | None = None
     ) -> ModelDescription:
-        """All of one model; the newest version where none is named."""
+        """All of one model; where no version is named, of the one that answers then."""
         request = DescribeModelRequest(model=model, version=version)
         ask = self._transport.describe_model
         answer = self._calls.call(ask, request, self._seconds(timeout))

@@ -12,6 +12,7 @@ from salience_client import events
 from salience_client.errors import BrokenAnswer
 from salience_client.fill import fill_of
 from salience_client.method import options_of
+from salience_client.request import StopWhen
 from salience_client.saliency_map import (
     Convergence,
     GraphUse,
@@ -170,7 +171,16 @@ def _provenance(message: map_pb2.Provenance) -> Provenance:
         precision=message.precision,
         tuning_digest=message.tuning_digest,
         signed_by=message.signed_by,
+        stop_when=_stop_when(message),
     )
+
+
+def _stop_when(message: map_pb2.Provenance) -> StopWhen | None:
+    stop = StopWhen(
+        message.stop_correlation if message.HasField("stop_correlation") else None,
+        message.stop_seconds if message.HasField("stop_seconds") else None,
+    )
+    return None if stop == StopWhen() else stop
 
 
 def _graph(message: map_pb2.GraphUse) -> GraphUse:

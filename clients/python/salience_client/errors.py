@@ -7,6 +7,7 @@ SalienceError
 │   ├── Unauthenticated     it does not know who calls
 │   └── PermissionDenied    it knows the caller, who may not do this
 ├── NotPossible         the model, as it was exported, cannot answer this
+│   └── NoFinding           the image has nothing of what was asked
 ├── Unsupported         a form that can be said but that this server does not answer
 ├── Overloaded          the server is full, or a message is over its limit
 │   └── QuotaExceeded       the caller has used up their share
@@ -107,6 +108,13 @@ class NotPossible(SalienceError):
     default_code = _Status.FAILED_PRECONDITION
 
 
+class NoFinding(NotPossible):
+    """The image has nothing of what was asked, such as a class above its threshold.
+
+    The request is right: what the model says of the image is told before, as `Prediction`.
+    """
+
+
 class Unsupported(SalienceError):
     """A form that can be said but that this server does not answer (yet)."""
 
@@ -180,7 +188,10 @@ ERROR_OF_STATUS: dict[grpc.StatusCode, type[SalienceError]] = {
 """The error of each gRPC status but OK."""
 
 _STATUS_OF_NUMBER: dict[int, grpc.StatusCode] = {status.value[0]: status for status in _Status}
-_OF_REASON: dict[str, type[SalienceError]] = {"QuotaExceeded": QuotaExceeded}
+_OF_REASON: dict[str, type[SalienceError]] = {
+    "NoFinding": NoFinding,
+    "QuotaExceeded": QuotaExceeded,
+}
 """Errors that share their status with another, by the name the server gives them."""
 
 

@@ -82,7 +82,8 @@ class PartialMap:
         array: float32 [h, w], raw scale, at the resolution of its tap; read-only.
         tap: the tap it lives on; empty where it lives on the model's input.
         fraction: share of the method's expected work behind it, in [0, 1].
-        skipped: partial maps left out before this one because the reader was slow.
+        skipped: partial maps, of any map, left out since the request began because the reader
+            was slow.
         correlation: the estimated one with the finished map, in [-1, 1]; None where the
             method does not tell.
     """

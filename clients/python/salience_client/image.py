@@ -47,7 +47,7 @@ class Preprocessed:
 
 @dataclass(frozen=True)
 class Dicom:
-    """A DICOM file."""
+    """A DICOM file. Answered with `Unsupported` until the server decodes DICOM."""
 
     data: bytes
 

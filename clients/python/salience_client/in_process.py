@@ -29,6 +29,8 @@ from salience_client.errors import (
 from salience_client.extras import require
 from salience_client.retries import Deadline
 
+_FOR = "calling the service in this process"
+
 
 def open_in_process(models: str | PathLike[str], **config: object) -> "InProcess":
     """A transport for `Client` to an engine that serves the bundles in a directory.
@@ -118,12 +120,11 @@ class InProcess:
 @contextmanager
 def translated() -> Iterator[None]:
     """The service's errors become the client's; for code that calls the service itself."""
-    from salience_service.errors import SalienceError as ServiceError
-    from salience_service.rpc.wire.status import request_error_of
-
+    errors = require("salience_service.errors", "service", _FOR)
+    status = require("salience_service.rpc.wire.status", "service", _FOR)
     try:
         yield
-    except ServiceError as error:
-        told = request_error_of(error)
+    except errors.SalienceError as error:
+        told = status.request_error_of(error)
         told.message = str(error)  # Whole: no header bounds it here.
         raise error_of_message(told) from error

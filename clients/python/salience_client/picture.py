@@ -26,6 +26,10 @@ colour: a gradient's few greatest pixels would leave all others dark. Pictures o
 _COLOURS = 256
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0
 """Two tags of TIFF 6.0, and what the second means where a file does not say."""
+_ORIENTATION = 274
+"""A tag of Exif."""
+_XMP = ("xmp", "XML:com.adobe.xmp")
+"""As Pillow names it."""
 _TAGS_OF_A_PNG = {_BITS_PER_SAMPLE: (16,), _PHOTOMETRIC: 1}
 """Of its grey of over 8 bits, as a TIFF would say it."""
 
@@ -159,6 +163,7 @@ def _opened(image: ImageSource) -> Any:
     source = BytesIO(image) if isinstance(image, bytes) else Path(image)
     try:
         with pictures.open(source) as picture:
+            _forget_xmp(pictures, picture)
             upright = operations.exif_transpose(picture)
             if picture.mode == "F" or picture.mode.startswith("I"):
                 grey = _eight_bit(np.asarray(upright), *_black_and_white(picture))
@@ -166,6 +171,19 @@ def _opened(image: ImageSource) -> Any:
             return upright.convert("RGB")
     except (pictures.UnidentifiedImageError, pictures.DecompressionBombError) as error:
         raise InvalidRequest("this file is not a picture that can be drawn on") from error
+
+
+def _forget_xmp(pictures: Any, picture: Any) -> None:
+    """Leaves the orientation to Exif, as the server does; Pillow would take XMP's as well."""
+    picture.info.pop("xmp", None)  # A TIFF turns itself upright as it is loaded.
+    picture.load()  # A PNG may tell its XMP behind its pixels.
+    for name in _XMP:
+        picture.info.pop(name, None)
+    exif = picture.getexif()
+    if "exif" in picture.info and _ORIENTATION in exif:  # A JPEG's may have been read before.
+        alone = pictures.Exif()
+        alone.load(picture.info["exif"])
+        exif[_ORIENTATION] = alone.get(_ORIENTATION, 1)
 
 
 def _black_and_white(picture: Any) -> tuple[float, float]:

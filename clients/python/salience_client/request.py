@@ -54,7 +54,8 @@ class RequestOptions(TypedDict, total=False):
     methods: Required[str | Method | Iterable[str | Method]]
     """One or more methods, run in this order."""
     version: str
-    """The model's version; not given = the newest."""
+    """The model's version; not given = the newest, unless the server was told that another
+    answers then."""
     targets: Target | Iterable[Target]
     """One or more targets; none = the class with the highest logit."""
     fill: Fill

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from salience_client.extras import require
 from salience_client.fill import Fill
 from salience_client.method import OptionScalar
+from salience_client.request import StopWhen
 
 _DATA_TYPES: dict[str, np.dtype[Any]] = {"float32": np.dtype("<f4"), "float16": np.dtype("<f2")}
 
@@ -98,7 +99,9 @@ class Provenance:
 
     `precision` is that of the numbers on the device, "float32", "tf32" or "float16";
     `tuning_digest` is empty where no tune file fixed batch sizes and threads; `signed_by` is the
-    id of the key that signed the bundle, empty where none did that the server trusts.
+    id of the key that signed the bundle, empty where none did that the server trusts;
+    `stop_when` is what let the map end early, None where none was asked for or the method needs
+    all its rows. The request's other targets have a say in where a map ends.
     """
 
     model: str
@@ -115,6 +118,7 @@ class Provenance:
     precision: str = "float32"
     tuning_digest: str = ""
     signed_by: str = ""
+    stop_when: StopWhen | None = None
 
 
 @dataclass(frozen=True)
@@ -156,8 +160,8 @@ class SaliencyMap:
         height: rows of its grid.
         width: columns of its grid.
         data: the pixels in their encoding, as sent.
-        raw_minimum: least value before scaling.
-        raw_maximum: greatest value before scaling.
+        raw_minimum: least value before scaling, of the pixels that the model saw.
+        raw_maximum: greatest value before scaling, of the same.
         is_signed: True where negative values mean evidence against; zero stays zero.
         flags: cautions: "degenerate", "class-agnostic", "fails-sanity-checks", "not-converged".
         audit: "unaudited", "passed" or "failed".
@@ -168,7 +172,7 @@ class SaliencyMap:
             none was asked for, or where the map is flat.
         convergence: how far the map has come, where it was allowed to end early; else None.
         scores: its scores; None until they are known, or where none were asked for.
-        rows: device rows run for it, scores included; rows that several maps are made of
+        rows: device rows run for it and its scores; rows that several maps are made of
             count for each. None until the answer is complete.
         seconds: seconds it took, scores included; maps made together share theirs evenly.
             None until the answer is complete.

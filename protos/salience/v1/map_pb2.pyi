@@ -216,7 +216,7 @@ class Rectangle(_message.Message):
     def __init__(self, left: _Optional[float] = ..., top: _Optional[float] = ..., width: _Optional[float] = ..., height: _Optional[float] = ...) -> None: ...
 
 class Provenance(_message.Message):
-    __slots__ = ("model", "version", "bundle_digest", "graphs", "provider", "method", "options", "taps", "fill", "gradient_side", "software_version", "precision", "tuning_digest", "signed_by")
+    __slots__ = ("model", "version", "bundle_digest", "graphs", "provider", "method", "options", "taps", "fill", "gradient_side", "software_version", "precision", "tuning_digest", "signed_by", "stop_correlation", "stop_seconds")
     class OptionsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -238,6 +238,8 @@ class Provenance(_message.Message):
     PRECISION_FIELD_NUMBER: _ClassVar[int]
     TUNING_DIGEST_FIELD_NUMBER: _ClassVar[int]
     SIGNED_BY_FIELD_NUMBER: _ClassVar[int]
+    STOP_CORRELATION_FIELD_NUMBER: _ClassVar[int]
+    STOP_SECONDS_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: str
     bundle_digest: str
@@ -252,7 +254,9 @@ class Provenance(_message.Message):
     precision: str
     tuning_digest: str
     signed_by: str
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., bundle_digest: _Optional[str] = ..., graphs: _Optional[_Iterable[_Union[GraphUse, _Mapping]]] = ..., provider: _Optional[str] = ..., method: _Optional[str] = ..., options: _Optional[_Mapping[str, _method_pb2.OptionValue]] = ..., taps: _Optional[_Iterable[str]] = ..., fill: _Optional[_Union[_image_pb2.Fill, _Mapping]] = ..., gradient_side: _Optional[_Union[GradientSide, str]] = ..., software_version: _Optional[str] = ..., precision: _Optional[str] = ..., tuning_digest: _Optional[str] = ..., signed_by: _Optional[str] = ...) -> None: ...
+    stop_correlation: float
+    stop_seconds: float
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., bundle_digest: _Optional[str] = ..., graphs: _Optional[_Iterable[_Union[GraphUse, _Mapping]]] = ..., provider: _Optional[str] = ..., method: _Optional[str] = ..., options: _Optional[_Mapping[str, _method_pb2.OptionValue]] = ..., taps: _Optional[_Iterable[str]] = ..., fill: _Optional[_Union[_image_pb2.Fill, _Mapping]] = ..., gradient_side: _Optional[_Union[GradientSide, str]] = ..., software_version: _Optional[str] = ..., precision: _Optional[str] = ..., tuning_digest: _Optional[str] = ..., signed_by: _Optional[str] = ..., stop_correlation: _Optional[float] = ..., stop_seconds: _Optional[float] = ...) -> None: ...
 
 class GraphUse(_message.Message):
     __slots__ = ("role", "digest", "batch_size", "map_height", "map_width", "tap")

@@ -101,8 +101,8 @@ def read_tokens(path: Path, principals: frozenset[str]) -> TokenTable:
         principals: the names that lines may bear.
 
     Raises:
-        ConfigRefused: a line that is none, a name that is no principal, a token twice, or
-            more than `MOST_TOKENS`.
+        ConfigRefused: no bytes, a line that is none, a name that is no principal, a token twice,
+            or more than `MOST_TOKENS`.
     """
     tokens = _read(path)
     for token in tokens:
@@ -133,8 +133,14 @@ def read_tokens_again(path: Path, principals: frozenset[str]) -> TokenTable:
 
 
 def _read(path: Path) -> tuple[Token, ...]:
+    data = read_named(path, "access.tokens_file")
+    if not data:  # Taken as it is, all callers would be strangers until it is written.
+        raise ConfigRefused(
+            f"access.tokens_file: {path.name} is empty, as a file is while it is written or where "
+            "the disk is full; if no token is to hold, write a line that begins with #"
+        )
     try:
-        text = read_named(path, "access.tokens_file").decode("utf-8")
+        text = data.decode("utf-8")
     except UnicodeDecodeError as fault:
         raise ConfigRefused(f"access.tokens_file: {path.name} is not UTF-8") from fault
     tokens = tuple(_tokens(text))

@@ -31,7 +31,7 @@ from salience_service.scheduling.ticket import Account
 from salience_service.scores.backdrops import backdrop
 from salience_service.scores.curves import curved
 from salience_service.stages import Stage
-from salience_service.targets.resolve import resolve_targets
+from salience_service.targets.resolve import none_above, resolve_targets
 
 
 class Explanation:
@@ -97,6 +97,8 @@ class Explanation:
             prepared = read("image", prepare, self._order.image, contract, limits)
         subject = self._subject(prepared)
         yield self._findings.prediction(subject)
+        if not subject.targets:
+            raise none_above(subject.clean.logits, self.model.manifest.head)
         count = len(subject.targets)
         ahead = [planned.rows_for(count) for planned in self._plan]
         tally, made = Tally(expected=1 + sum(ahead), done=1), Made()

@@ -80,7 +80,7 @@ class Findings:
         }
         return FinishedMap(
             map_id=voice.map_id,
-            provenance=self._provenance(driver, planned),
+            provenance=self._provenance(voice, driver, planned),
             target=subject.scored[voice.target],
             encoded=encoded,
             signed=outcome.signed,
@@ -128,7 +128,7 @@ class Findings:
         told = zip(best.tolist(), labels, logits[best].tolist(), found, strict=True)
         return tuple(ClassScore(*each) for each in told)
 
-    def _provenance(self, driver: Driver, planned: PlannedMethod) -> Provenance:
+    def _provenance(self, voice: Voice, driver: Driver, planned: PlannedMethod) -> Provenance:
         model = self.model
         ran = (
             model.graph_use(role, shape, tap)
@@ -151,4 +151,5 @@ class Findings:
             precision=model.precision,
             tuning_digest=model.tuning_digest,
             signed_by=model.signed_by,
+            stop_when=self.order.stop_when if voice.convergence else None,
         )

@@ -112,7 +112,10 @@ class ImageFootprint:
         resizing = RESIZING_BYTES * min(plan.height * plan.width, self.limits.max_pixels)
         if isinstance(self.image, PixelImage) and not self._header.plain:
             return SHOWING_BYTES * self.image.pixels.size + resizing
-        return (PLAIN_BYTES if self._header.plain else DECODING_BYTES) * self._pixels + resizing
+        # A JPEG is decoded from a copy, see `open_ended`.
+        copied = len(self.image.data) if isinstance(self.image, EncodedImage) else 0
+        decoding = PLAIN_BYTES if self._header.plain else DECODING_BYTES
+        return copied + decoding * self._pixels + resizing
 
     @property
     def _grid(self) -> int:

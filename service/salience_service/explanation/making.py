@@ -1,6 +1,7 @@
 """The maps of one method in the making: for every target, with their scores, as they are ready."""
 
 import time
+from collections import Counter
 from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass, field
@@ -29,13 +30,17 @@ class Made:
     """
 
     seconds: dict[int, float] = field(default_factory=dict)
-    rows: dict[int, int] = field(default_factory=dict)
+    rows: Counter[int] = field(default_factory=Counter)
 
-    def add(self, ended: Sequence[Voice], seconds: float, rows: int) -> None:
-        """Counts maps that were ready together."""
+    def share(self, ended: Sequence[Voice], seconds: float) -> None:
+        """Counts the seconds of maps that were ready together."""
         for voice in ended:
             self.seconds[voice.map_id] = seconds / len(ended)
-            self.rows[voice.map_id] = rows
+
+    def add(self, voices: Sequence[Voice], rows: int) -> None:
+        """Counts rows that ran for each of these maps."""
+        for voice in voices:
+            self.rows[voice.map_id] += rows
 
 
 @dataclass
@@ -70,8 +75,9 @@ class Making:
                     yield from self.driver.run(waiting)
                 ended = [voice for voice in waiting if voice.outcome is not None]
                 waiting = [voice for voice in waiting if voice.outcome is None]
+                self.made.add(ended, tally.done - before)
                 yield from self._told(ended)
-                self.made.add(ended, time.monotonic() - began, tally.done - before)
+                self.made.share(ended, time.monotonic() - began)
                 ahead = self.planned.rows_for(len(waiting)) + rows_after
                 tally.expected = tally.done + ahead
 
@@ -103,17 +109,24 @@ class Making:
 
     def _masked(self, ended: Sequence[Voice]) -> Generator[Told, None, NDArray[np.float32]]:
         """Logits [n, K] of the image masked by each of the maps, which have one size."""
-        rows = masked_rows([voice.ended for voice in ended])
-        answer = yield from self.driver.score(ended[:1], [rows], self.subject.score_image)
+        rows, image = masked_rows([voice.ended for voice in ended]), self.subject.score_image
+        alike = self.driver.known.alike(rows, image)
+        answer = yield from self.driver.score(ended[:1], [rows], image)
+        # A row that several maps share counts for each; one that was known ran for none.
+        ran = [voice for row, voice in enumerate(ended) if alike is None or alike.place[row] >= 0]
+        self.made.add(ran, 1)
         return answer.logits
 
     def _curves(self, voice: Voice) -> Generator[Told, None, list[ScoreCurve]]:
         """The curves that the scores asked for are taken of."""
         size = self.subject.prepared.tensor.shape[1:]
         asked = curve_rows(self.findings.order.scores, voice.ended, size)
+        tally = self.driver.telling.tally
+        before = tally.done
         answers = yield from self.driver.score_together(
             voice, [(rows, self.subject.curve_images[kind]) for kind, rows in asked.items()]
         )
+        self.made.add([voice], tally.done - before)
         return [
             curve(kind, voice.target, answer.logits)
             for kind, answer in zip(asked, answers, strict=True)

@@ -22,7 +22,7 @@ from salience_service.scores.curves import curve_row_count, curved
 from salience_service.scores.faithfulness import refuse_unscorable
 from salience_service.targets.resolve import check_targets
 
-MAX_METHODS = 64
+MOST_METHODS = 64
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,9 @@ def plan(order: ExplainOrder, model: ServedModel) -> tuple[PlannedMethod, ...]:
         InvalidRequest: an unknown method, option, tap or class, or a value out of range.
         NotPossible: the model lacks what a method needs.
     """
-    if not 1 <= len(order.methods) <= MAX_METHODS:
+    if not 1 <= len(order.methods) <= MOST_METHODS:
         raise InvalidRequest(
-            f"{len(order.methods)} methods asked for; name 1 to {MAX_METHODS}", field="methods"
+            f"{len(order.methods)} methods asked for; name 1 to {MOST_METHODS}", field="methods"
         )
     read("scores", _check_scores, order, model)
     check_targets(order.targets, model.manifest.head)

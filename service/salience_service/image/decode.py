@@ -7,11 +7,13 @@ What is decided here:
   8 bits without a word, so such files are refused: send a uint16 tensor instead.
 - A file of several images is refused, not cut to its first: an explanation is of one image.
   (The one exception are the previews that cameras append to a JPEG.)
+- A file that lacks part of its pixels is refused, where Pillow would paint them black or grey.
+- Exif alone turns an image, as it does for those who show it; Pillow would take XMP as well.
 - Colour profiles are not applied.
 """
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -19,8 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
-from salience_service.errors import InvalidRequest, SalienceError, Unsupported
+from salience_service.errors import InvalidRequest, Overloaded, SalienceError, Unsupported
+from salience_service.image.jpeg_scans import open_ended
 from salience_service.image.pixels import LARGEST_LIMIT, ImageLimits, Pixels
+from salience_service.image.png_pixels import check_pixels
 from salience_service.image.structure import (
     check_structure,
     check_tags,
@@ -33,7 +37,7 @@ GREY_MODES = ("1", "L", "LA")
 COLOUR_MODES = ("P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 SAMPLE_BYTES = {"I;16": 2, "I;16B": 2, "I;16L": 2, "I": 4, "F": 4}
 """As Pillow keeps them; 1 in all other modes."""
-BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339
+BITS_PER_SAMPLE, PHOTOMETRIC, ORIENTATION, SAMPLE_FORMAT = 258, 262, 274, 339
 """TIFF 6.0 tags."""
 WHITE_IS_ZERO = 0
 EXIF = b"Exif\0\0"
@@ -51,8 +55,10 @@ def decode(data: bytes, limits: ImageLimits) -> Pixels:
         Full scale 255 for 8-bit files, 65535 for 16-bit grey, 1 for floating-point TIFF.
 
     Raises:
-        InvalidRequest: too large, damaged, truncated, or not a form that is decoded without loss.
+        InvalidRequest: too large, or not a form that is decoded without loss; damaged or truncated,
+            as far as that can be told (docs/limits.md).
         Unsupported: a DICOM file.
+        Overloaded: there is no memory for it.
     """
     if len(data) > limits.max_bytes:
         raise InvalidRequest(
@@ -60,11 +66,12 @@ def decode(data: bytes, limits: ImageLimits) -> Pixels:
         )
     if data[128:132] == b"DICM":
         raise Unsupported("this is a DICOM file, which this server cannot decode: send a PNG")
-    with _opened(data, limits) as image:
+    with _opened(data, limits, open_ended) as image:
         _refuse_several(image)
         bits = _bits(image, data)
         _refuse_lost_bits(image, bits)
         inverted = _white_is_zero(image)
+        _load(image, data)
         _turn_upright(image)
         return _pixels(image, 2**bits - 1, inverted)
 
@@ -86,7 +93,7 @@ class Header:
 def header_of(data: bytes, limits: ImageLimits) -> Header:
     """The header of a file; no pixel is decoded."""
     try:
-        with _opened(data, limits) as image:
+        with _opened(data, limits, bytes) as image:
             return Header(image.height, image.width, _is_plain(image, data))
     except InvalidRequest:
         return Header(0, 0, plain=True)
@@ -100,11 +107,16 @@ def _is_plain(image: Image.Image, data: bytes) -> bool:
 
 
 @contextmanager
-def _opened(data: bytes, limits: ImageLimits) -> Iterator[Image.Image]:
-    """The file, opened once what it is built of and what its header claims are within limits."""
+def _opened(
+    data: bytes, limits: ImageLimits, form: Callable[[bytes], bytes]
+) -> Iterator[Image.Image]:
+    """The file, opened once what it is built of and what its header claims are within limits.
+
+    Pillow reads what `form` makes of it, and lets go of that when it has decoded it.
+    """
     with _clear_errors(limits):
         check_structure(data)
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        with Image.open(io.BytesIO(form(data)), formats=FORMATS) as image:
             limits.check_pixels(image.height, image.width)
             samples = image.height * image.width * len(image.getbands())
             limits.check_ratio(samples * SAMPLE_BYTES.get(image.mode, 1), len(data))
@@ -127,6 +139,8 @@ def _clear_errors(limits: ImageLimits) -> Iterator[None]:
             f"the image has more than {LARGEST_LIMIT} pixels; "
             f"this server takes at most {limits.max_pixels}: send it smaller"
         ) from error
+    except MemoryError as error:
+        raise Overloaded("there is no memory left to decode the image; try again later") from error
     except Exception as error:  # Decoders answer damaged bytes with any exception there is.
         raise InvalidRequest("the image file is truncated or damaged: send it again") from error
 
@@ -162,13 +176,24 @@ def _refuse_lost_bits(image: Image.Image, bits: int) -> None:
         )
 
 
+def _load(image: Image.Image, data: bytes) -> None:
+    """Decodes it, and refuses a PNG that lacks pixels; for a JPEG see `open_ended`."""
+    image.info.pop("xmp", None)  # A TIFF turns itself upright as it is loaded.
+    image.load()
+    if image.format == "PNG":
+        check_pixels(image, data)
+
+
 def _turn_upright(image: Image.Image) -> None:
     """By its Exif, once that was counted; a PNG's may be kept as text, if it has no other."""
-    image.load()  # A PNG may tell its Exif behind its pixels.
     if (text := image.info.pop(EXIF_AS_TEXT, "")) and "exif" not in image.info:
         image.info["exif"] = bytes.fromhex("".join(text.split("\n")[3:]))
     exif: bytes = image.info.get("exif", b"")
     check_tags(exif.removeprefix(EXIF).removeprefix(EXIF))
+    if ORIENTATION in (told := image.getexif()):  # It may be that of XMP, where Exif has none.
+        alone = Image.Exif()
+        alone.load(exif)
+        told[ORIENTATION] = alone.get(ORIENTATION, 1)
     ImageOps.exif_transpose(image, in_place=True)
 
 

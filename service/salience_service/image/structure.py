@@ -206,18 +206,25 @@ def _marks(data: bytes) -> NDArray[np.int64]:
     return marks
 
 
-def _check_png(data: bytes) -> None:
-    at, chunks, profiles = 8, 0, 0
+def chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
+    """The chunks of a PNG, in order, up to that which ends it: what each is, and what it holds."""
+    view, at = memoryview(data), 8
     while at + 8 <= len(data):
         (length,), kind = struct.unpack_from(">L", data, at), data[at + 4 : at + 8]
-        chunks, profiles = chunks + 1, profiles + (kind == b"iCCP")
-        if profiles > 1:
-            raise _too_many("colour profiles", profiles, 1)
-        if chunks > MOST_CHUNKS:
-            raise InvalidRequest(f"the image file has more than {MOST_CHUNKS} chunks: save it anew")
+        yield kind, view[at + 8 : at + 8 + length]
         if kind == b"IEND":
             return
         at += 12 + length
+
+
+def _check_png(data: bytes) -> None:
+    profiles = 0
+    for count, (kind, _) in enumerate(chunks(data), 1):
+        profiles += kind == b"iCCP"
+        if profiles > 1:
+            raise _too_many("colour profiles", profiles, 1)
+        if count > MOST_CHUNKS:
+            raise InvalidRequest(f"the image file has more than {MOST_CHUNKS} chunks: save it anew")
 
 
 def _too_many(parts: str, count: int, most: int) -> InvalidRequest:

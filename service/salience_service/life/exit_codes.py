@@ -6,7 +6,7 @@ REFUSED = 1
 """Refused to start: configuration, bundles, a port that is taken. After a crash it may pass: a disk
 was full, a volume late."""
 MISUSED = 2
-"""The command line makes no sense."""
+"""The command line makes no sense, or a package that it needs is not installed."""
 GAVE_UP = 69
 """The supervisor gave up (EX_UNAVAILABLE of sysexits.h)."""
 FAILED = 70

@@ -36,6 +36,10 @@ class OptionKind(Enum):
     TEXT = "text"
 
 
+_NUMERIC = {OptionKind.INTEGER: ("an integer", ".0f"), OptionKind.NUMBER: ("a number", "g")}
+"""How each is called, and how its limits are written: an integer with all its digits."""
+
+
 @dataclass(frozen=True)
 class OptionDescription:
     """An option as DescribeModel lists it.
@@ -63,9 +67,9 @@ class OptionDescription:
             return "true or false"
         if self.kind is OptionKind.TEXT:
             return f"text: {self.summary}"
-        noun = "an integer" if self.kind is OptionKind.INTEGER else "a number"
-        least = "" if self.minimum is None else f" from {self.minimum:g}"
-        greatest = "" if self.maximum is None else f" to {self.maximum:g}"
+        noun, spelling = _NUMERIC[self.kind]
+        least = "" if self.minimum is None else f" from {self.minimum:{spelling}}"
+        greatest = "" if self.maximum is None else f" to {self.maximum:{spelling}}"
         return noun + least + greatest
 
 

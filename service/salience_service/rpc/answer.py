@@ -28,7 +28,7 @@ class Explainer(Protocol):
         ...
 
     def model(self, name: str, version: str = "") -> DescribedModel:
-        """The model of that name; the newest version where none is named."""
+        """The model of that name; where no version is named, the one that answers then."""
         ...
 
     def ready(self) -> Mapping[str, bool]:

@@ -7,11 +7,24 @@ from functools import cached_property
 
 from salience_service.bundle.manifest import Head
 from salience_service.errors import InvalidRequest
+from salience_service.field_path import at
 from salience_service.request import ClassRef
 
-LONGEST_LABEL = 512
-"""Characters of a label looked for; the search for close ones takes time by it."""
+LONGEST_WORDS = 512
+"""Characters of a label looked for, or of a target in words; the search for close labels takes
+time by it."""
 SUGGESTIONS = 3
+
+
+def short_enough(words: str) -> str:
+    """A label or a target in words, as it is.
+
+    Raises:
+        InvalidRequest: it has more characters than are looked for.
+    """
+    if len(words) > LONGEST_WORDS:
+        raise InvalidRequest(f"words of {len(words)} characters: use at most {LONGEST_WORDS}")
+    return words
 
 
 class Classes:
@@ -43,14 +56,12 @@ class Classes:
             InvalidRequest: the number is out of range; the label unknown or ambiguous.
         """
         if isinstance(ref.name, str):
-            if len(ref.name) > LONGEST_LABEL:
-                raise InvalidRequest(
-                    f"a label of {len(ref.name)} characters: use at most {LONGEST_LABEL}"
-                )
-            return self.only(self.labelled(ref.name), ref.name)
+            with at("label"):
+                return self.only(self.labelled(short_enough(ref.name)), ref.name)
         if not 0 <= ref.name < self._head.classes:
             raise InvalidRequest(
-                f"class {ref.name} is out of range: use 0 to {self._head.classes - 1}"
+                f"class {ref.name} is out of range: use 0 to {self._head.classes - 1}",
+                field="index",
             )
         return ref.name
 

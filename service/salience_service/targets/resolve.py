@@ -1,13 +1,13 @@
 """Targets as the caller said them become targets of one image's logits."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from salience_service.bundle.manifest import Head, OutputKind
-from salience_service.errors import InvalidRequest
-from salience_service.field_path import each
+from salience_service.errors import InvalidRequest, NoFinding
+from salience_service.field_path import each, read
 from salience_service.request import (
     AboveThresholdTargets,
     AbsentTarget,
@@ -60,13 +60,13 @@ def resolve_targets(
         head: what they mean.
 
     Returns:
-        1 to 64 targets. `top:K` runs from the highest logit down (equal ones by index);
-        `above-threshold` from the highest probability down, and may add nothing, unless
-        nothing else was asked for.
+        At most 64 targets. `top:K` runs from the highest logit down (equal ones by index);
+        `above-threshold` from the highest probability down, and may add nothing: where nothing
+        else was asked for, there are none (see `none_above`).
 
     Raises:
-        InvalidRequest: as `check_targets`; more than 64 targets; no class above its threshold; the
-            logits hold NaN, or a target's value is it.
+        InvalidRequest: as `check_targets`; more than 64 targets; the logits hold NaN, or a
+            target's value is it.
     """
     if np.isnan(logits).any():
         raise InvalidRequest(
@@ -78,8 +78,6 @@ def resolve_targets(
     found = dict.fromkeys(
         target for spec in plain for target in _targets(spec, logits, head, classes)
     )
-    if not found:
-        raise _none_above(logits, head, classes)
     if len(found) > MOST_TARGETS:
         raise InvalidRequest(
             f"{len(found)} targets; at most {MOST_TARGETS} are explained at once: name fewer",
@@ -95,6 +93,21 @@ def resolve_targets(
     return tuple(found)
 
 
+def none_above(logits: NDArray[np.floating], head: Head) -> NoFinding:
+    """The error for an image that has no target: no class is above its threshold.
+
+    Args:
+        logits: [K] of the clean image.
+        head: what they mean; it has thresholds.
+    """
+    probabilities, thresholds = probabilities_of(logits, head), _thresholds(head)
+    nearest = int(np.argmax(probabilities - thresholds))
+    return NoFinding(
+        f"no class is above its threshold (the nearest is {Classes(head).name(nearest)!r}, with "
+        f"{probabilities[nearest]:.3f} of {thresholds[nearest]:g}): add top:1 to explain one"
+    )
+
+
 def _plain(specs: tuple[TargetSpec, ...], head: Head) -> tuple[Plain, ...]:
     """Resolves all words and labels, and checks what needs no logits."""
     if len(specs) > MOST_TARGETS:
@@ -104,13 +117,25 @@ def _plain(specs: tuple[TargetSpec, ...], head: Head) -> tuple[Plain, ...]:
     classes = Classes(head)
 
     def plain(spec: TargetSpec) -> Plain:
-        return _checked(_without_words(spec, classes), head, classes)
+        return read(_FIELDS[type(spec)], _resolved, spec, head, classes)
 
     return each("targets", plain, specs)
 
 
-def _without_words(spec: TargetSpec, classes: Classes) -> Plain:
-    return read_words(spec.text, classes) if isinstance(spec, TextTarget) else spec
+_FIELDS: Mapping[type[TargetSpec], str] = {
+    PresentTarget: "present",
+    AbsentTarget: "absent",
+    DifferenceTarget: "difference",
+    TopKTargets: "top_k.k",
+    AboveThresholdTargets: "above_threshold",
+    TextTarget: "text",
+}
+"""Where the contract's target has each."""
+
+
+def _resolved(spec: TargetSpec, head: Head, classes: Classes) -> Plain:
+    plain = read_words(spec.text, classes) if isinstance(spec, TextTarget) else spec
+    return _checked(plain, head, classes)
 
 
 def _checked(spec: Plain, head: Head, classes: Classes) -> Plain:
@@ -120,7 +145,8 @@ def _checked(spec: Plain, head: Head, classes: Classes) -> Plain:
         case AbsentTarget(ref=ref):
             return AbsentTarget(ClassRef(classes.find(ref)))
         case DifferenceTarget(this=this, that=that):
-            first, second = classes.find(this), classes.find(that)
+            first = read("this_class", classes.find, this)
+            second = read("that_class", classes.find, that)
             if first == second:
                 raise InvalidRequest(
                     f"the difference of {classes.name(first)!r} with itself is always zero: "
@@ -184,13 +210,3 @@ def _present(index: int, head: Head, classes: Classes) -> Target:
 
 def _thresholds(head: Head) -> NDArray[np.float64]:
     return np.asarray(head.thresholds or (SIGMOID_THRESHOLD,) * head.classes, np.float64)
-
-
-def _none_above(logits: NDArray[np.floating], head: Head, classes: Classes) -> InvalidRequest:
-    probabilities, thresholds = probabilities_of(logits, head), _thresholds(head)
-    nearest = int(np.argmax(probabilities - thresholds))
-    return InvalidRequest(
-        f"no class is above its threshold (the nearest is {classes.name(nearest)!r}, with "
-        f"{probabilities[nearest]:.3f} of {thresholds[nearest]:g}): add top:1 to explain one",
-        field="targets",
-    )

@@ -9,10 +9,7 @@ from salience_service.request import (
     PresentTarget,
     TopKTargets,
 )
-from salience_service.targets.classes import Classes
-
-LONGEST_TEXT = 512
-"""Characters of a target in words; searching for close labels takes time by it."""
+from salience_service.targets.classes import Classes, short_enough
 
 Plain = PresentTarget | AbsentTarget | DifferenceTarget | TopKTargets | AboveThresholdTargets
 """Targets without words."""
@@ -30,9 +27,7 @@ def read_words(text: str, classes: Classes) -> Plain:
     Raises:
         InvalidRequest: too long, or no class has that name, or more than one may be meant.
     """
-    if len(text) > LONGEST_TEXT:
-        raise InvalidRequest(f"a target of {len(text)} characters; use at most {LONGEST_TEXT}")
-    word = text.strip()
+    word = short_enough(text).strip()
     found = classes.meant(word)
     if found:
         return PresentTarget(ClassRef(classes.only(found, word)))

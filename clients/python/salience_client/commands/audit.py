@@ -37,7 +37,10 @@ def verify(
     key: KeyOption,
     anchor: Annotated[
         list[str] | None,
-        typer.Option(metavar="NUMBER:SEAL", help="From the server's log; the trail must hold it."),
+        typer.Option(
+            metavar="NUMBER:SEAL",
+            help="From the server's log; the trail must hold it. Repeatable.",
+        ),
     ] = None,
     archived: Annotated[
         bool, typer.Option("--archived", help="Older files are kept elsewhere: no fault.")
@@ -71,12 +74,14 @@ def find(
 ) -> None:
     """Print the records of an image file, a line each: who had it explained, when, and how.
 
-    With --actions, those of the administration instead.
+    With --actions, those of the administration instead. On stderr, what `verify` says of the
+    trail: exit code 1 where it is not whole, for what is not there is not found.
     """
     if actions is (image is not None):
         raise typer.BadParameter("give either --image FILE or --actions")
     keys = require("salience_service.audit.keys", "service", _FOR)
     finding = require("salience_service.audit.finding", "service", _FOR)
+    verifying = require("salience_service.audit.verify", "service", _FOR)
     with translated():
         known = keys.read_keys(key)
         found = (
@@ -86,3 +91,8 @@ def find(
         )
         for fields in found:
             typer.echo(json.dumps(fields))
+        report = verifying.verify(trail, known.chain)
+    for line in verifying.told(report):
+        typer.echo(line, err=True)
+    if not report.whole:
+        raise typer.Exit(1)

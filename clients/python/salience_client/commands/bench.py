@@ -12,6 +12,7 @@ from rich.table import Table
 
 from salience_client.commands.arguments import listed
 from salience_client.commands.connection import DEFAULT_MODELS, ModelsOption
+from salience_client.commands.console import table_console
 from salience_client.extras import require
 from salience_client.in_process import translated
 
@@ -22,8 +23,6 @@ _WITHOUT_TUNE = (
 )
 _PURPOSE = "tuning models"
 _LARGEST = 1024
-_UNCUT = 200
-"""Columns of a table that no terminal shows."""
 
 
 def bench(
@@ -102,8 +101,7 @@ def _tune(service: ModuleType, bundle: Any, device: Any, candidates: Any) -> Non
 
 
 def _print(choice: ModuleType, rates: Any, tuning: Any, bundle: Any, device: Any) -> None:
-    shown = Console()
-    console = shown if shown.is_terminal else Console(width=_UNCUT)
+    console = table_console()
     manifest, speeds = bundle.manifest, choice.speeds(rates)
     console.print(
         f"[bold]{escape(manifest.name)}[/] {escape(manifest.version)} on {device.provider} in "

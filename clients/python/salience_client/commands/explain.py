@@ -1,6 +1,7 @@
 """`salience explain`: one image, one or more methods; a table, JSON, and files."""
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -27,6 +28,7 @@ from salience_client.commands.connection import (
     TimeoutOption,
     connect,
 )
+from salience_client.commands.console import table_console
 from salience_client.commands.files import WrittenMap, make_writable, write_maps
 from salience_client.commands.identity import (
     TlsCaOption,
@@ -42,11 +44,10 @@ from salience_client.commands.progress import shown
 from salience_client.commands.report import json_report, print_table
 from salience_client.explanation import Explanation
 from salience_client.image import Dicom
+from salience_client.method import Method
 from salience_client.model import ModelDescription
-from salience_client.request import RequestOptions
+from salience_client.request import RequestOptions, StopWhen
 
-_UNCUT = 240
-"""Columns of a table that is not read on a terminal."""
 _DICOM_PREAMBLE, _DICOM_MARK = 128, b"DICM"
 
 
@@ -154,7 +155,12 @@ def explain(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     model_version: Annotated[
-        str, typer.Option(metavar="VERSION", help="The model's version.", show_default="the newest")
+        str,
+        typer.Option(
+            metavar="VERSION",
+            help="The model's version.",
+            show_default="the one that the server answers with",
+        ),
     ] = "",
     address: AddressOption = None,
     models: ModelsOption = None,
@@ -168,54 +174,81 @@ def explain(
 ) -> None:
     """Explain why a model gives an image its class."""
     progress = Console(stderr=True)
+    asked = partial(methods_of, options=option or [], taps=tap or [])
+    named = [] if listed(method) == [ALL] else asked(method)
+    options = _options(
+        model=model,
+        version=model_version,
+        methods=named,
+        targets=target or [],
+        scores=scores,
+        curves=curves,
+        box=box,
+        fill=fill,
+        score_fill=score_fill,
+        gradient_side=gradient_side,
+        priority=priority,
+        stop=stop_of(stop_at, stop_after),
+        partial_maps=progress.is_terminal,  # They tell how near the map is.
+    )
+    data = image.read_bytes()
+    identity = identity_of(tls, tls_ca, tls_cert, tls_key, tls_server_name, token_file)
+    drawn = _made_writable(out, montage)
+    with connect(address, models, timeout, identity) as client:
+        # Before the work, and of one version: a newer one may come meanwhile.
+        described = client.describe(model, model_version) if drawn or not named else None
+        if described is not None:
+            options["version"] = described.summary.version
+            options["methods"] = named or asked(_answerable(described))
+        explanation = Explanation.of(shown(client.stream(_picture(data), **options), progress))
+    resize = described.input.resize if described else ""
+    _report(explanation, image, data, resize, out, montage, json)
+
+
+def _options(
+    *,
+    model: str,
+    version: str,
+    methods: list[Method],
+    targets: list[str],
+    scores: str,
+    curves: str,
+    box: str | None,
+    fill: str,
+    score_fill: str | None,
+    gradient_side: str,
+    priority: str,
+    stop: StopWhen | None,
+    partial_maps: bool,
+) -> RequestOptions:
+    """The command's words as a request has them.
+
+    Raises:
+        BadParameter: a word that means nothing.
+    """
     options: RequestOptions = {
         "model": model,
-        "version": model_version,
-        "methods": [],
-        "targets": target or [],
+        "version": version,
+        "methods": methods,
+        "targets": targets,
         "scores": scores_of(scores),
         "curve_protocol": curves_of_word(curves),
         "fill": fill_of_word(fill),
         "gradient_side": side_of_word(gradient_side),
         "priority": priority_of_word(priority),
-        "partial_maps": progress.is_terminal,  # They tell how near the map is.
+        "partial_maps": partial_maps,
     }
     if score_fill is not None:
         options["score_fill"] = fill_of_word(score_fill)
     if box is not None:
         options["box"] = box_of_word(box)
-    stop = stop_of(stop_at, stop_after)
     if stop is not None:
         options["stop_when"] = stop
-    names = listed(method)
-    if names != [ALL]:
-        options["methods"] = methods_of(names, option or [], tap or [])
-    data = image.read_bytes()
-    is_dicom = data[_DICOM_PREAMBLE:].startswith(_DICOM_MARK)
-    identity = identity_of(tls, tls_ca, tls_cert, tls_key, tls_server_name, token_file)
-    drawn = _made_writable(out, montage)
-    with connect(address, models, timeout, identity) as client:
-        # Before the work, and of one version: a newer one may come meanwhile.
-        described = client.describe(model, model_version) if drawn or names == [ALL] else None
-        if described is not None:
-            options["version"] = described.summary.version
-            if names == [ALL]:
-                options["methods"] = methods_of(_answerable(described), option or [], tap or [])
-        stream = client.stream(Dicom(data) if is_dicom else data, **options)
-        explanation = Explanation.of(shown(stream, progress))
-    resize = described.input.resize if described else ""
-    written: dict[int, WrittenMap] = {}
-    try:
-        for map_id, files in _written(explanation, data, image.name, resize, out, montage):
-            written[map_id] = files
-    finally:  # A full disk loses none of the answer, and none of what was written before.
-        if json:
-            typer.echo(json_report(explanation, image, written))
-        else:
-            print_table(_table_console(), explanation, image)
-            _tell_files(written.values(), out)
-    if montage is not None and not json:
-        typer.echo(f"a montage in {montage}")
+    return options
+
+
+def _picture(data: bytes) -> bytes | Dicom:
+    return Dicom(data) if data[_DICOM_PREAMBLE:].startswith(_DICOM_MARK) else data
 
 
 def _made_writable(out: Path | None, montage: Path | None) -> bool:
@@ -235,6 +268,34 @@ def _answerable(model: ModelDescription) -> list[str]:
     return [method.name for method in model.methods if method.available]
 
 
+def _report(
+    explanation: Explanation,
+    image: Path,
+    data: bytes,
+    resize: str,
+    out: Path | None,
+    montage: Path | None,
+    json: bool,
+) -> None:
+    """Writes what was asked for, then tells the answer and the files that are there.
+
+    Raises:
+        OSError: a file cannot be written; the answer is told all the same.
+    """
+    written: dict[int, WrittenMap] = {}
+    try:
+        for map_id, files in _written(explanation, data, image.name, resize, out, montage):
+            written[map_id] = files
+    finally:  # A full disk loses none of the answer, and none of what was written before.
+        if json:
+            typer.echo(json_report(explanation, image, written))
+        else:
+            print_table(table_console(), explanation, image)
+            _tell_files(written.values(), out)
+    if montage is not None and not json:
+        typer.echo(f"a montage in {montage}")
+
+
 def _written(
     explanation: Explanation,
     image: bytes,
@@ -248,12 +309,6 @@ def _written(
         yield from write_maps(explanation.maps, image, resize, out)
     if montage is not None:
         write_montage(explanation, image, name, resize, montage)
-
-
-def _table_console() -> Console:
-    terminal = Console()
-    # What is not a terminal cuts no line, and a cut number would be a wrong one.
-    return terminal if terminal.is_terminal else Console(width=_UNCUT)
 
 
 def _tell_files(written: Iterable[WrittenMap], out: Path | None) -> None:

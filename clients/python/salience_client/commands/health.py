@@ -35,7 +35,11 @@ def health(
     tls_server_name: TlsServerNameOption = "",
     token_file: TokenFileOption = None,
 ) -> None:
-    """Ask a server's health; exit code 0 = serving, 1 = not."""
+    """Ask a server's health.
+
+    Exit codes: 0 serving, 1 not serving or not to be reached, 2 not asked: wrong usage, or a
+    package that asking needs is missing.
+    """
     messages = require("grpc_health.v1.health_pb2", "service", "asking a server's health")
     stubs = require("grpc_health.v1.health_pb2_grpc", "service", "asking a server's health")
     identity = identity_of(tls, tls_ca, tls_cert, tls_key, tls_server_name, token_file)

@@ -50,8 +50,9 @@ def serve(
 ) -> None:
     """Serve models over gRPC until SIGTERM or SIGINT.
 
-    Exit codes: 0 stopped as told, 1 refused to start, 2 wrong usage, 69 the supervisor gave up,
-    70 failed while serving, 75 a call on a device did not return, 143 told twice to stop.
+    Exit codes: 0 stopped as told, 1 refused to start, 2 wrong usage or a package is missing, 69 the
+    supervisor gave up, 70 failed while serving, 75 a call on a device did not return, 130
+    interrupted before it served, 143 told twice to stop.
     """
     configs = require("salience_service.config", "service", "serving models")
     with translated():

@@ -148,7 +148,8 @@ def _mask(
 def area_gradient(mask: FloatMap, area: float) -> FloatMap:
     """d/dm of mean((sort(m) − r)²), of the mask's shape; r is 1 for its greatest share `area`.
 
-    Equal pixels keep their order, from the top left on, as torch's sort has it.
+    Equal pixels keep their order, from the top left on, as torch's sort has it; nearly equal
+    ones are ranked by their float32 bits, where float64 may rank them otherwise.
     """
     flat = mask.ravel()
     wanted = np.zeros(flat.size, np.float32)

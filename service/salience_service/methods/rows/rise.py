@@ -85,6 +85,7 @@ class _SoFar:
 
     def drawn(self, logits: NDArray[np.float32]) -> Partial:
         """The map of the first masks, from their logits [n, classes]; n never falls."""
+        assert len(logits) >= self._all.done  # What was summed cannot be taken out again.
         for start in range(self._all.done, len(logits), PART):
             scores = self._score(logits[start : start + PART])
             self._all.add(scores)

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing, contextmanager
 from functools import partial
 from typing import TypeVar
@@ -15,6 +15,7 @@ from salience_service.access.quotas import Quotas
 from salience_service.access.turnstile import Turnstile
 from salience_service.control import Control
 from salience_service.errors import Overloaded, SalienceError
+from salience_service.explanation.plan import MOST_METHODS
 from salience_service.host_threads import hand_over
 from salience_service.rpc import answer
 from salience_service.rpc.answer import Explainer
@@ -24,7 +25,6 @@ from salience_service.rpc.calls.door import Door
 from salience_service.rpc.calls.mailbox import Mailbox
 from salience_service.rpc.calls.observation import Observation
 from salience_service.rpc.calls.refusal import refusal
-from salience_service.rpc.wire.requests import MOST_METHODS
 from salience_service.telemetry.records import Arrival
 from salience_service.telemetry.witness import NOBODY, Witness
 
@@ -75,7 +75,8 @@ class Explanations:
             deadline: `time.monotonic()` seconds, or None.
 
         Raises:
-            Overloaded: as many explanations run already as may, in all or of one client.
+            Overloaded: as many explanations run already as may, in all or of one client, or no
+                thread can be started.
             QuotaExceeded: the client has asked for too many.
             Unavailable: the door is closed.
             NotFound: the model does not exist for the caller.
@@ -83,13 +84,14 @@ class Explanations:
         """
         arrival = Arrival(request_id(), current_caller().name, time.monotonic())
         client = current_client()
-        self._let_in(request, client)
+        coming: Future[Callable[[], None]] = Future()
+        self._let_in(request, client, coming)
         charge_rows = partial(self._quotas.charge_rows, client)
         control, mailbox = Control(deadline, charge_rows, arrival.principal), Mailbox()
         observation = Observation(arrival, self._witness.began(arrival))
-        self._threads.submit(self._work, request, client, control, mailbox, observation)
         self._enter(control, mailbox)
         try:
+            coming.set_result(partial(self._work, request, client, control, mailbox, observation))
             yield mailbox
         finally:
             control.cancel()
@@ -110,12 +112,13 @@ class Explanations:
         self._door.check()
         client = current_client()
         self._quotas.charge_request(client)
-        self._running.enter(client)
-        control = Control(deadline, partial(self._quotas.charge_rows, client))
-        done = asyncio.wrap_future(self._threads.submit(self._only, work, client, control))
+        coming: Future[Callable[[], T]] = Future()
+        done = asyncio.wrap_future(self._thread_for(coming, client))
         done.add_done_callback(heard)
+        control = Control(deadline, partial(self._quotas.charge_rows, client))
         self._enter(control)
         try:
+            coming.set_result(partial(self._only, work, client, control))
             await asyncio.wait({done})  # Cancelled, it leaves the work to end by its control.
             return done.result()
         finally:
@@ -127,7 +130,9 @@ class Explanations:
         """Tells the witness of a request that did not become an explanation."""
         self._witness.refused(refusal(error))
 
-    def _let_in(self, request: pb.ExplainRequest, client: Client) -> None:
+    def _let_in(
+        self, request: pb.ExplainRequest, client: Client, coming: Future[Callable[[], None]]
+    ) -> None:
         caller = current_caller()
         try:
             self._door.check()
@@ -136,10 +141,25 @@ class Explanations:
             # More than may be are refused where the request is read: here millions would hold
             # up the event loop.
             permit_methods(caller, (method.name for method in request.methods[:MOST_METHODS]))
-            self._running.enter(client)
+            self._thread_for(coming, client)
         except SalienceError as error:
             self.refused(error)
             raise
+
+    def _thread_for(self, coming: Future[Callable[[], T]], client: Client) -> Future[T]:
+        """Enters the turnstile with a thread, which waits for the work that is coming.
+
+        Raises:
+            Overloaded: as many run already as may, or no thread can be started.
+        """
+        self._running.enter(client)
+        try:
+            return self._threads.submit(lambda: coming.result()())
+        except (RuntimeError, MemoryError) as error:
+            # The pool queues before it starts a thread: one that comes free finds nothing to do.
+            coming.cancel()
+            self._running.leave(client)
+            raise Overloaded("no thread can be started here now; try again later") from error
 
     @contextmanager
     def call_of_many(self) -> Iterator[None]:

@@ -8,7 +8,7 @@ from salience_service.errors import InvalidRequest, PermissionDenied, Unauthenti
 from salience_service.field_path import read
 from salience_service.rpc.calls.explanations import Explanations
 from salience_service.rpc.wire.status import request_error_of
-from salience_service.rpc.wire.wording import MAX_NAME, stated
+from salience_service.rpc.wire.wording import stated
 
 Write = Callable[[pb.ExplainManyResponse], Awaitable[None]]
 
@@ -59,7 +59,7 @@ class ManyCall:
             tag = ""  # A message that cannot be read has none.
             try:
                 message = await anext(requests)
-                tag = message.tag[:MAX_NAME]
+                tag = message.tag
                 self._enter(message)
                 return message
             except StopAsyncIteration:

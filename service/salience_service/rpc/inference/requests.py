@@ -16,7 +16,7 @@ from salience_service.rpc.inference.tensors import (
     input_of,
     shape_of,
 )
-from salience_service.rpc.wire.wording import MAX_LABEL, MAX_NAME, at_most_long, stated
+from salience_service.rpc.wire.wording import MAX_NAME, MAX_PATH, at_most_long, stated
 
 _OUTPUTS = {output.value: output for output in Output}
 _SHARED_MEMORY = ("shared_memory_region", "shared_memory_byte_size", "shared_memory_offset")
@@ -30,7 +30,7 @@ def order_of(message: pb.ModelInferRequest) -> InferOrder:
     Raises:
         InvalidRequest: something is missing, contradicts itself, or is not served.
     """
-    read("id", at_most_long, message.id, "the request's id", MAX_LABEL)
+    read("id", at_most_long, message.id, "the request's id", MAX_PATH)
     _refuse(message.parameters, _SEQUENCE, "images are predicted one by one, not as sequences")
     return InferOrder(
         model=read("model_name", stated, message.model_name, "the model's name"),

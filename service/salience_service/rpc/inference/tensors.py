@@ -41,7 +41,7 @@ class Input:
 
     def shape_for(self, contract: InputContract) -> list[int]:
         """As a model takes it."""
-        if self is PIXELS:
+        if self is PIXELS:  # Of whose channels 1 and 3 are taken: for that there is no other word.
             return [ANY, ANY, ANY, ANY]
         return [ANY, contract.channels, contract.height, contract.width]
 

@@ -22,6 +22,7 @@ from salience_service.request import (
     PixelImage,
     PreparedImage,
 )
+from salience_service.rpc.wire.wording import at_most, unlisted
 
 _DATA_TYPES: Mapping[int, np.dtype[Any]] = {
     pb.DATA_TYPE_UINT8: np.dtype("u1"),
@@ -35,8 +36,9 @@ _FULL_SCALES: Mapping[int, float] = {
     pb.DATA_TYPE_FLOAT16: 1.0,
     pb.DATA_TYPE_FLOAT32: 1.0,
 }
+_MEANINGS = ("PIXELS", "PREPROCESSED")
 _AXES = ("HW", "HWC", "CHW", "NCHW")
-_DEFAULT_KERNEL, _DEFAULT_SIGMA = 51, 20.0
+_MOST_CHANNELS = 3
 
 
 def image_of(message: pb.Image) -> ImageInput:
@@ -61,15 +63,17 @@ def fill_of(message: pb.Fill) -> Fill:
     """The fill of a message; none set means mean.
 
     Raises:
-        InvalidRequest: a number beyond its limits.
+        InvalidRequest: a colour of more intensities than any image has channels.
     """
     kind = message.WhichOneof("kind")
     if kind == "black":
         return BlackFill()
     if kind == "blur":
-        return read("blur", _blur_fill, message.blur)
+        blur = message.blur
+        return BlurFill(blur.kernel or BlurFill.kernel, blur.sigma or BlurFill.sigma)
     if kind == "colour":
-        return read("colour.intensity", _colour_fill, message.colour)
+        colour = message.colour.intensity
+        return ColourFill(read("colour", at_most, colour, _MOST_CHANNELS, "intensity"))
     return MeanFill()
 
 
@@ -81,9 +85,7 @@ def _tensor_image(tensor: pb.Tensor) -> PixelImage | PreparedImage:
         return PixelImage(_channels_last(_numbers(tensor), tensor.axes), _full_scale(tensor))
     if tensor.meaning == pb.TENSOR_MEANING_PREPROCESSED:
         return PreparedImage(_prepared(tensor))
-    raise InvalidRequest(
-        "the tensor's meaning is not stated: state PIXELS or PREPROCESSED", field="meaning"
-    )
+    raise unlisted("the tensor's meaning", tensor.meaning, _MEANINGS, "meaning")
 
 
 def _check_axes(axes: str, shape: Any) -> None:
@@ -113,10 +115,8 @@ def _numbers(tensor: pb.Tensor) -> NDArray[np.generic]:
     """The elements in the tensor's shape; sizes are multiplied as exact integers."""
     kind = _DATA_TYPES.get(tensor.data_type)
     if kind is None:
-        raise InvalidRequest(
-            "the tensor's data type is not stated: state UINT8, UINT16, FLOAT16 or FLOAT32",
-            field="data_type",
-        )
+        names = (known.name.upper() for known in _DATA_TYPES.values())
+        raise unlisted("the tensor's data type", tensor.data_type, names, "data_type")
     data, needed = tensor.data, math.prod(tensor.shape) * kind.itemsize
     if len(data) != needed:
         raise InvalidRequest(
@@ -156,24 +156,3 @@ def _prepared(tensor: pb.Tensor) -> NDArray[np.float32]:
     planes = _channels_last(_numbers(tensor), tensor.axes)
     rows_first = planes[..., None] if planes.ndim == 2 else planes
     return np.ascontiguousarray(np.moveaxis(rows_first, -1, 0), np.float32)
-
-
-def _blur_fill(message: pb.BlurFill) -> BlurFill:
-    kernel, sigma = message.kernel or _DEFAULT_KERNEL, message.sigma or _DEFAULT_SIGMA
-    if not (3 <= kernel <= 255 and kernel % 2):
-        raise InvalidRequest(
-            f"a blur's kernel is odd and from 3 to 255, not {kernel}", field="kernel"
-        )
-    if not 0 < sigma <= 128:
-        raise InvalidRequest(
-            f"a blur's sigma is above 0 and at most 128, not {sigma}", field="sigma"
-        )
-    return BlurFill(kernel, sigma)
-
-
-def _colour_fill(message: pb.ColourFill) -> ColourFill:
-    if len(message.intensity) not in (1, 3):
-        raise InvalidRequest(f"a colour has 1 or 3 intensities, not {len(message.intensity)}")
-    if not all(0 <= value <= 1 for value in message.intensity):
-        raise InvalidRequest(f"intensities lie in [0, 1], not {list(message.intensity)}")
-    return ColourFill(tuple(message.intensity))

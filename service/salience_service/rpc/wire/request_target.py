@@ -13,16 +13,13 @@ from salience_service.request import (
     TextTarget,
     TopKTargets,
 )
-from salience_service.rpc.wire.wording import MAX_LABEL, stated
-
-_MOST_CLASSES = 32
 
 
 def target_of(message: pb.Target) -> TargetSpec:
     """One target of a request.
 
     Raises:
-        InvalidRequest: the target or a class of it is not stated, or k is beyond its limits.
+        InvalidRequest: the target or a class of it is not stated.
     """
     match message.WhichOneof("kind"):
         case "present":
@@ -36,11 +33,11 @@ def target_of(message: pb.Target) -> TargetSpec:
                 read("difference.that_class", _class_ref, that),
             )
         case "top_k":
-            return read("top_k.k", _top_k, message.top_k.k)
+            return TopKTargets(message.top_k.k)
         case "above_threshold":
             return AboveThresholdTargets()
         case "text":
-            return TextTarget(read("text", stated, message.text, "a target in words", MAX_LABEL))
+            return TextTarget(message.text)
     raise InvalidRequest(
         "a target is not stated: state a class, top_k, above_threshold, an absent class, "
         "a difference or text"
@@ -52,11 +49,5 @@ def _class_ref(message: pb.ClassRef) -> ClassRef:
         case "index":
             return ClassRef(message.index)
         case "label":
-            return ClassRef(read("label", stated, message.label, "a class label", MAX_LABEL))
+            return ClassRef(message.label)
     raise InvalidRequest("a target's class is not stated: state its index or its label")
-
-
-def _top_k(k: int) -> TopKTargets:
-    if not 1 <= k <= _MOST_CLASSES:
-        raise InvalidRequest(f"top_k takes from 1 to {_MOST_CLASSES} classes, not {k}")
-    return TopKTargets(k)

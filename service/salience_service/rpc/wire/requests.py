@@ -9,6 +9,7 @@ from typing import TypeVar
 from salience.v1 import explanation_service_pb2 as pb
 from salience.v1 import map_pb2, method_pb2
 from salience_service.errors import InvalidRequest
+from salience_service.explanation.plan import MOST_METHODS
 from salience_service.field_path import at, each, keyed, read
 from salience_service.request import (
     BoxOrder,
@@ -30,14 +31,12 @@ from salience_service.rpc.wire.numbers import (
 )
 from salience_service.rpc.wire.request_image import fill_of, image_of
 from salience_service.rpc.wire.request_target import target_of
-from salience_service.rpc.wire.wording import MAX_LABEL, at_most_long, stated
+from salience_service.rpc.wire.wording import MAX_PATH, at_most, at_most_long, stated, unlisted
+from salience_service.targets.resolve import MOST_TARGETS
 
-_Item = TypeVar("_Item")
 _Number = TypeVar("_Number", bound=int)
 _Member = TypeVar("_Member", bound=Enum)
 
-MOST_METHODS = 64
-MOST_TARGETS = 64
 MOST_OPTIONS = 64
 MOST_SCORES = 64
 MOST_TAPS = 64
@@ -56,7 +55,7 @@ def order_of(message: pb.ExplainRequest) -> ExplainOrder:
         version=read("version", at_most_long, message.version, "the model's version"),
         image=read("image", image_of, message.image),
         methods=_methods(message.methods),
-        targets=each("targets", target_of, _at_most(message.targets, MOST_TARGETS, "targets")),
+        targets=each("targets", target_of, at_most(message.targets, MOST_TARGETS, "targets")),
         fill=read("fill", fill_of, message.fill),
         scores=_scores(message.scores),
         score_fill=read("score_fill", fill_of, message.score_fill) if has_score_fill else None,
@@ -73,7 +72,7 @@ def order_of(message: pb.ExplainRequest) -> ExplainOrder:
 
 
 def _methods(messages: Collection[method_pb2.MethodCall]) -> tuple[MethodCall, ...]:
-    methods = each("methods", _method, _at_most(messages, MOST_METHODS, "methods"))
+    methods = each("methods", _method, at_most(messages, MOST_METHODS, "methods"))
     if not methods:
         raise InvalidRequest(
             "no method: name at least one; DescribeModel lists them", field="methods"
@@ -83,8 +82,8 @@ def _methods(messages: Collection[method_pb2.MethodCall]) -> tuple[MethodCall, .
 
 def _method(message: method_pb2.MethodCall) -> MethodCall:
     name = read("name", stated, message.name, "a method's name")
-    options = _at_most(message.options.items(), MOST_OPTIONS, "options")
-    taps = _at_most(message.taps, MOST_TAPS, "taps")
+    options = at_most(message.options.items(), MOST_OPTIONS, "options")
+    taps = at_most(message.taps, MOST_TAPS, "taps")
     return MethodCall(
         name,
         dict(_option(key, value) for key, value in options),
@@ -93,7 +92,7 @@ def _method(message: method_pb2.MethodCall) -> MethodCall:
 
 
 def _tap(name: str) -> str:
-    return stated(name, "a tap's name", MAX_LABEL)
+    return stated(name, "a tap's name", MAX_PATH)
 
 
 def _option(key: str, message: method_pb2.OptionValue) -> tuple[str, OptionScalar]:
@@ -117,7 +116,7 @@ def _option_value(key: str, message: method_pb2.OptionValue) -> OptionScalar:
 
 
 def _scores(numbers: Collection[map_pb2.ScoreKind]) -> tuple[ScoreKind, ...]:
-    kinds = each("scores", _score, _at_most(numbers, MOST_SCORES, "scores"))
+    kinds = each("scores", _score, at_most(numbers, MOST_SCORES, "scores"))
     doubled = [kind.value for kind, count in Counter(kinds).items() if count > 1]
     if doubled:
         raise InvalidRequest(
@@ -131,16 +130,11 @@ def _score(number: map_pb2.ScoreKind) -> ScoreKind:
 
 
 def _format(message: map_pb2.MapFormat) -> MapFormat:
-    alpha = message.overlay_alpha or 0.5
-    if not 0 < alpha <= 1:
-        raise InvalidRequest(
-            f"overlay_alpha lies above 0 and at most at 1, not at {alpha}", field="overlay_alpha"
-        )
     return MapFormat(
         _known("encoding", message.encoding or map_pb2.MAP_ENCODING_FLOAT32, ENCODINGS),
         _known("geometry", message.geometry or map_pb2.MAP_GEOMETRY_INPUT, GEOMETRIES),
         _known("scale", message.scale or map_pb2.MAP_SCALE_UNIT, SCALES),
-        alpha,
+        message.overlay_alpha or MapFormat.overlay_alpha,
     )
 
 
@@ -159,14 +153,7 @@ def _known(
     field: str, number: _Number, table: Mapping[_Number, _Member], what: str = ""
 ) -> _Member:
     if number not in table:
-        names = ", ".join(member.name for member in table.values())
-        raise InvalidRequest(
-            f"{what or field} {number} is unknown or not stated: state one of {names}", field=field
-        )
+        # Without one for 0: the contract has no word for what is not stated.
+        names = (member.name for known, member in table.items() if known)
+        raise unlisted(what or field, number, names, field)
     return table[number]
-
-
-def _at_most(items: Collection[_Item], most: int, field: str) -> tuple[_Item, ...]:
-    if len(items) > most:  # Before any is looked at: a message may hold millions.
-        raise InvalidRequest(f"{len(items)} {field}: at most {most} are allowed", field=field)
-    return tuple(items)

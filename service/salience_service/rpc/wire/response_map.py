@@ -10,7 +10,15 @@ from salience.v1 import explanation_service_pb2 as pb
 from salience.v1 import image_pb2, map_pb2, method_pb2, target_pb2
 from salience_service import events
 from salience_service.image.placement import Rectangle
-from salience_service.request import BlackFill, BlurFill, ColourFill, Fill, MeanFill, OptionScalar
+from salience_service.request import (
+    BlackFill,
+    BlurFill,
+    ColourFill,
+    Fill,
+    MeanFill,
+    OptionScalar,
+    StopWhen,
+)
 from salience_service.rpc.wire.numbers import (
     ENCODING_NUMBERS,
     FLAG_NUMBERS,
@@ -122,6 +130,7 @@ def _rectangle(edges: Rectangle) -> map_pb2.Rectangle:
 
 
 def _provenance(made: events.Provenance) -> map_pb2.Provenance:
+    stop = made.stop_when or StopWhen()
     return map_pb2.Provenance(
         model=made.model,
         version=made.version,
@@ -147,4 +156,6 @@ def _provenance(made: events.Provenance) -> map_pb2.Provenance:
         precision=made.precision,
         tuning_digest=made.tuning_digest,
         signed_by=made.signed_by,
+        stop_correlation=stop.correlation,
+        stop_seconds=stop.seconds,
     )
