@@ -35,7 +35,7 @@ CMD ["serve", "/models", "--config", "/etc/salience.toml"]
 # build with --build-arg EXTRAS=service-gpu,torch to have it. It loads no program where it cannot write /tmp.
 FROM base AS gpu
 ARG EXTRAS=service-gpu
-RUN grep -v '^onnxruntime==' /constraints.txt > /gpu-constraints.txt \
+RUN sed 's/^onnxruntime==/onnxruntime-gpu==/' /constraints.txt > /gpu-constraints.txt \
     && pip install --no-cache-dir --constraint /gpu-constraints.txt \
        "$(echo /wheels/salience-*.whl)[${EXTRAS}]"
 COPY deploy/gpu.toml /etc/salience.toml

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from salience_export.compose import compose, pixel_masks
 from salience_export.errors import ExportError
 from salience_export.gradient_parity import measure_gradients
@@ -54,7 +56,7 @@ def measure_parity(trial: Trial, source: SourceModel, contract: InputContract) -
     """Runs source and graphs on the same images, in batches of 1 and 3.
 
     Raises:
-        ExportError: a difference beyond `LIMIT`.
+        ExportError: a difference beyond `LIMIT`, or a source without numbers for masked images.
     """
     images = [make(contract, size) for size in _BATCHES for make in (noise_images, smooth_images)]
     forward = [_forward(trial, source, batch) for batch in images]
@@ -88,6 +90,12 @@ def _feature(trial: Trial, found: dict[str, FloatArray], expected: Reference, na
 def _masked(trial: Trial, source: SourceModel, image: FloatArray) -> float:
     rows = mask_rows(trial.taps[-1])
     expected = source.reference(compose(image, rows)).logits
+    if np.isfinite(source.reference(image).logits).all() and not np.isfinite(expected).all():
+        raise ExportError(
+            "the network gives NaN or infinity for a masked image, which may be blank: where it "
+            "divides by what it measures of an image, such as its standard deviation or range, "
+            "add a small number to the divisor"
+        )
     return max(
         relative_difference(trial.masked(image, rows), expected),
         relative_difference(trial.pixel_masked(image, pixel_masks(image, rows)), expected),

@@ -1,9 +1,11 @@
 """Every package that a server brings with it is listed with its licence, and is free to ship."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from tests.contract.dependencies import NEEDS, closure, licence, table
 
@@ -29,3 +31,25 @@ def test_a_package_of_the_server_is_under_a_permissive_licence(name: str) -> Non
     told = licence(distribution(name))
     parts = [part.strip(" ()") for part in re.split(r" AND | OR |, ", told)]
     assert all(PERMISSIVE.fullmatch(part) for part in parts), told
+
+
+def required(extra: str) -> set[str]:
+    """The distributions that an extra names, by itself or by others that it names."""
+    project = tomllib.loads(Path("pyproject.toml").read_text("utf-8"))["project"]
+    found, waiting = set[str](), [extra]
+    while waiting:
+        for text in project["optional-dependencies"][waiting.pop()]:
+            requirement = Requirement(text)
+            if requirement.name == "salience":
+                waiting.extend(requirement.extras)
+            else:
+                found.add(requirement.name)
+    return found
+
+
+@pytest.mark.parametrize("extra", ["service", "export"])
+def test_on_gpus_an_extra_brings_the_same_and_no_second_runtime(extra: str) -> None:
+    """The two runtimes are files of one directory: whichever comes later spoils the other."""
+    runtimes = {"onnxruntime"}, {"onnxruntime-gpu"}
+    here, there = required(extra), required(f"{extra}-gpu")
+    assert (here - there, there - here) == runtimes

@@ -92,6 +92,22 @@ def test_kubernetes_gives_it_the_time_to_drain_and_asks_its_health(least: float)
     assert token in {f"/etc/salience/{item['path']}" for item in etc["secret"]["items"]}
 
 
+def test_kubernetes_leaves_an_engine_cache_to_its_owner() -> None:
+    """By default each mount gives the group all rights, and such a cache is refused."""
+    assert pod()["securityContext"]["fsGroupChangePolicy"] == "OnRootMismatch"
+
+
+def test_what_systemd_is_told_on_a_gpu_are_groups_of_devices_for_paths_take_no_wildcard() -> None:
+    text = (DEPLOY / "salience.service").read_text("utf-8")
+    assert re.findall(r"DeviceAllow=(\S+) (\w+)", text) == [("char-nvidia*", "rw")]
+    assert "#   PrivateDevices=no\n" in text
+
+
+def test_what_is_installed_for_systemd_are_versions_known_to_work_together() -> None:
+    text = (DEPLOY / "salience.service").read_text("utf-8")
+    assert re.findall(r"pip install (.*\S) '", text) == ["--constraint constraints.txt"]
+
+
 def test_compose_gives_it_the_time_to_drain_and_starts_it_again(least: float) -> None:
     service = composed()
     assert float(service["stop_grace_period"].removesuffix("s")) > least

@@ -1,6 +1,7 @@
 """The Dockerfile keeps what it promises: lint clean, two targets, no root, a health check."""
 
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -49,6 +50,18 @@ def test_a_target_installs_an_extra_that_exists(target: str, extra: str) -> None
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     assert extra in project["optional-dependencies"]
     assert f"ARG EXTRAS={extra}\n" in stages()[target]
+
+
+def test_the_gpu_image_has_the_version_of_the_runtime_that_the_cpu_image_has() -> None:
+    """What its stage makes of constraints.txt, by its own command."""
+    edit = re.findall(r"^RUN (sed '.*') /constraints\.txt > /gpu-constraints\.txt ", TEXT, re.M)
+    done = subprocess.run(
+        [*shlex.split(*edit), ROOT / "constraints.txt"], capture_output=True, text=True, check=True
+    )
+    pinned = re.findall(r"^onnxruntime.*", (ROOT / "constraints.txt").read_text("utf-8"), re.M)
+    expected = [pin.replace("onnxruntime==", "onnxruntime-gpu==") for pin in pinned]
+    assert expected
+    assert re.findall(r"^onnxruntime.*", done.stdout, re.M) == expected
 
 
 @pytest.mark.parametrize(("target", "provider"), [("cpu", "cpu"), ("gpu", "cuda")])

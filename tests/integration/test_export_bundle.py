@@ -75,6 +75,19 @@ def test_the_torch_program_passes_the_services_guard(tiny_bundle: Bundle) -> Non
     check_program(tiny_bundle.path(tiny_bundle.manifest.torch_program))
 
 
+def test_a_network_without_numbers_for_a_blank_image_is_told_why(
+    source: SourceModel, tmp_path: Path
+) -> None:
+    def reference(images: FloatArray) -> Reference:
+        answer, spread = source.reference(images), images.std((1, 2, 3))
+        return replace(answer, logits=np.where(spread[:, None] > 0, answer.logits, np.nan))
+
+    with pytest.raises(ExportError, match=r"which may be blank: .*add a small number"):
+        export_bundle(
+            lambda: replace(source, reference=reference), CONTRACT, Destination(tmp_path, "net")
+        )
+
+
 def test_a_version_that_exists_is_refused_before_any_work(tmp_path: Path) -> None:
     (tmp_path / "net" / "1").mkdir(parents=True)
 

@@ -115,6 +115,40 @@ def fire_net(classes: int = 10) -> tuple[Drawing, str]:
     return d, d.op("GlobalAveragePool", x, to="pooled")
 
 
+def transformer(class_tokens: int, blocks: int = 2, stem: int = 0) -> onnx.ModelProto:
+    """Blocks of attention and a ReLU, each after its norm, over 16 patches of 32×32 images.
+
+    Args:
+        class_tokens: before the patches; the first makes the logits. 0: their mean does.
+        blocks: their sums are `sum_0`, … after attention and `block_0`, … at the end.
+        stem: convolutions before the patches.
+    """
+    d, x = Drawing(), "images"
+    for number in range(stem):
+        x = d.conv(x, (3, 3), to=f"stem_{number}")
+    kernel = d.weight("kernel", d.random.normal(size=(6, 3, 8, 8)).astype(np.float32))
+    x = d.op("Conv", x, kernel, strides=[8, 8], to="patches")
+    x = d.op("Transpose", d.op("Reshape", x, d.ints(0, 6, 16)), perm=[0, 2, 1])
+    if class_tokens:
+        x = d.op("Pad", x, d.ints(0, class_tokens, 0, 0, 0, 0))
+    for number in range(blocks):
+        y = normed(d, x, f"attended_{number}")
+        scores = d.op("Softmax", d.op("MatMul", y, d.op("Transpose", y, perm=[0, 2, 1])))
+        x = d.op("Add", x, d.op("MatMul", scores, y), to=f"sum_{number}")
+        x = d.op("Add", x, d.op("Relu", normed(d, x)), to=f"block_{number}")
+    x = normed(d, x, "norm")
+    read = d.op("Gather", x, d.weight("first", np.array(0)), axis=1)
+    mean = d.op("ReduceMean", x, axes=[1], keepdims=0)
+    d.dense(read if class_tokens else mean, (6, 3), to="logits")
+    return d.model("logits")
+
+
+def normed(d: Drawing, x: str, to: str = "") -> str:
+    """The LayerNormalization of tokens of 6 channels."""
+    weights = d.random.uniform(0.5, 1.5, 6).astype(np.float32)
+    return d.op("LayerNormalization", x, d.weight(f"norm_{len(d.weights)}", weights), to=to)
+
+
 def evaluate(
     model: onnx.ModelProto, images: NDArray[np.float32], *tensors: str
 ) -> list[NDArray[np.float32]]:

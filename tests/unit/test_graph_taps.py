@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 
@@ -121,6 +122,40 @@ def test_a_network_without_maps_has_no_taps_to_choose() -> None:
     d.dense(d.op("Flatten", "images"), (3 * 32 * 32, 3), to="logits")
     with pytest.raises(ExportError, match="name taps"):
         choose_taps(d.model("logits"), 3)
+
+
+def test_an_ensemble_is_told_to_be_exported_apart() -> None:
+    d = Drawing()
+    rows = [
+        d.op("Flatten", d.op("GlobalAveragePool", d.op("Relu", d.conv("images", (3, 3)))))
+        for _ in range(2)
+    ]
+    d.op("Mean", *rows, to="logits")
+    with pytest.raises(ExportError, match=r"of an ensemble.*export each network by itself"):
+        choose_taps(d.model("logits"), 3)
+
+
+def test_sums_inside_a_pool_of_unequal_windows_end_no_block() -> None:
+    d = Drawing()
+    x = d.op("Relu", d.conv("images", (3, 4)), to="last")
+    parts = [d.op("Gather", x, d.ints(0, 8 + shift, 16), axis=3) for shift in range(3)]
+    total = d.op("Add", d.op("Add", *parts[:2]), parts[2], to="total")
+    d.op("Div", total, d.weight("three", np.array(3, np.float32)), to="pooled")
+    d.dense(d.op("Flatten", "pooled"), (4 * 32 * 3, 10), to="logits")
+    assert names(d.model("logits")) == ["last", "pooled"]
+
+
+def test_a_tap_of_another_element_type_is_told_its_type() -> None:
+    d = Drawing()
+    x = d.op("Cast", d.conv("images", (3, 4)), to="half", to_=0)
+    d.nodes[-1].attribute[0].CopyFrom(onnx.helper.make_attribute("to", onnx.TensorProto.BFLOAT16))
+    x = d.op("Cast", x, to="back", to_=0)
+    d.nodes[-1].attribute[0].CopyFrom(onnx.helper.make_attribute("to", onnx.TensorProto.FLOAT))
+    d.dense(d.op("Flatten", d.op("GlobalAveragePool", x)), (4, 5), to="logits")
+    with pytest.raises(
+        ExportError, match=r"'half' has shape \['N', 4, 32, 32\] in bfloat16: a tap"
+    ):
+        tap_of(d.model("logits"), "half")
 
 
 def test_a_named_tensor_becomes_a_tap() -> None:

@@ -12,7 +12,7 @@ from salience_export.graphs.flow import Flow
 from salience_export.graphs.taps import choose_taps, tap_of
 from salience_export.graphs.tokens import Grid, grid_of, is_attended
 from salience_service.bundle.manifest import TokenLayout
-from tests.support.onnx_networks import Drawing, images, run
+from tests.support.onnx_networks import Drawing, images, normed, run, transformer
 
 
 @pytest.mark.parametrize(
@@ -76,39 +76,6 @@ def test_the_mean_of_tokens_and_one_layer_is_a_linear_head() -> None:
     assert build_graphs(patches(), [tap_of(patches(), "tokens")]).linear_heads == (True,)
 
 
-def transformer(class_tokens: int, blocks: int = 2, stem: int = 0) -> onnx.ModelProto:
-    """Blocks of attention and a ReLU, each after its norm, over 16 patches of 32×32 images.
-
-    Args:
-        class_tokens: before the patches; the first makes the logits. 0: their mean does.
-        blocks: their sums are `sum_0`, … after attention and `block_0`, … at the end.
-        stem: convolutions before the patches.
-    """
-    d, x = Drawing(), "images"
-    for number in range(stem):
-        x = d.conv(x, (3, 3), to=f"stem_{number}")
-    kernel = d.weight("kernel", d.random.normal(size=(6, 3, 8, 8)).astype(np.float32))
-    x = d.op("Conv", x, kernel, strides=[8, 8], to="patches")
-    x = d.op("Transpose", d.op("Reshape", x, d.ints(0, 6, 16)), perm=[0, 2, 1])
-    if class_tokens:
-        x = d.op("Pad", x, d.ints(0, class_tokens, 0, 0, 0, 0))
-    for number in range(blocks):
-        y = _norm(d, x, f"attended_{number}")
-        scores = d.op("Softmax", d.op("MatMul", y, d.op("Transpose", y, perm=[0, 2, 1])))
-        x = d.op("Add", x, d.op("MatMul", scores, y), to=f"sum_{number}")
-        x = d.op("Add", x, d.op("Relu", _norm(d, x)), to=f"block_{number}")
-    x = _norm(d, x, "norm")
-    read = d.op("Gather", x, d.weight("first", np.array(0)), axis=1)
-    mean = d.op("ReduceMean", x, axes=[1], keepdims=0)
-    d.dense(read if class_tokens else mean, (6, 3), to="logits")
-    return d.model("logits")
-
-
-def _norm(d: Drawing, x: str, to: str = "") -> str:
-    weights = d.random.uniform(0.5, 1.5, 6).astype(np.float32)
-    return d.op("LayerNormalization", x, d.weight(f"norm_{len(d.weights)}", weights), to=to)
-
-
 @pytest.mark.parametrize(
     ("class_tokens", "tap"),
     [(0, ("norm", TokenLayout.TOKENS)), (1, ("attended_1", TokenLayout.CLASS_AND_TOKENS))],
@@ -160,7 +127,7 @@ def decoded(queries: int) -> onnx.ModelProto:
     asked = d.weight("asked", d.random.normal(size=(queries, 6)).astype(np.float32))
     scores = d.op("Softmax", d.op("MatMul", asked, d.op("Transpose", x, perm=[0, 2, 1])))
     x = d.op("MatMul", scores, x)
-    x = d.op("Add", x, d.op("Relu", _norm(d, x)), to="answers")
+    x = d.op("Add", x, d.op("Relu", normed(d, x)), to="answers")
     d.dense(d.op("ReduceMean", x, axes=[1], keepdims=0), (6, 3), to="logits")
     return d.model("logits")
 

@@ -166,6 +166,50 @@ def test_what_a_raised_opset_makes_inputs_of_has_gradients(imported: Import, ops
     np.testing.assert_allclose(logits_of(source), expected, rtol=1e-4, atol=1e-4)
 
 
+def later_opset(opset: int, middle: Callable[[Drawing, str], str]) -> onnx.ModelProto:
+    """Maxima of windows, and something between them and the dense layer."""
+    d = Drawing()
+    x = d.op("Elu", d.conv("images", (3, 8), stride=2))
+    x = middle(d, d.op("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2], to="pooled"))
+    d.dense(d.op("Flatten", d.op("GlobalMaxPool", x)), (8, 5), to="logits")
+    return d.model("logits", opset=opset)
+
+
+def normalised(d: Drawing, x: str) -> str:
+    ones = [d.weight(name, np.ones(8, np.float32)) for name in ("scale", "shift")]
+    return d.op("GroupNormalization", x, *ones, num_groups=2)
+
+
+@pytest.mark.parametrize("opset", [22, 24])
+def test_a_later_opset_is_lowered_to_one_that_gpus_run(imported: Import, opset: int) -> None:
+    lowered, same = (imported(later_opset(each, normalised)) for each in (opset, 21))
+    assert lowered.changes == (f"opset {opset} was lowered to 21",)
+    assert same.changes == ()
+    assert lowered.model == same.model
+    assert isinstance(build_graphs(lowered.model, lowered.taps).gradients, GradientGraphs)
+    logits_of(lowered)
+
+
+def swished(d: Drawing, x: str) -> str:
+    return d.op("Swish", x)
+
+
+def sparsely_pooled(d: Drawing, x: str) -> str:
+    """Its last windows would begin behind the image: shape inference counts them at opset 21."""
+    more = {"kernel_shape": [2, 2], "strides": [6, 6], "pads": [1] * 4, "ceil_mode": 1}
+    twice = d.weight("twice", np.array([1, 1, 2, 2], np.float32))
+    return d.op("MaxPool", d.op("Resize", x, "", twice), **more)
+
+
+@pytest.mark.parametrize("middle", [swished, sparsely_pooled])
+def test_what_an_earlier_opset_would_not_say_keeps_its_own(
+    imported: Import, middle: Callable[[Drawing, str], str]
+) -> None:
+    source = imported(later_opset(24, middle))
+    assert source.changes == ()
+    logits_of(source)
+
+
 def test_nhwc_files_get_a_transpose_in_front(imported: Import) -> None:
     d = Drawing()
     x = d.op("Transpose", "images", perm=[0, 3, 1, 2], to="turned")

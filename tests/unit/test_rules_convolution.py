@@ -83,6 +83,22 @@ def test_automatic_pads_are_worked_out(pad: str, *, depthwise: bool, size: int) 
     )
 
 
+def test_pads_that_differ_are_cut_off_for_cuda_transposes_with_even_pads_alone() -> None:
+    """As a first layer has them in EfficientNet and MobileNet."""
+    weight = np.random.default_rng(0).normal(size=(4, 3, 3, 3)).astype(np.float32)
+    case = Case(
+        one("Conv", "a", "w", strides=[2, 2], pads=[0, 0, 1, 1]),
+        lambda x: F.conv2d(F.pad(x, [0, 1] * 2), torch.from_numpy(weight).double(), None, 2),
+        ((None, 3, 8, 8),),
+        {"w": weight},
+    )
+    check(case)
+    nodes = differentiated(case).graph.node
+    transposes = [node for node in nodes if node.op_type == "ConvTranspose"]
+    pads = [list(a.ints) for node in transposes for a in node.attribute if a.name == "pads"]
+    assert pads == [[0, 0, 0, 0]]
+
+
 def test_a_kernel_is_turned_in_the_graph_not_stored_again() -> None:
     weight = np.zeros((64, 64, 3, 3), np.float32)
     case = Case(

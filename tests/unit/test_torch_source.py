@@ -14,6 +14,7 @@ from torch import nn
 
 from salience_export.errors import ExportError
 from salience_export.graphs.build import build_graphs
+from salience_export.graphs.normal import lower_opset
 from salience_export.source import IMAGES, LOGITS, SourceModel
 from salience_export.sources.runtime import Run
 from salience_export.sources.torch_module import open_torch
@@ -59,6 +60,10 @@ def test_a_tap_before_an_in_place_activation_keeps_its_negative_values(trap: Sou
     assert norm.min() < -0.1
     np.testing.assert_allclose(found["norm"], norm, atol=1e-5)
     np.testing.assert_allclose(found["act"], act, atol=1e-5)
+
+
+def test_torch_writes_an_opset_that_gpus_run(trap: SourceModel) -> None:
+    assert lower_opset(trap.model) is trap.model
 
 
 def test_calls_of_a_module_used_twice_are_told_apart(calls: SourceModel) -> None:

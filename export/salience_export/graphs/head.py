@@ -1,5 +1,7 @@
 """The end of a network: the softmax or sigmoid is cut off, so that `logits` [N, K] comes out."""
 
+import math
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,7 +9,8 @@ import onnx
 from onnx import TensorProto, helper
 
 from salience_export.errors import ExportError
-from salience_export.graphs.flow import Flow, assemble, names_of, stand_aside, unused
+from salience_export.graphs.bounds import ANY, bounds_of
+from salience_export.graphs.flow import Flow, assemble, names_of, stand_aside, subgraphs, unused
 from salience_export.graphs.shapes import Shape
 from salience_export.source import LOGITS
 from salience_service.bundle.manifest import OutputKind
@@ -29,13 +32,11 @@ _NO_LOGITS = {
 }
 """Per declared meaning, the operators whose results are never the logits of it."""
 
-_WRITTEN_WITH = {
-    OutputKind.SOFTMAX: frozenset({"Div", "Mul", "Exp"}),
-    OutputKind.LOG_PROBABILITY: frozenset[str](),
-    OutputKind.SIGMOID: frozenset({"Div", "Reciprocal", "Clip", "Exp"}),
-    OutputKind.REGRESSION: frozenset[str](),
-}
-"""Per declared meaning, the last operators of it where it is written in several."""
+_WRITTEN_WITH = frozenset({"Div", "Mul", "Exp"})
+"""The last operators of a softmax where it is written in several."""
+
+_INTEGER = re.compile("QLinear|QGemm|QAttention|DynamicQuantize|(Conv|MatMul)Integer")
+"""How operators are called that compute in eight bits, ONNX's own and ONNX Runtime's."""
 
 _RESHAPING = frozenset({"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Dropout"})
 _REWRITING = _RESHAPING | {"Transpose", "Cast", "QuantizeLinear", "DequantizeLinear"}
@@ -70,6 +71,7 @@ def find_end(model: onnx.ModelProto, declared: OutputKind) -> End:
             a last operator that contradicts what is declared.
     """
     flow = Flow(model)
+    _check_float(flow)
     output = _only_output(flow)
     contradicting = _makers(flow, output) & ((_SOFTMAX | {"Sigmoid"}) - _CUT[declared])
     if declared is not OutputKind.REGRESSION and contradicting:
@@ -102,8 +104,9 @@ def put_out_logits(model: onnx.ModelProto, end: End, from_probabilities: bool) -
         from_probabilities: whether they are probabilities; then log(max(p, tiny)) is put out,
             tiny being float32's least normal number.
     """
-    shape = Flow(model).shapes[end.tensor]
-    if end.tensor == LOGITS and len(shape.dimensions) == 2 and not from_probabilities:
+    shape = Flow(model).shapes.get(end.tensor)
+    is_plain = shape is not None and len(shape.dimensions) == 2
+    if end.tensor == LOGITS and is_plain and not from_probabilities:
         result, nodes = model, list(model.graph.node)
     else:
         result, moved = stand_aside(model, {LOGITS})
@@ -130,9 +133,22 @@ def is_log_softmax(model: onnx.ModelProto, tensor: str) -> bool:
     return _makers(Flow(model), tensor, _REWRITING) == {"LogSoftmax"}
 
 
-def is_written_out(model: onnx.ModelProto, tensor: str, declared: OutputKind) -> bool:
-    """Whether the tensor carries what operators make that a softmax or sigmoid is written with."""
-    return not _WRITTEN_WITH[declared].isdisjoint(_makers(Flow(model), tensor))
+def is_written_out(model: onnx.ModelProto, tensor: str) -> bool:
+    """Whether the tensor carries what operators make that a softmax is written with."""
+    return not _WRITTEN_WITH.isdisjoint(_makers(Flow(model), tensor))
+
+
+def is_held_above_zero(model: onnx.ModelProto, tensor: str, declared: OutputKind) -> bool:
+    """Whether operators hold the tensor between 0 and a greatest value, though logits are not.
+
+    So they do with probabilities, while logits of a sigmoid above 0 would say one half or more,
+    and log-probabilities are never above it. A Relu's results have no greatest value: they are
+    let be, and so are logits of a softmax, which may lie anywhere.
+    """
+    if declared not in (OutputKind.SIGMOID, OutputKind.LOG_PROBABILITY):
+        return False
+    low, high = bounds_of(Flow(model)).get(tensor, ANY)
+    return low >= 0 and high < math.inf
 
 
 def _makers(flow: Flow, tensor: str, carrying: frozenset[str] = _CARRYING) -> frozenset[str]:
@@ -161,6 +177,15 @@ def _logarithm(model: onnx.ModelProto, tensor: str) -> list[onnx.NodeProto]:
         helper.make_node("Max", [tensor, tiny], [held]),
         helper.make_node("Log", [held], [log]),
     ]
+
+
+def _check_float(flow: Flow) -> None:
+    found = sorted({node.op_type for node in flow.nodes if _INTEGER.match(node.op_type)})
+    if found:
+        raise ExportError(
+            f"the model is quantised ({', '.join(found)} compute in eight bits):"
+            " export the float32 model"
+        )
 
 
 def _only_output(flow: Flow) -> str:
@@ -200,17 +225,36 @@ def _unreshaped(flow: Flow, output: str) -> str:
 def _width(flow: Flow, tensor: str, output: str) -> int:
     """K of a tensor that holds a row of numbers an image."""
     shape = flow.shapes.get(tensor)
+    if shape is None:
+        raise ExportError(_shapeless(flow, output))
     classes = _classes(shape)
-    if classes is None or shape is None:
-        sizes = [] if shape is None else ["N" if n is None else n for n in shape.dimensions]
+    if classes is None:
+        sizes = ["N" if size is None else size for size in shape.dimensions]
         raise ExportError(
-            f"output {output!r} has shape {sizes or 'unknown'}, not [N, K] with a free N;"
+            f"output {output!r} has shape {sizes}, not [N, K] with a free N;"
             " a classifier puts out one row an image"
         )
     if shape.element != TensorProto.FLOAT:
         kind = TensorProto.DataType.Name(shape.element).lower()
         raise ExportError(f"output {output!r} is {kind}: export the model in float32")
     return classes
+
+
+def _shapeless(flow: Flow, output: str) -> str:
+    """Why an output's shape is unknown: the first operator before it that hides its own."""
+    behind = flow.before([output])
+    node, tensor = next(
+        (node, name)
+        for node in flow.nodes
+        for name in node.output
+        if name in behind and name not in flow.shapes
+    )
+    foreign = node.domain or any(subgraphs(node))
+    remedy = f"without {node.op_type}" if foreign else "with a free batch and shapes it states"
+    return (
+        f"output {output!r} has no shape that can be told, since that of {tensor!r}, which a"
+        f" {node.op_type} makes, is unknown; export the model {remedy}"
+    )
 
 
 def _classes(shape: Shape | None) -> int | None:

@@ -8,10 +8,15 @@ from onnx import inliner, version_converter
 from salience_export.errors import ExportError
 from salience_export.graphs.constants import constant_of, dense
 from salience_export.graphs.flow import rename, stand_aside
+from salience_export.graphs.shapes import sizes_at
 from salience_export.source import IMAGES
 
 OPSET = 17
 """The least opset of a bundle's graphs: the first with LayerNormalization."""
+
+_WIDELY_RUN = 21
+"""Opset 22 let many operators take bfloat16, under a version of which ONNX Runtime 1.31's CUDA has
+no kernel: MaxPool, InstanceNormalization, Elu, Selu and ThresholdedRelu would run on the CPU."""
 
 _IR = 8
 """The file format version that belongs to opset 17."""
@@ -96,6 +101,26 @@ def raise_opset(model: onnx.ModelProto) -> onnx.ModelProto:
             f" export the model again with opset {OPSET} or later"
         ) from error
     return normal_form(raised)  # what was an attribute may be a Constant now
+
+
+def lower_opset(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model, of normal form, at opset 21 where it is newer and says the same there.
+
+    Nodes stay as they are. What opset 21 does not know (an operator, an attribute, a type), and
+    pools whose windows it counts otherwise, keep the model as it is.
+    """
+    if opset_of(model) <= _WIDELY_RUN:
+        return model
+    lowered = onnx.ModelProto()
+    lowered.CopyFrom(model)
+    for each in lowered.opset_import:
+        if each.domain in ("", "ai.onnx"):
+            each.version = _WIDELY_RUN
+    try:
+        onnx.checker.check_model(lowered, full_check=True)
+    except Exception:  # a ValidationError, or shape inference's own, which share no base
+        return model
+    return lowered if sizes_at(lowered, 1) == sizes_at(model, 1) else model
 
 
 def fixed_batch(model: onnx.ModelProto) -> int:

@@ -34,7 +34,8 @@ def live_tensors(model: onnx.ModelProto, tap: SourceTap) -> tuple[str, ...]:
         if tensor not in flow.shapes or not flow.shapes[tensor].is_row:
             raise ExportError(
                 f"around tap {tap.name!r} goes {tensor!r}, which is not one row an image;"
-                " take another tap"
+                " take another tap; of an ensemble, whose answer goes through no single tap, export"
+                " each network by itself"
             )
     return live
 

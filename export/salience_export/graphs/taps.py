@@ -19,6 +19,7 @@ ACTIVATIONS = frozenset(
 _DENSE = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 _NORMS = frozenset({"BatchNormalization", "InstanceNormalization", "GroupNormalization"})
 _JOINS = frozenset({"Add", "Sum", "Concat"})
+_PICKS = frozenset({"Gather", "Slice"})
 _COPIES = frozenset({"Identity", "Dropout"})
 
 
@@ -39,7 +40,7 @@ def tap_of(model: onnx.ModelProto, tensor: str, name: str = "") -> SourceTap:
     if tensor not in flow.producers:
         raise ExportError(f"the graph computes no tensor {tensor!r}; see its node outputs")
     shape = flow.shapes.get(tensor)
-    stated = "unknown" if shape is None else ["N" if n is None else n for n in shape.dimensions]
+    stated = "unknown" if shape is None else _stated(shape)
     if shape is not None and tensor != LOGITS:
         if shape.is_map and has_channels_last(flow, tensor):
             raise ExportError(
@@ -56,10 +57,19 @@ def tap_of(model: onnx.ModelProto, tensor: str, name: str = "") -> SourceTap:
     )
 
 
+def _stated(shape: Shape) -> str:
+    """Dimensions, and the element type where it is not float32."""
+    sizes = str(["N" if size is None else size for size in shape.dimensions])
+    if shape.element == onnx.TensorProto.FLOAT:
+        return sizes
+    return f"{sizes} in {onnx.TensorProto.DataType.Name(shape.element).lower()}"
+
+
 def choose_taps(
     model: onnx.ModelProto,
     classes: int,
     named: Callable[[Sequence[SourceTap]], tuple[SourceTap, ...]] = tuple,
+    preferred: Callable[[Sequence[str]], Sequence[str]] = list,
 ) -> tuple[SourceTap, ...]:
     """The taps of a graph that names none, in computation order.
 
@@ -74,6 +84,7 @@ def choose_taps(
         model: input `images` [N, C, H, W].
         classes: K of `logits` [N, K], to know class scores by.
         named: gives taps the names that people say.
+        preferred: of maps, at least one, those to choose among; of none, among all.
 
     Raises:
         ExportError: the graph has neither, or attention follows, none of its blocks is a tap,
@@ -84,11 +95,15 @@ def choose_taps(
     maps = [
         name for name in found if is_over_image(flow, name) and not _is_trivial(flow, name, classes)
     ]
+    maps = [*preferred(maps)] or maps if maps else []
     last = _tap(flow, maps[-1], maps[-1]) if maps else None
     sums = _sums_of_attention(flow, found, last.tensor if last else IMAGES)
     tokens = last_tokens(flow, sums, last)
     if last is None and not sums:
-        raise ExportError("no spatial tensor lies on every path to the logits; name taps")
+        raise ExportError(
+            "no float32 map lies on every path to the logits: name taps; of an ensemble, whose "
+            "answer goes through no single map, export each network by itself"
+        )
     if tokens is None and sums and not (last and _layers(flow, last.tensor) > 1):
         raise ExportError(_no_tokens(sums[-1], named([last]) if last else ()))
     chosen = {_last_block(flow, at) for at in _by_resolution(maps, flow.shapes)} | {*maps[-1:]}
@@ -187,7 +202,20 @@ def _joins(flow: Flow, name: str) -> bool:
         node is not None
         and node.op_type in _JOINS
         and sum(source in flow.rows for source in node.input) > 1
+        and not _sums_picked(flow, name)
     )
+
+
+def _sums_picked(flow: Flow, name: str) -> bool:
+    """Whether it adds up parts picked from tensors, as pools of unequal windows are written."""
+    waiting = [name]
+    while waiting:
+        node = flow.producers.get(waiting.pop())
+        if node is None or node.op_type not in {"Add", "Sum", *_PICKS}:
+            return False
+        if node.op_type not in _PICKS:
+            waiting.extend(node.input)
+    return True
 
 
 def _is_residual(flow: Flow, name: str) -> bool:

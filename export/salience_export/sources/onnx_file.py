@@ -15,15 +15,16 @@ from salience_export.graphs.head import (
     End,
     cut_at,
     find_end,
+    is_held_above_zero,
     is_log_softmax,
     is_written_out,
     no_logits_at,
     put_out_logits,
 )
 from salience_export.graphs.normal import (
-    OPSET,
     fixed_batch,
     inlined,
+    lower_opset,
     normal_form,
     opset_of,
     raise_opset,
@@ -35,7 +36,6 @@ from salience_export.sources.onnx_own_run import OwnRun
 from salience_export.sources.onnx_proof import (
     are_probabilities,
     are_rounded_probabilities,
-    are_shares,
     probes,
     prove,
 )
@@ -65,10 +65,10 @@ def open_onnx(
 ) -> SourceModel:
     """A classifier in an ONNX file, ready for a bundle.
 
-    A fixed batch is made free, the opset raised to 17, an NHWC input given a Transpose, a
-    softmax or sigmoid at the end cut off; all of it stands in the `changes`. The result is
-    run beside the file before it is returned: batches against single images, and our
-    logits against the file's own.
+    A fixed batch is made free, the opset raised to 17 or lowered to 21, an NHWC input given
+    a Transpose, a softmax or sigmoid at the end cut off; all of it stands in the `changes`.
+    The result is run beside the file before it is returned: batches against single images,
+    and our logits against the file's own.
 
     Args:
         path: the file; external weights lie in its directory.
@@ -125,6 +125,8 @@ def _check_input(model: onnx.ModelProto, sizes: tuple[int, ...]) -> onnx.ValueIn
         )
     value = model.graph.input[0]
     tensor = value.type.tensor_type
+    if not tensor.HasField("shape"):
+        raise ExportError(f"input {names} states no shape: export the model with {['N', *sizes]}")
     if tensor.elem_type != TensorProto.FLOAT:
         kind = TensorProto.DataType.Name(tensor.elem_type).lower()
         raise ExportError(f"input {names} is {kind}: export the model with a float32 input")
@@ -189,9 +191,10 @@ def _no_logits(output: str, declared: OutputKind, found: frozenset[str]) -> str:
 
 
 def _hides(model: onnx.ModelProto, end: End, declared: OutputKind, rows: FloatArray) -> bool:
-    """Whether rows at the end look like probabilities that other operators made."""
-    look_so = are_rounded_probabilities if declared is OutputKind.SOFTMAX else are_shares
-    return is_written_out(model, end.tensor, declared) and look_so(rows)
+    """Whether rows at the end are, or look like, probabilities that other operators made."""
+    if declared is OutputKind.SOFTMAX:
+        return is_written_out(model, end.tensor) and are_rounded_probabilities(rows)
+    return is_held_above_zero(model, end.tensor, declared)
 
 
 def _try(model: onnx.ModelProto, end: End, contract: InputContract) -> FloatArray:
@@ -201,17 +204,19 @@ def _try(model: onnx.ModelProto, end: End, contract: InputContract) -> FloatArra
 
 
 def _with_logits(step: _Step, end: End, as_log: bool) -> _Step:
-    """The graph with its one output `logits` [N, K], at opset 17 or later."""
-    before = opset_of(step.model)
-    raised = raise_opset(step.model)
-    changes = [f"opset {before} was raised to {OPSET}"] if before < OPSET else []
+    """The graph with its one output `logits` [N, K], at opset 17 to 21 or, where needed, later."""
+    model = lower_opset(put_out_logits(raise_opset(step.model), end, as_log))
+    before, after = opset_of(step.model), opset_of(model)
+    changes = list[str]()
+    if before != after:
+        changes.append(f"opset {before} was {'raised' if before < after else 'lowered'} to {after}")
     if end.cut:
         changes.append(f"the {end.cut} at the end was cut off")
     if as_log:
         changes.append("log p is put out, since no Softmax could be found to cut off")
     if end.output != LOGITS:
         changes.append(f"output {end.output!r} is called {LOGITS!r}")
-    return step.then(put_out_logits(raised, end, as_log), *changes)
+    return step.then(model, *changes)
 
 
 def _named(model: onnx.ModelProto, taps: Sequence[str]) -> tuple[SourceTap, ...]:

@@ -22,6 +22,9 @@ class OwnRun:
         taps: tap name → tensor; those that the file does not know are left out.
         nhwc: whether it reads [N, H, W, C].
         as_log: whether what stands at the end are probabilities, and log p is the answer.
+
+    Attributes:
+        batch: the file's, where it is fixed; 0 where it is free.
     """
 
     def __init__(
@@ -30,7 +33,7 @@ class OwnRun:
         known = names_of(model.graph)
         self._taps = {name: tensor for name, tensor in taps.items() if tensor in known}
         self._run = Run(model, [end.output, end.tensor, *self._taps.values()])
-        self._batch = fixed_batch(model)
+        self.batch = fixed_batch(model)
         self._end, self._nhwc, self._as_log = end, nhwc, as_log
 
     def __call__(self, images: FloatArray) -> Reference:
@@ -46,7 +49,7 @@ class OwnRun:
 
     def _all(self, images: FloatArray) -> list[FloatArray]:
         """Output and logits as [N, K], then the taps, image after image in the file's batch."""
-        size = self._batch or len(images)
+        size = self.batch or len(images)
         parts = [
             self._chunk(images[start : start + size], size) for start in range(0, len(images), size)
         ]

@@ -36,6 +36,8 @@ def read_onnx(path: Path) -> OnnxFile:
         raise ExportError(f"{path.name} cannot be read") from error
     except Exception as error:  # protobuf's errors share no public base but Exception
         raise ExportError(f"{path.name} is no ONNX file") from error
+    if not content:
+        raise ExportError(f"{path.name} is empty")
     try:
         places = sorted(_places(model))
         external_data_helper.load_external_data_for_model(model, str(path.parent))

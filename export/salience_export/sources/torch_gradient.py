@@ -2,16 +2,17 @@
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from salience_export.source import FloatArray, ReferenceGradient
 from salience_export.sources.torch_calls import module_of, named_calls, passing_copies_on
 
+OwnGradient = Callable[[FloatArray, FloatArray], ReferenceGradient]
 
-def reference_gradient(
-    network: nn.Module, taps: Sequence[str]
-) -> Callable[[FloatArray, FloatArray], ReferenceGradient]:
+
+def reference_gradient(network: nn.Module, taps: Sequence[str]) -> OwnGradient:
     """The gradients of the network itself, run eagerly.
 
     Args:
@@ -37,3 +38,21 @@ def reference_gradient(
         return ReferenceGradient(to_images, dict(zip(kept, to_features, strict=True)))
 
     return run
+
+
+def why_none(gradient: OwnGradient, images: FloatArray, classes: int) -> str:
+    """Why there is no torch program of a network, in words; empty where autograd goes through it.
+
+    Args:
+        gradient: of `reference_gradient`.
+        images: to try it on.
+        classes: K of its logits [N, K].
+    """
+    try:
+        gradient(images, np.ones((len(images), classes), np.float32))
+    except RuntimeError as error:
+        return (
+            f"no torch program for gradients: {str(error).partition(':')[0]}; no_grad, "
+            "inference_mode, detach and changes in place in a forward do that"
+        )
+    return ""

@@ -1,8 +1,6 @@
 """A torch module as a source: traced, written as ONNX, its taps named by module."""
 
-import copy
 import hashlib
-import inspect
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -12,7 +10,7 @@ from torch import Tensor, nn
 
 from salience_export.errors import ExportError
 from salience_export.graphs.forward import output_names
-from salience_export.graphs.head import no_logits_at
+from salience_export.graphs.head import is_held_above_zero, no_logits_at
 from salience_export.source import LOGITS, FloatArray, Reference, SourceModel, SourceTap
 from salience_export.sources.torch_calls import (
     check_calls,
@@ -20,17 +18,19 @@ from salience_export.sources.torch_calls import (
     named_calls,
     recorded_calls,
 )
-from salience_export.sources.torch_gradient import reference_gradient
+from salience_export.sources.torch_gradient import reference_gradient, why_none
+from salience_export.sources.torch_network import (
+    check_answer,
+    check_inputs,
+    check_rows,
+    inference_copy,
+    unwrapped,
+)
 from salience_export.sources.torch_program import torch_program
 from salience_export.sources.torch_taps import chosen_taps, named_taps
 from salience_export.sources.torch_trace import quiet, to_onnx
 from salience_export.specimens import noise_images
 from salience_service.bundle.manifest import InputContract, OutputKind
-from salience_service.drift import relative_difference
-
-_VOLUMES = (nn.Conv3d, nn.ConvTranspose3d, nn.BatchNorm3d, nn.MaxPool3d, nn.AvgPool3d)
-_BATCH_LIMIT = 1e-4
-"""Between the logits of an image alone and beside another, relative to the greatest."""
 
 
 @torch.inference_mode(mode=False)  # the caller may stand in either, and gradients are proved
@@ -40,6 +40,9 @@ def open_torch(
 ) -> SourceModel:
     """A classifier written in torch, ready for a bundle; the module itself is left as it is.
 
+    DataParallel and torch.compile around it are taken off. Where autograd fails in its forward,
+    there is no torch program, and the `changes` say why.
+
     Args:
         module: takes float32 [N, C, H, W], puts out logits [N, K].
         contract: what it takes.
@@ -48,21 +51,25 @@ def open_torch(
             that is called more than once. None: chosen from the graph.
 
     Raises:
-        ExportError: several inputs, volumes, an output other than [N, K], probabilities
-            instead of logits, a tap that is none, or a network torch cannot trace.
+        ExportError: several inputs, volumes, an output other than float32 [N, K], probabilities
+            instead of logits, rows that change by themselves or with others, a tap
+            that is none, or a network torch cannot trace.
     """
-    _check_inputs(module)
-    network = _inference_copy(module)
+    module = unwrapped(module)
+    check_inputs(module)
+    network = inference_copy(module)
     images = torch.from_numpy(noise_images(contract, 2))
-    _check_answer(network, images, output)
-    _check_batch(network, images)
+    logits = check_answer(network, images, output)
+    check_rows(network, images, logits)
     check_calls(network, images, taps)
     with quiet():
         model = to_onnx(network, images, taps)
     _check_logits(model, output)
     found = named_taps(model, taps) if taps else chosen_taps(model, network, images[:1])
+    gradient = reference_gradient(network, [tap.name for tap in found])
+    lacking = why_none(gradient, images[:1].numpy(), logits.shape[1])
     with quiet():
-        program = torch_program(network, images[:1], _called(network, found))
+        program = None if lacking else torch_program(network, images[:1], _called(network, found))
     return SourceModel(
         model=model,
         taps=found,
@@ -70,90 +77,21 @@ def open_torch(
         reference=_reference(network, [tap.name for tap in found]),
         kind="torch",
         digest=_weights_digest(network),
-        changes=_changes(module),
+        changes=_changes(module) + ((lacking,) if lacking else ()),
         torch_program=program,
-        gradient=reference_gradient(network, [tap.name for tap in found]),
+        gradient=None if lacking else gradient,
     )
-
-
-def _check_inputs(module: nn.Module) -> None:
-    if isinstance(module, torch.jit.ScriptModule):
-        raise ExportError("a TorchScript module cannot be traced: give the module it was made from")
-    needed = [
-        parameter.name
-        for parameter in inspect.signature(module.forward).parameters.values()
-        if parameter.default is parameter.empty
-        and parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
-    ]
-    if len(needed) != 1:
-        raise ExportError(
-            f"the module takes {len(needed)} inputs ({', '.join(needed)}); "
-            "only networks of one image tensor are served"
-        )
-    for name, part in module.named_modules():
-        if isinstance(part, _VOLUMES):
-            raise ExportError(
-                f"module {name!r} is a {type(part).__name__}: 3-D volumes are not served, "
-                "only 2-D images"
-            )
-
-
-def _inference_copy(module: nn.Module) -> nn.Module:
-    """A copy in eval mode, float32, on the CPU, without parameter gradients."""
-    try:
-        return copy.deepcopy(module).eval().cpu().float().requires_grad_(False)
-    except RuntimeError as error:
-        raise ExportError(
-            "the module cannot be copied: give one without pending gradients"
-        ) from error
-
-
-@torch.no_grad()
-def _check_answer(network: nn.Module, images: Tensor, output: OutputKind) -> None:
-    try:
-        logits = network(images)
-    except Exception as error:  # whatever the user's own code raises
-        raise ExportError(f"the module fails on images {list(images.shape)}: {error}") from error
-    if not isinstance(logits, Tensor):
-        raise ExportError(
-            f"the module puts out a {type(logits).__name__}; "
-            "wrap it so that it returns the logits [N, K] alone"
-        )
-    if logits.ndim != 2 or len(logits) != len(images):
-        raise ExportError(
-            f"the module puts out {list(logits.shape)} for {len(images)} images; "
-            "return logits [N, K]"
-        )
-    sums = logits.sum(1)
-    if (
-        output is OutputKind.SOFTMAX
-        and logits.shape[1] > 1
-        and bool((logits >= 0).all())
-        and torch.allclose(sums, torch.ones_like(sums), atol=1e-4)
-    ):
-        raise ExportError("the module ends in a softmax; return the logits before it")
-
-
-@torch.no_grad()
-def _check_batch(network: nn.Module, images: Tensor) -> None:
-    """Images are masked rows of many callers when it is served: none may know of another."""
-    try:
-        singles = torch.cat([network(image[None]) for image in images])
-    except Exception as error:  # whatever the user's own code raises
-        raise ExportError(f"the module fails on one image alone: {error}") from error
-    difference = relative_difference(network(images).numpy(), singles.numpy())
-    if not difference <= _BATCH_LIMIT:
-        raise ExportError(
-            f"the module gives two images at once other numbers than one by one ({difference:.1e} "
-            "relative): it mixes the images of a batch (statistics of the batch?), and cannot be "
-            "served"
-        )
 
 
 def _check_logits(model: onnx.ModelProto, output: OutputKind) -> None:
     found = no_logits_at(model, LOGITS, output)
     if found:
         raise ExportError(f"the module ends in a {min(found).lower()}; return the logits before it")
+    if is_held_above_zero(model, LOGITS, output):
+        raise ExportError(
+            "the module puts out numbers that are never below 0, as probabilities are; "
+            "return the logits before them"
+        )
 
 
 def _called(network: nn.Module, taps: Sequence[SourceTap]) -> dict[str, str]:

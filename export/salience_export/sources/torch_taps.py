@@ -7,9 +7,12 @@ import numpy as np
 import onnx
 from torch import Tensor, nn
 
+from salience_export.differentiate import differentiate
+from salience_export.differentiate.step import NoRule
 from salience_export.errors import ExportError
+from salience_export.graphs.batch import settle_shapes
 from salience_export.graphs.taps import choose_taps, tap_of
-from salience_export.source import FloatArray, SourceTap
+from salience_export.source import IMAGES, LOGITS, FloatArray, SourceTap
 from salience_export.sources.runtime import Run
 from salience_export.sources.torch_calls import map_makers
 from salience_export.sources.torch_trace import output_of
@@ -52,18 +55,40 @@ def _in_order(model: onnx.ModelProto, taps: Sequence[SourceTap]) -> tuple[Source
 def chosen_taps(
     model: onnx.ModelProto, network: nn.Module, images: Tensor
 ) -> tuple[SourceTap, ...]:
-    """The graph's own taps, each under the name of the module call that puts it out, if any."""
+    """The graph's own taps, each under the name of the module call that puts it out, if any.
+
+    Where only torch has gradients, they are chosen among what modules put out: it has none to
+    the rest.
+    """
     classes = int(model.graph.output[0].type.tensor_type.shape.dim[1].dim_value)
+    calls = map_makers(network, images)
+
+    def makers(maps: Sequence[str]) -> list[str | None]:
+        return [_call_of(each, calls) for each in Run(model, maps)(images.numpy())]
 
     def named(taps: Sequence[SourceTap]) -> tuple[SourceTap, ...]:
-        tensors = Run(model, [tap.tensor for tap in taps])(images.numpy())
-        calls = map_makers(network, images)
+        names = makers([tap.tensor for tap in taps])
         return tuple(
-            replace(tap, name=_call_of(tensor, calls) or tap.tensor)
-            for tap, tensor in zip(taps, tensors, strict=True)
+            replace(tap, name=name or tap.tensor) for tap, name in zip(taps, names, strict=True)
         )
 
-    return choose_taps(model, classes, named)
+    def made(maps: Sequence[str]) -> list[str]:
+        return [name for name, maker in zip(maps, makers(maps), strict=True) if maker]
+
+    taps = choose_taps(model, classes, named)
+    tensors = [tap.tensor for tap in taps]
+    if made(tensors) == tensors or _has_gradients(model, tensors):
+        return taps
+    return choose_taps(model, classes, named, made)
+
+
+def _has_gradients(model: onnx.ModelProto, tensors: Sequence[str]) -> bool:
+    """Whether the bundle will have gradient graphs."""
+    try:
+        differentiate(settle_shapes(model), {LOGITS: "cotangent"}, [IMAGES, *tensors])
+    except NoRule:
+        return False
+    return True
 
 
 def _call_of(tensor: FloatArray, calls: dict[str, Tensor]) -> str | None:

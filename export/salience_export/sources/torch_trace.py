@@ -51,7 +51,7 @@ def to_onnx(network: nn.Module, images: Tensor, wanted: Sequence[str]) -> onnx.M
             output_names=[LOGITS, *(output_of(number) for number in range(len(wanted)))],
         )
     except Exception as error:  # torch's tracing errors share no base but Exception
-        raise ExportError(f"torch cannot trace the module: {_first_line(error)}") from error
+        raise ExportError(f"torch cannot trace the module: {_reason(error)}") from error
     if exported is None:
         raise ExportError("torch wrote no ONNX program for the module")
     return exported.model_proto
@@ -75,12 +75,24 @@ def output_of(number: int) -> str:
     return f"tap_{number}"
 
 
-def _first_line(error: BaseException) -> str:
-    """The error that started it, in one line."""
+_REMEDIES = {
+    "Constraints violated": (
+        "its forward holds for some batches only; where it has len(x) or int(x.shape[0]), write "
+        "x.shape[0]"
+    ),
+    "No ONNX function found": "write other operators in its place",
+}
+"""By how torch's message begins."""
+
+
+def _reason(error: BaseException) -> str:
+    """The error that started it, what it lists, and what helps where that is known, in one line."""
     while error.__cause__ is not None:
         error = error.__cause__
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"
+    lines = str(error).strip().splitlines() or ["no message"]
+    items = [line[4:].partition(". ")[0] for line in lines if line.startswith("  - ")]
+    remedies = [remedy for start, remedy in _REMEDIES.items() if lines[0].startswith(start)]
+    return "; ".join([f"{type(error).__name__}: {lines[0].rstrip('.')}", *items, *remedies])
 
 
 _LOGGERS = ("torch.onnx._internal.exporter", "torch.__trace")

@@ -136,7 +136,8 @@ class TorchGradient:
         if unknown := [tensor for tensor in tensors if tensor not in known]:
             raise NotPossible(
                 f"the torch program of this bundle has no gradient to {len(unknown)} of the taps: "
-                "export the model again, or ask for the onnx side"
+                "export the model again with --tap MODULE, a module that puts out a map, or ask "
+                "for the onnx side"
             )
         ends = [known[tensor] for tensor in tensors]
         logits, gradients = self._backward(outputs[LOGITS], ends, cotangent)

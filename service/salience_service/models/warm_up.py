@@ -68,7 +68,7 @@ def _forward_drift(model: ServedModel, golden: GoldenExample, lane: Lane) -> flo
     answer = model.forward(golden.image[0], model.manifest.taps, Execution(lane))
     drifts = [relative_difference(answer.logits, golden.logits[0])]
     for tap, expected in zip(model.manifest.taps, golden.taps, strict=True):
-        drifts.append(relative_difference(answer.features[tap.name], expected[0]))
+        drifts.append(relative_difference(answer.outputs[tap.output], expected[0]))
     return max(drifts)
 
 

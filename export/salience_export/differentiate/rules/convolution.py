@@ -118,8 +118,13 @@ def _spread(step: Step, windows: Sequence[Windows]) -> str:
 
 
 def _transposed(step: Step, kernel: _Kernel, windows: Sequence[Windows]) -> str:
-    """The general case: ConvTranspose takes the kernel as it is."""
-    return step.emit(
+    """The general case: ConvTranspose takes the kernel as it is.
+
+    ONNX Runtime's CUDA has none whose pads differ before and behind: they are cut off after it.
+    """
+    before, after = [each.before for each in windows], [each.after for each in windows]
+    even = before == after
+    padded = step.emit(
         "ConvTranspose",
         step.cotangent,
         kernel.name,
@@ -127,9 +132,13 @@ def _transposed(step: Step, kernel: _Kernel, windows: Sequence[Windows]) -> str:
         kernel_shape=list(kernel.sizes),
         dilations=[each.dilation for each in windows],
         strides=[each.stride for each in windows],
-        pads=[each.before for each in windows] + [each.after for each in windows],
+        pads=[*before, *after] if even else [0] * 2 * len(windows),
         output_padding=[_left_over(each) for each in windows],
     )
+    if even:
+        return padded
+    ends, axes = [each.before + each.size for each in windows], range(2, 2 + len(windows))
+    return step.emit("Slice", padded, *(step.tape.integers(*e) for e in (before, ends, axes)))
 
 
 def _left_over(window: Windows) -> int:
