@@ -14,7 +14,8 @@ from salience_service.bundle.manifest import OutputKind
 from salience_service.bundle.reader import Bundle, open_bundle
 from salience_service.control import Control
 from salience_service.engine import Engine
-from salience_service.events import Finished, FinishedMap, Progress
+from salience_service.events import Convergence, Finished, FinishedMap, Progress
+from salience_service.explanation.known import Known
 from salience_service.interpolation import upsample
 from salience_service.methods import METHODS
 from salience_service.methods.channels import positive_sum
@@ -35,24 +36,28 @@ from salience_service.request import (
     PresentTarget,
     Scale,
     ScoreKind,
+    StopWhen,
 )
 from salience_service.row_graphs.sources import MaskedImage
 from salience_service.runtime.session import Execution
-from salience_service.scheduling.ticket import RowSpan
+from salience_service.scheduling.row_graph import RowSpan
 from tests.support.answering import class_target
 from tests.support.contracts import image_contract
 from tests.support.engines import engine_over
 from tests.support.networks import seeded
 
 CHANNELS, FLAT, TWINS = 12, (1, 4, 7), ((0, 5), (2, 8), (2, 10))
-DISTINCT = CHANNELS - len(TWINS) - (len(FLAT) - 1)
+SCALED = ((3, 6, 4), (3, 9, 0.5))
+"""Of channels so many times others; by powers of two, so that the numbers are."""
+DISTINCT = CHANNELS - len(TWINS) - len(SCALED) - (len(FLAT) - 1)
 """Rows of Score-CAM that differ: of all that are flat, one."""
 RAW = MapFormat(geometry=Geometry.FEATURE, scale=Scale.RAW)
 TARGET = (PresentTarget(ClassRef(2)),)
 
 
 class Repeating(nn.Module):
-    """A tap whose channels are some flat, at heights 0, 1 and 2, and some alike. Logits [N, 6]."""
+    """A tap whose channels are some flat, at heights 0, 1 and 2, some alike, and some alike but
+    for their scale. Logits [N, 6]."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -68,6 +73,9 @@ class Repeating(nn.Module):
             for one, other in TWINS:
                 self.conv.weight[other] = self.conv.weight[one]
                 self.conv.bias[other] = self.conv.bias[one]
+            for one, other, times in SCALED:
+                self.conv.weight[other] = times * self.conv.weight[one]
+                self.conv.bias[other] = times * self.conv.bias[one]
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(torch.tanh(self.after(self.tap(self.conv(x)))).mean((2, 3)))
@@ -148,9 +156,11 @@ def row_by_row(model: ServedModel, options: dict[str, OptionScalar]) -> np.ndarr
     probe = next(run)
     while True:
         assert isinstance(probe, Rows)
+        alike = Known(image, keeps=False).alike(probe, source)
+        assert alike is not None
         spans = [
             RowSpan(source, each[None], probe.normalise, probe.scale, probe.shift)
-            for each in np.asarray(probe.maps[0 : probe.maps.shape[0]])
+            for each in alike.maps
         ]
         logits = np.concatenate([model.masked.score([span], Execution()) for span in spans])
         try:
@@ -224,6 +234,54 @@ def every_channel_ablated(model: ServedModel, index: int) -> np.ndarray:
     values = class_target(index).value(logits)
     weights = (values[0] - values[1:]) / (abs(values[0]) + FLOOR)
     return positive_sum(weights, clean.features[tap.name]).astype(np.float32)
+
+
+PIXEL_METHODS = [
+    ("rise", {"masks": 70, "cells": 4}, 70),
+    ("occlusion", {"window": 11, "stride": 4}, 49),
+    ("lime", {"samples": 60, "superpixels": "slic"}, 60),
+]
+
+
+@pytest.mark.parametrize(("name", "options", "rows"), PIXEL_METHODS)
+def test_series_of_pixel_masks_that_are_equal_run_once(
+    engine: Engine, name: str, options: dict[str, OptionScalar], rows: int
+) -> None:
+    both = [call(name, score=score, **options) for score in ("probability", "logit")]
+    answer = Answer(engine, order(call("score-cam"), *both))
+    assert answer.finished.map_rows == (DISTINCT, rows, 0)
+    assert answer.finished.rows_spared == CHANNELS - DISTINCT + rows
+    done = [event.rows_done for event in answer.progress]
+    assert done == sorted(done)
+    last = answer.progress[-1]
+    assert last.rows_done == last.rows_expected == answer.finished.rows
+    for method, together in zip(both, answer.maps[1:], strict=True):
+        (alone,) = Answer(engine, order(method)).maps
+        assert together.encoded.data == alone.encoded.data
+
+
+def test_series_over_several_targets_are_answered_once_for_all_methods(engine: Engine) -> None:
+    targets = tuple(PresentTarget(ClassRef(index)) for index in range(3))
+    both = [call("rise", masks=70, cells=4, score=score) for score in ("probability", "logit")]
+    assert Answer(engine, order(*both, targets=targets)).ran == 70
+
+
+def test_a_series_that_ended_early_is_not_taken_for_whole(engine: Engine) -> None:
+    both = [call("rise", masks=400, cells=4, score=score) for score in ("probability", "logit")]
+    stop = StopWhen(correlation=0.5)
+    answer = Answer(engine, order(*both, stop_when=stop))
+    assert all(0 < rows < 400 for rows in answer.finished.map_rows)
+    for method, together in zip(both, answer.maps, strict=True):
+        (alone,) = Answer(engine, order(method, stop_when=stop)).maps
+        assert together.encoded.data == alone.encoded.data
+        assert together.convergence == alone.convergence
+
+
+def test_a_map_of_known_rows_that_never_agrees_is_whole(engine: Engine) -> None:
+    both = [call("rise", masks=70, cells=4, score=score) for score in ("probability", "logit")]
+    answer = Answer(engine, order(*both, stop_when=StopWhen(correlation=0.999999)))
+    assert answer.finished.map_rows == (70, 0)
+    assert [each.convergence for each in answer.maps] == [Convergence(0, 1.0, True)] * 2
 
 
 GRADIENT_CAMS = ("grad-cam", "hires-cam", "layer-cam", "xgrad-cam")

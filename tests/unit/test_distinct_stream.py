@@ -35,7 +35,8 @@ def alike_of(values: list[int], known: set[int]) -> Alike:
         place.append(seen.index(value))
     found = {row: logits_of(value) for row, value in enumerate(values) if value in known}
     keys = [str(value).encode() for value in values]
-    return Alike(keys, np.array(fresh, np.intp), np.array(place, np.intp), found)
+    maps = np.array(values, np.float32)[:, None, None]
+    return Alike(keys, np.array(fresh, np.intp), np.array(place, np.intp), found, maps)
 
 
 @dataclass
@@ -60,16 +61,16 @@ class FakeTicket:
 
 
 def stream_of(values: list[int], known: set[int], paces: list[int]) -> DistinctStream:
-    masks = np.array(values, np.float32)[:, None, None]
+    alike = alike_of(values, known)
 
     def run(fresh: np.ndarray) -> RowStream:
         return RowStream(
-            masks[fresh],
+            alike.maps[fresh],
             2,
             lambda part: FakeTicket(part, paces),  # type: ignore[arg-type, return-value]
         )
 
-    return DistinctStream(alike_of(values, known), run)
+    return DistinctStream(alike, run)
 
 
 @given(

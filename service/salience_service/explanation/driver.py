@@ -20,6 +20,7 @@ from salience_service.explanation.gradient_call import (
     GradientCalls,
 )
 from salience_service.explanation.known import Alike, Known
+from salience_service.explanation.known_stream import KnownStream
 from salience_service.explanation.row_call import RowCall, RowCalls
 from salience_service.explanation.row_stream import RowStream
 from salience_service.explanation.telling import HEARTBEAT_SECONDS, Telling, Told
@@ -39,8 +40,10 @@ from salience_service.models.model import Forward, ServedModel
 from salience_service.openings import opened
 from salience_service.request import StopWhen
 from salience_service.row_graphs.sources import MaskedImage
+from salience_service.scheduling.account import Account
+from salience_service.scheduling.row_graph import RowGraph
 from salience_service.scheduling.scheduler import Scheduler
-from salience_service.scheduling.ticket import Account, RowGraph, RowTicket
+from salience_service.scheduling.ticket import RowTicket
 
 T = TypeVar("T")
 Ran = tuple[GraphRole, str, tuple[int, int]]
@@ -59,7 +62,7 @@ class _Begun:
 
     voices: Sequence[Voice]
     probes: Sequence[RowProbe]
-    stream: RowStream | DistinctStream
+    stream: RowStream | DistinctStream | KnownStream
     alike: Alike | None
     end: EarlyEnd
 
@@ -161,8 +164,13 @@ class Driver:
         """The rows of a call, queued."""
         self.telling.tally.spare(probes[0].spared)
         graph = yield from self._opened(voices[0], call.graph)
+        stream: RowStream | DistinctStream | KnownStream
         alike = self.known.alike(probes[0], image)
-        stream = self._stream(call, graph, alike)
+        if (known := self.known.series(probes[0], image)) is not None:
+            self.telling.tally.spare(len(known))
+            stream = KnownStream(known)
+        else:
+            stream = self._stream(call, graph, alike)
         return _Begun(voices, probes, stream, alike, self._early_end(probes, stream.size))
 
     def _heard(self, begun: Sequence[_Begun]) -> Generator[Told, None, list[RowAnswers]]:
@@ -206,13 +214,15 @@ class Driver:
             return self.scheduler.rows(graph, span, self.control, self.account, work)
 
         batch_size, lanes = graph.batch_size(call.masks.shape[1:]), self.scheduler.lanes
-        if alike is None or not alike.repeated:
+        if alike is None:
             return RowStream(call.masks, batch_size, queue, lanes)
+        maps = alike.maps
+        if not alike.repeated:
+            return RowStream(maps, batch_size, queue, lanes)
         self.telling.tally.spare(alike.repeated)
-        masks = call.masks[0 : call.masks.shape[0]]
 
         def of(fresh: NDArray[np.intp]) -> RowStream:
-            return RowStream(masks[fresh], batch_size, queue, lanes)
+            return RowStream(maps[fresh], batch_size, queue, lanes)
 
         return DistinctStream(alike, of)
 
@@ -224,6 +234,7 @@ class Driver:
             call = RowCalls(self.model, self.clean, self.image).of(probe)
             self.ran.add((call.role, call.tap, call.shape))
             answer = yield from self._scored(call, voices, probes, self.image)
+            self.known.keep_series(probe, self.image, answer.logits)
             return [answer] * len(voices)
         assert isinstance(probe, MapGradient | Gradients)
         return [(yield from self._gradient(probe, first))]

@@ -12,7 +12,7 @@ from functools import cached_property
 from salience_service.bundle.manifest import GraphRole, Tap
 from salience_service.explanation.image_footprint import ImageFootprint
 from salience_service.explanation.known import MOST_BYTES as MOST_KNOWN_BYTES
-from salience_service.explanation.known import MOST_GRADIENTS
+from salience_service.explanation.known import MOST_GRADIENTS, MOST_SERIES
 from salience_service.explanation.plan import PlannedMethod
 from salience_service.explanation.row_stream import PART_BATCHES, parts_ahead
 from salience_service.image.pixels import ImageLimits
@@ -25,7 +25,7 @@ FLOAT, DOUBLE = 4, 8
 OWN_BYTES = 2**20
 """Of an explanation of nothing: its thread, its messages and their objects."""
 NEVER_ALIKE = {GraphRole.PIXEL_MASKED, GraphRole.TAIL}
-"""Graphs whose rows all run: their logits lie in one place, where those of others may in two."""
+"""Graphs whose rows are not compared: their logits lie in one place, those of others may in two."""
 WORKING_IMAGES = 4
 """Of doubles, that a method may sum into for each of its targets."""
 
@@ -87,7 +87,9 @@ class Footprint:
 
     @property
     def _features(self) -> int:
-        """Taps as the graph puts them out and as maps, what tails take beside, gradients."""
+        """Taps as the graph puts them out, as maps, as masks that are sent and those of them that
+        differ; what tails take beside, gradients.
+        """
         taps = {tap.name: tap for planned in self.plan for tap in planned.taps}
         once = sum(map(_tap_bytes, taps.values()))
         beside = sum(
@@ -96,8 +98,15 @@ class Footprint:
             if planned.goes_on_from_taps
             for tap in planned.taps
         )
+        sent = (
+            _tap_bytes(tap)
+            for planned in self.plan
+            if GraphRole.MASKED in planned.method.graphs
+            for tap in planned.taps
+        )
         asked = sum(self._targets for planned in self.plan if planned.method.needs_gradient)
-        return 2 * once + beside + min(asked, MOST_GRADIENTS) * (once + self._tensor)
+        kept = min(asked, MOST_GRADIENTS) * (once + self._tensor)
+        return 2 * once + 2 * max(sent, default=0) + beside + kept
 
     @property
     def _logits(self) -> int:
@@ -130,7 +139,12 @@ class Footprint:
         """What maps are summed into, for each target, and what the hungriest of them works with."""
         channels = self.model.manifest.input.channels
         sums = WORKING_IMAGES * channels * self._pixels * self._targets
-        return DOUBLE * (sums + max(planned.working for planned in self.plan))
+        most = DOUBLE * (sums + max(planned.working for planned in self.plan))
+        if len(self.plan) == 1:
+            return most
+        # A series that is kept holds which superpixels it shows: a byte where its method has more.
+        drawn = (e.working for e in self.plan if GraphRole.PIXEL_MASKED in e.method.graphs)
+        return most + MOST_SERIES * max(drawn, default=0)
 
 
 def _tap_bytes(tap: Tap) -> int:
