@@ -32,9 +32,8 @@ from bench.plain_opti_cam import tuned
 from bench.report import Figure, Part, Table
 from bench.workplace import Workplace
 from salience_export.graphs.flow import SHAPE_READERS, Flow
-from salience_export.graphs.gradient import COTANGENT, gradient_of
 from salience_export.graphs.weights import WEIGHTS, WeightsFile
-from salience_export.source import IMAGES, LOGITS
+from salience_service.bundle.tensors import COTANGENT, IMAGES, LOGITS, gradient_of
 from salience_service.runtime.session import Device, Execution, Session
 from tests.support.families import FAMILIES, Specimen
 from tests.support.families.gradients import gradient_graph, torch_gradients, traced

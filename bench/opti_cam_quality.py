@@ -58,7 +58,7 @@ from salience_service.request import (
 )
 from salience_service.row_graphs.sources import MaskedImage
 from salience_service.runtime.session import Execution
-from salience_service.scheduling.ticket import RowSpan
+from salience_service.scheduling.row_graph import RowSpan
 from salience_service.scores.faithfulness import MASKED, faithfulness
 from salience_service.targets.target import Target, TargetKind
 

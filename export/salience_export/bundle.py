@@ -35,7 +35,8 @@ from salience_service.errors import BundleRefused, SalienceError
 
 MANIFEST, GOLDEN, PROGRAM = "manifest.json", "golden.npz", "gradient.pt2"
 
-_WRITERS = ("salience", "onnx", "onnxruntime", "numpy", "torch", "onnxscript")
+_WRITERS = ("salience", "onnx", "onnxruntime", "numpy")
+_WRITERS_OF_TORCH = (*_WRITERS, "torch", "onnxscript")
 
 
 def export_bundle(
@@ -135,7 +136,7 @@ def _files(draft: Path) -> tuple[BundleFile, ...]:
 
 def _written_by(kind: str) -> Mapping[str, str]:
     """Versions of the packages that had a part in it; torch only where it had one."""
-    writers = _WRITERS if kind == "torch" else _WRITERS[:4]
+    writers = _WRITERS_OF_TORCH if kind == "torch" else _WRITERS
     return {name: importlib.metadata.version(name) for name in writers}
 
 

@@ -29,10 +29,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from salience_export.source import IMAGES, LOGITS, FloatArray
+from salience_export.source import FloatArray
 from salience_export.specimens import MaskRows, cotangents, grainy_images, mask_rows
 from salience_export.trial import Trial
 from salience_service.bundle.manifest import InputContract
+from salience_service.bundle.tensors import IMAGES, LOGITS
 from salience_service.interpolation import upsample_back
 
 TOLERANCE = 1e-3

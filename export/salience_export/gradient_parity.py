@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from salience_export.compose import compose
 from salience_export.errors import ExportError
 from salience_export.slopes import from_slopes
-from salience_export.source import IMAGES, FloatArray, ReferenceGradient, SourceModel
+from salience_export.source import FloatArray, ReferenceGradient, SourceModel
 from salience_export.specimens import (
     MaskRows,
     cotangents,
@@ -18,6 +18,7 @@ from salience_export.specimens import (
 )
 from salience_export.trial import Trial
 from salience_service.bundle.manifest import InputContract
+from salience_service.bundle.tensors import IMAGES
 from salience_service.drift import norm_difference
 from salience_service.interpolation import is_flat, upsample, upsample_back
 

@@ -7,10 +7,11 @@ import numpy as np
 from salience_export.compose import compose, pixel_masks
 from salience_export.errors import ExportError
 from salience_export.gradient_parity import measure_gradients
-from salience_export.source import LOGITS, FloatArray, Reference, SourceModel
+from salience_export.source import FloatArray, Reference, SourceModel
 from salience_export.specimens import mask_rows, noise_images, smooth_images
 from salience_export.trial import Trial
 from salience_service.bundle.manifest import InputContract
+from salience_service.bundle.tensors import LOGITS
 from salience_service.drift import relative_difference
 
 LIMIT = 1e-4

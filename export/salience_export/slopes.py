@@ -7,11 +7,11 @@ from functools import partial
 import numpy as np
 
 from salience_export.errors import ExportError
-from salience_export.graphs.tail_gradient import TAP
-from salience_export.source import IMAGES, LOGITS, FloatArray
+from salience_export.source import FloatArray
 from salience_export.specimens import cotangents, noise_images
 from salience_export.trial import Trial
 from salience_service.bundle.manifest import Graph, InputContract
+from salience_service.bundle.tensors import IMAGES, LOGITS, TAP
 
 _STEPS = (1e-2, 3e-3, 1e-3, 3e-4)
 """Changes of the value that a slope is taken over, as shares of its size: small enough for

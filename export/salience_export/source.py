@@ -11,12 +11,6 @@ from salience_service.bundle.manifest import OutputKind, TokenLayout
 
 FloatArray = NDArray[np.float32]
 
-IMAGES = "images"
-"""The one input of a source's graph: float32 [N, C, H, W], N symbolic."""
-
-LOGITS = "logits"
-"""Its one output: float32 [N, K]."""
-
 
 @dataclass(frozen=True)
 class SourceTap:

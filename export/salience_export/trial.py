@@ -7,12 +7,27 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from salience_export.graphs.gradient import COTANGENT, gradient_of
-from salience_export.graphs.masked_gradient import D_MAPS
-from salience_export.graphs.tail_gradient import D_TAP, TAP
-from salience_export.source import IMAGES, LOGITS, FloatArray
+from salience_export.source import FloatArray
 from salience_export.specimens import MaskRows
 from salience_service.bundle.manifest import FROM_A_TAP, Graph, GraphRole, Tap
+from salience_service.bundle.tensors import (
+    COLUMNS,
+    COTANGENT,
+    DIFFERENCES,
+    FILLS,
+    IMAGE_OF,
+    IMAGES,
+    KEEP,
+    LOGITS,
+    MAPS,
+    MASKS,
+    NORMALISE,
+    ROWS,
+    SCALE,
+    SHIFT,
+    TAP,
+    gradient_of,
+)
 from salience_service.interpolation import interpolation_matrix
 from salience_service.runtime.session import Device, Execution, Session
 
@@ -50,7 +65,7 @@ class Trial:
         """Logits [n, K] of an image [1, C, H, W] under masks [n, H, W], filled with zeros."""
         feeds: dict[str, NDArray[np.generic]] = {
             **_one_image(image, len(masks)),
-            "masks": masks,
+            MASKS: masks,
         }
         return self._pixel_masked.run(feeds, [LOGITS], Execution())[0]
 
@@ -66,7 +81,7 @@ class Trial:
     ) -> FloatArray:
         """`d_maps` [n, h, w] of the rows of an image [1, C, H, W], filled with zeros."""
         feeds = {**_row_feeds(image, rows), COTANGENT: cotangents}
-        return self._masked_gradient.run(feeds, [D_MAPS], Execution())[0]
+        return self._masked_gradient.run(feeds, [gradient_of(MAPS)], Execution())[0]
 
     def tap_of(self, graph: Graph) -> Tap:
         """The tap where a graph begins."""
@@ -88,8 +103,8 @@ class Trial:
             rows = len(tapped[TAP])
             feeds: dict[str, NDArray[np.generic]] = {
                 **tapped,
-                "image_of": np.arange(rows),
-                "keep": np.ones((rows, channels), np.float32),
+                IMAGE_OF: np.arange(rows),
+                KEEP: np.ones((rows, channels), np.float32),
             }
             return session.run(feeds, [LOGITS], Execution())[0]
 
@@ -100,7 +115,7 @@ class Trial:
     ) -> FloatArray:
         """The gradients to the tap where the graph begins, [N, …], of what is tapped."""
         feeds = {**tapped, COTANGENT: cotangents}
-        return self._open(graph.path).run(feeds, [D_TAP], Execution())[0]
+        return self._open(graph.path).run(feeds, [gradient_of(TAP)], Execution())[0]
 
     @cached_property
     def _gradient(self) -> Session:
@@ -118,19 +133,19 @@ def _row_feeds(image: FloatArray, rows: MaskRows) -> dict[str, NDArray[np.generi
     """What the masked graphs take for rows of one image, filled with zeros."""
     return {
         **_one_image(image, len(rows.maps)),
-        "maps": rows.maps,
-        "rows": interpolation_matrix(image.shape[2], rows.maps.shape[1]),
-        "columns": interpolation_matrix(image.shape[3], rows.maps.shape[2]),
-        "normalise": rows.normalise,
-        "scale": rows.scale,
-        "shift": rows.shift,
+        MAPS: rows.maps,
+        ROWS: interpolation_matrix(image.shape[2], rows.maps.shape[1]),
+        COLUMNS: interpolation_matrix(image.shape[3], rows.maps.shape[2]),
+        NORMALISE: rows.normalise,
+        SCALE: rows.scale,
+        SHIFT: rows.shift,
     }
 
 
 def _one_image(image: FloatArray, rows: int) -> dict[str, NDArray[np.generic]]:
     """What says that all rows are of one image."""
     return {
-        "differences": image,
-        "fills": np.zeros_like(image),
-        "image_of": np.zeros(rows, np.int64),
+        DIFFERENCES: image,
+        FILLS: np.zeros_like(image),
+        IMAGE_OF: np.zeros(rows, np.int64),
     }

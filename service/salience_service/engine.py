@@ -30,7 +30,8 @@ from salience_service.scheduling.scheduler import Scheduler
 from salience_service.scheduling.workload import Occupancy, Workload
 
 _MOST_BROUGHT = 8
-"""Times that one request has a model loaded which gave way before it was leased."""
+"""Times that one request has its model loaded, where others push it out again before it is leased;
+then the request is refused."""
 
 
 class Engine:
@@ -45,6 +46,7 @@ class Engine:
         max_rows_each: that one may ask for; 0 = `max_rows`.
         cache_bytes: of finished explanations kept for who asks the same; 0 keeps none.
         failures_before_check: of a model in a row, until it is opened anew and checked.
+        directory: where the models of that repository come from; closed with the engine.
     """
 
     def __init__(
@@ -58,13 +60,15 @@ class Engine:
         cache_bytes: int = 0,
         max_rows_each: int = 0,
         failures_before_check: int = 3,
+        *,
+        directory: ModelsDirectory | None = None,
     ) -> None:
         keep_numpy_to_one_thread()
         self._repository = (
             models if isinstance(models, ModelRepository) else ModelRepository(models)
         )
         self._repository.on_closed(self._forget)
-        self._directory: ModelsDirectory | None = None
+        self._directory = directory
         self._standing = Standing(failures_before_check, self._mend)
         self._limits = limits
         self._pace = pace
@@ -95,19 +99,18 @@ class Engine:
             max_ratio=config.max_compression_ratio,
         )
         pace = Pace(config.partial_map_interval_seconds, config.progress_interval_seconds)
-        engine = cls(
+        return cls(
             repository,
             limits,
             pace,
-            config.max_explanations,
-            config.max_queued_rows,
-            config.max_queued_bytes,
-            config.cache_bytes,
-            config.max_rows_per_request,
-            config.watchdog.failures_before_check,
+            max_explanations=config.max_explanations,
+            max_rows=config.max_queued_rows,
+            max_bytes=config.max_queued_bytes,
+            cache_bytes=config.cache_bytes,
+            max_rows_each=config.max_rows_per_request,
+            failures_before_check=config.watchdog.failures_before_check,
+            directory=models,
         )
-        engine._directory = models
-        return engine
 
     def models(self) -> tuple[ServedModel, ...]:
         """Every version that serves, by name, versions from oldest to newest."""

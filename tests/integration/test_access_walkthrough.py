@@ -15,11 +15,11 @@ import pytest
 
 from salience_service.bundle.reader import Bundle
 from salience_service.config import read_config
+from tests.support.waiting import SOON_SECONDS
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "access.md").read_text("utf-8")
 WALK = PAGE[PAGE.index("## A walk-through") : PAGE.index("## Renewing")]
 TOOLS = Path(sys.executable).parent
-SOON_SECONDS = 120
 
 _BLOCK = re.compile(r"^```(bash|toml|python)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 

@@ -17,8 +17,8 @@ from salience_service.control import Control
 from tests.support.administered import Administered, administered
 from tests.support.model_versions import fake_version, remove_version
 from tests.support.serving import serving_on_loop
+from tests.support.waiting import SOON_SECONDS
 
-SOON = 10.0
 Health = health_pb2.HealthCheckResponse
 
 
@@ -184,11 +184,13 @@ class Watch:
     def hears(self, status: int) -> None:
         """Waits until it is the last that was heard."""
         with self._some:
-            assert self._some.wait_for(lambda: self._heard[-1:] == [status], SOON), self._heard
+            assert self._some.wait_for(lambda: self._heard[-1:] == [status], SOON_SECONDS), (
+                self._heard
+            )
 
     def close(self) -> None:
         self._call.cancel()
-        self._thread.join(SOON)
+        self._thread.join(SOON_SECONDS)
 
 
 def test_the_health_of_a_model_follows_its_versions(admin: Administered) -> None:
@@ -233,7 +235,7 @@ def test_what_loads_and_what_is_refused_does_not_serve(tmp_path: Path) -> None:
         watch.hears(Health.NOT_SERVING)
         assert admin.states()["n/1"] == "loading"
         admin.load.let.set()
-        assert loading.exception(SOON) is not None
+        assert loading.exception(SOON_SECONDS) is not None
         assert admin.states()["n/1"] == "refused"
         watch.hears(Health.NOT_SERVING)
         watch.close()

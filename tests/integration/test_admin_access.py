@@ -16,9 +16,9 @@ from tests.support.administered import Administered, administered
 from tests.support.every_rpc import call, every_rpc
 from tests.support.identity import token_file
 from tests.support.model_versions import fake_version
+from tests.support.waiting import SOON_SECONDS
 
 HEALTH = "/grpc.health.v1.Health/"
-SOON_SECONDS = 20.0
 EXPLAIN = ("describe", "explain", "infer")
 
 

@@ -28,9 +28,8 @@ from tests.support.audit import KEYS, Disk, checked, fields, trail_of
 from tests.support.every_rpc import call
 from tests.support.identity import token_file
 from tests.support.model_versions import fake_version
-from tests.support.waiting import until
+from tests.support.waiting import SOON_SECONDS, until
 
-SOON = 10.0
 DURABLE = Upkeep(rotate_bytes=2**20)
 FULL = grpc.StatusCode.UNAVAILABLE
 LOAD = "/salience.v1.AdminService/LoadVersion"
@@ -123,11 +122,11 @@ def test_the_line_is_there_before_anything_is_loaded_and_the_outcome_before_it_i
     while place.admin.load.began.acquire(blocking=False):
         pass
     loading = place.admin.stub.LoadVersion.future(pb.LoadVersionRequest(model="m", version="3"))
-    assert place.admin.load.began.acquire(timeout=SOON)
+    assert place.admin.load.began.acquire(timeout=SOON_SECONDS)
     assert [line["kind"] for line in place.lines()] == ["action_began"]
     assert "1 actions began and have not ended" in " ".join(checked(place.trail).notes)
     place.admin.load.let.set()
-    loading.result(SOON)
+    loading.result(SOON_SECONDS)
     assert [line["kind"] for line in place.lines()] == ["action_began", "action_ended"]
 
 
@@ -137,7 +136,7 @@ def test_who_leaves_does_not_end_what_has_begun_nor_its_record(place: Place) -> 
     while place.admin.load.began.acquire(blocking=False):
         pass
     loading = place.admin.stub.LoadVersion.future(pb.LoadVersionRequest(model="m", version="3"))
-    assert place.admin.load.began.acquire(timeout=SOON)
+    assert place.admin.load.began.acquire(timeout=SOON_SECONDS)
     fake_version(place.admin.models, "m", "4")
     waiting = place.admin.stub.LoadVersion.future(pb.LoadVersionRequest(model="m", version="4"))
     until(lambda: len(place.lines()) == 2)
@@ -160,7 +159,7 @@ def test_what_waits_when_the_server_ends_is_recorded_as_cancelled(tmp_path: Path
             message = pb.LoadVersionRequest(model="m", version=version)
             asked.append(place.admin.stub.LoadVersion.future(message))
             until(lambda count=count: len(place.lines()) == count)  # type: ignore[misc]
-        assert place.admin.load.began.acquire(timeout=SOON)
+        assert place.admin.load.began.acquire(timeout=SOON_SECONDS)
         assert place.admin.engine.directory is not None
         closing = threading.Thread(target=place.admin.engine.directory.close)
         closing.start()
@@ -179,18 +178,18 @@ def test_nobody_is_told_of_an_outcome_before_its_witness() -> None:
         def acting(self, action: Action) -> Ended:
             def ended(_: ActionRecord) -> None:
                 heard.set()
-                may_hear.wait(SOON)
+                may_hear.wait(SOON_SECONDS)
 
             return ended
 
     told = begun(Action("r", "root", "load", "m", "3"), lambda: job, Slow())
     ending = threading.Thread(target=job.set_result, args=(None,))
     ending.start()
-    assert heard.wait(SOON)
+    assert heard.wait(SOON_SECONDS)
     assert job.done()
     assert not told.done()
     may_hear.set()
-    ending.join(SOON)
+    ending.join(SOON_SECONDS)
     assert told.done()
 
 

@@ -23,16 +23,11 @@ from salience_service.bundle.reader import Bundle
 from salience_service.rpc.admin.servicer import SERVICE
 from salience_service.telemetry.records import Action, ActionRecord, Refusal
 from tests.support.audit import edit, fields, newest, trail_of
+from tests.support.commands import said
+from tests.support.waiting import SOON_SECONDS
 
-SOON_SECONDS = 60
 PAGE = Path(__file__).parents[2] / "docs/audit.md"
 ADMIN = f"/{SERVICE}"
-
-
-def said(*words: object, exit_code: int = 0) -> str:
-    result = CliRunner().invoke(app, [*map(str, words)])
-    assert result.exit_code == exit_code, (result.output, result.exception)
-    return result.output + str(result.exception or "")
 
 
 def found_by(*words: object, exit_code: int = 0, told: str = "whole: ") -> list[str]:

@@ -37,11 +37,10 @@ from salience_service.rpc.server.options import LEAST_PING_SECONDS
 from tests.support import serving as fake
 from tests.support.forwarder import forwarding
 from tests.support.serving import FakeEngine, patient, plain, serving
-from tests.support.waiting import until
+from tests.support.waiting import SOON_SECONDS, until
 
 ASK = {"model": "tiny", "methods": "score-cam"}
 QUICK = RetryPolicy(attempts=8, first_wait=0.05, longest_wait=1)
-SOON_SECONDS = 20.0
 _SHORT = ("grpc.keepalive_time_ms", "grpc.keepalive_timeout_ms", "grpc.http2.ping_timeout_ms")
 WATCHFUL = tuple((dict(CHANNEL_OPTIONS) | dict.fromkeys(_SHORT, 2000)).items())
 """Soon enough for a test, and late enough for a machine that does other work beside it."""
@@ -94,7 +93,7 @@ def test_a_half_open_connection_is_noticed_in_time() -> None:
     gate = Gate()
     with serving(gate.engine) as server, forwarding(server.address) as between:
         transport = GrpcTransport(between.address, options=WATCHFUL)
-        with Client(transport, retries=None, timeout=60) as client:
+        with Client(transport, retries=None, timeout=600) as client:
             stream = client.stream(b"\0\1\2\3", **ASK)
             next(stream)
             between.hold()
@@ -118,11 +117,11 @@ def test_a_late_connection_is_waited_for_and_no_longer_than_the_deadline() -> No
         between.delay = 0.1
         with Client(between.address, retries=QUICK) as client:
             assert client.models(timeout=20)[0].name == "tiny"
-            between.delay = 5.0
+            between.delay = 600.0
             began = time.monotonic()
             with pytest.raises(DeadlineExceeded):
                 client.models(timeout=0.5)
-            assert time.monotonic() - began < 3
+            assert time.monotonic() - began < SOON_SECONDS
 
 
 def test_many_over_a_connection_that_keeps_breaking_are_each_answered_once() -> None:
@@ -255,12 +254,14 @@ def test_closing_the_client_ends_what_is_being_answered_asked_again_or_made_anew
                 list(asked)
             with pytest.raises(Cancelled, match="closed"):
                 client.models()
-    client = Client(server.address, retries=RetryPolicy(first_wait=5))
+    client = Client(
+        server.address, retries=RetryPolicy(first_wait=600, longest_wait=600), timeout=3600
+    )
     threading.Timer(0.2, client.close).start()
     began = time.monotonic()
     with pytest.raises(Cancelled):
         client.models()
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < SOON_SECONDS
 
 
 def test_closing_the_asynchronous_client_does_too() -> None:

@@ -16,9 +16,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from salience.v1 import explanation_service_pb2_grpc as pb_grpc
 from tests.support.processes import SERVER, config_file, running
 from tests.support.serving import request
+from tests.support.waiting import SOON_SECONDS
 
 ROOT = Path(__file__).parents[2]
-SOON_SECONDS = 30.0
 MAY_ASK_THE_DATE = {
     "access/certificates.py",  # Certificates bear dates.
     "access/expiry.py",  # How near the end of one is.

@@ -5,7 +5,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -16,9 +15,8 @@ from PIL import Image
 from salience_service.bundle.reader import Bundle
 from salience_service.interpolation import upsample
 from salience_service.life.exit_codes import REFUSED
-
-SOON_SECONDS = 60
-COMMAND = (sys.executable, "-m", "salience_client.cli")
+from tests.support.processes import COMMAND, run
+from tests.support.waiting import SOON_SECONDS
 
 
 @pytest.fixture(scope="module")
@@ -59,16 +57,6 @@ def address(models: Path) -> Iterator[str]:
         said, complained = process.communicate(timeout=SOON_SECONDS)
     assert (process.returncode, said) == (0, ""), complained
     assert "Traceback" not in complained
-
-
-def run(*words: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*COMMAND, *map(str, words)],
-        capture_output=True,
-        text=True,
-        timeout=SOON_SECONDS,
-        check=False,
-    )
 
 
 def reported(done: subprocess.CompletedProcess[str]) -> dict[str, object]:

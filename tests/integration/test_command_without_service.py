@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.environments import environment_of
-
-SOON_SECONDS = 60
+from tests.support.waiting import SOON_SECONDS
 
 
 @pytest.fixture(scope="module")

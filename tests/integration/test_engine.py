@@ -41,7 +41,7 @@ from salience_service.events import (
 from salience_service.explanation.telling import Pace
 from salience_service.image.pixels import ImageLimits
 from salience_service.inference.order import InferOrder
-from salience_service.interpolation import unit_range, upsample
+from salience_service.interpolation import unit_range
 from salience_service.models.model import ServedModel
 from salience_service.request import (
     AbsentTarget,
@@ -61,13 +61,15 @@ from salience_service.request import (
     TopKTargets,
 )
 from salience_service.runtime.session import Device, Execution
+from salience_service.scheduling.row_graph import RowSpan
 from salience_service.scheduling.scheduler import Scheduler
-from salience_service.scheduling.ticket import RowSpan, Ticket
+from salience_service.scheduling.ticket import Ticket
 from tests.conftest import BundleOf
 from tests.oracle.poly_cam import poly_cam
 from tests.oracle.score_cam import score_cam
 from tests.support import networks
 from tests.support.bundles import tiny_bundle as write_tiny_bundle
+from tests.support.pictures import picture
 
 LIMITS = ImageLimits(1 << 20, 1 << 20)
 RAW = MapFormat(geometry=Geometry.FEATURE, scale=Scale.RAW)
@@ -106,12 +108,6 @@ def served(tiny_bundle: Bundle) -> Iterator[tuple[Engine, RecordingGraph]]:
     engine, graph = engine_of(tiny_bundle)
     yield engine, graph
     engine.close()
-
-
-def picture(seed: int = 0, channels: int = 3, side: int = 32) -> np.ndarray:
-    """A smooth random picture in normalised space, float32 [C, side, side]."""
-    noise = np.random.default_rng(seed).normal(size=(channels, side // 4, side // 4))
-    return upsample(noise.astype(np.float32), side, side)
 
 
 def order(seed: int = 0, methods: Sequence[MethodCall] = (), **changes: object) -> ExplainOrder:

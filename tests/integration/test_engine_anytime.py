@@ -20,7 +20,7 @@ from salience_service.image.pixels import ImageLimits
 from salience_service.interpolation import upsample
 from salience_service.models.model import ServedModel
 from salience_service.runtime.session import Device, Execution
-from salience_service.scheduling.ticket import RowSpan
+from salience_service.scheduling.row_graph import RowSpan
 from tests.support.engines import client_over
 from tests.support.serving import serving
 

@@ -29,8 +29,9 @@ from salience_service.request import (
     Scale,
 )
 from salience_service.runtime.session import Device, Execution, Lane
+from salience_service.scheduling.account import Account
+from salience_service.scheduling.row_graph import RowGraph, RowSpan
 from salience_service.scheduling.scheduler import Scheduler
-from salience_service.scheduling.ticket import Account, RowGraph, RowSpan
 
 ONE = Device(threads=1)
 TWO = replace(ONE, numbers=(0, 1), calls=2)

@@ -46,6 +46,7 @@ from tests.oracle.integrated_gradients import integrated_gradients
 from tests.support import networks
 from tests.support.bundles import without
 from tests.support.engines import client_over, engine_over
+from tests.support.pictures import picture
 from tests.support.waiting import until
 
 KINDS = ("softmax", "sigmoid", "binary", "regression", "grey", "vgg", "smooth")
@@ -64,12 +65,6 @@ def client(bundle_of: BundleOf) -> Iterator[Client]:
 def engine(tiny_bundle: Bundle) -> Iterator[Engine]:
     with engine_over(tiny_bundle) as made:
         yield made
-
-
-def picture(seed: int = 0, channels: int = 3) -> NDArray[np.float32]:
-    """A smooth random picture in normalised space, float32 [C, 32, 32]."""
-    noise = np.random.default_rng(seed).normal(size=(channels, 8, 8))
-    return upsample(noise.astype(np.float32), 32, 32)
 
 
 def image_for(kind: str) -> Preprocessed:

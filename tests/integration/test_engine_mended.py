@@ -18,10 +18,9 @@ from salience_service.errors import ComputeFailed
 from salience_service.inference.order import InferOrder
 from salience_service.models.model import Forward
 from salience_service.runtime.session import Execution
-from salience_service.scheduling.ticket import RowGraph, RowSpan
+from salience_service.scheduling.row_graph import RowGraph, RowSpan
 from tests.support.model_versions import PIXELS, add_version, config_of
-
-SOON_SECONDS = 60.0
+from tests.support.waiting import SOON_SECONDS
 
 
 class FailingGraph:

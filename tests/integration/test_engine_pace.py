@@ -18,7 +18,7 @@ from salience_service.image.pixels import ImageLimits
 from salience_service.models.model import ServedModel
 from salience_service.request import ExplainOrder, MethodCall, PreparedImage
 from salience_service.runtime.session import Device, Execution
-from salience_service.scheduling.ticket import RowSpan
+from salience_service.scheduling.row_graph import RowSpan
 
 
 class SlowGraph:

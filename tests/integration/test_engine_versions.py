@@ -13,7 +13,6 @@ import pytest
 
 from salience_service.bundle.reader import Bundle
 from salience_service.control import Control
-from salience_service.directory.models_directory import ModelsDirectory
 from salience_service.engine import Engine
 from salience_service.errors import BundleRefused, Cancelled, NotFound, Overloaded, SalienceError
 from salience_service.events import Finished, FinishedMap, GradientSide, Progress, Started
@@ -23,11 +22,13 @@ from tests.support.freed import without_the_collector
 from tests.support.model_versions import (
     add_version,
     config_of,
+    directory_of,
     drifting_version,
     remove_version,
+    versions,
 )
+from tests.support.waiting import SOON_SECONDS
 
-SOON = 60.0
 IMAGE = PreparedImage(np.random.default_rng(0).normal(size=(3, 32, 32)).astype(np.float32))
 QUICK = (MethodCall("score-cam"),)
 LONG = ExplainOrder("softmax", IMAGE, (MethodCall("rise", {"masks": 4000}),))
@@ -47,11 +48,6 @@ def opened(tmp_path: Path) -> Iterator[Opened]:
     yield open_with
     for engine in engines:
         engine.close()
-
-
-def directory_of(engine: Engine) -> ModelsDirectory:
-    assert engine.directory is not None
-    return engine.directory
 
 
 def test_a_version_that_gave_way_before_it_was_leased_is_brought_again(
@@ -95,10 +91,6 @@ def test_a_version_that_gives_way_again_and_again_is_refused_to_who_waits(
     assert len(brought) == 8
 
 
-def versions(engine: Engine) -> list[str]:
-    return [model.version for model in engine.models()]
-
-
 def order(version: str = "", *methods: MethodCall) -> ExplainOrder:
     return ExplainOrder("softmax", IMAGE, methods or QUICK, version=version)
 
@@ -125,7 +117,9 @@ class Load:
         """Until so many more are answered."""
         with self.some:
             wanted = len(self.answers) + more
-            enough = self.some.wait_for(lambda: len(self.answers) >= wanted or self.failures, SOON)
+            enough = self.some.wait_for(
+                lambda: len(self.answers) >= wanted or self.failures, SOON_SECONDS
+            )
         assert enough
         assert not self.failures
 
@@ -162,7 +156,7 @@ def under_load(engine: Engine, callers: int = 4) -> Iterator[Load]:
     finally:
         stop.set()
         for thread in threads:
-            thread.join(SOON)
+            thread.join(SOON_SECONDS)
     assert not load.failures
 
 
@@ -174,7 +168,7 @@ def test_a_rollback_under_load_drops_nothing_and_the_old_version_answers_all_tha
     engine = opened(policy="latest 1")
     with under_load(engine) as load:
         assert load.since(0) == {"2"}
-        directory_of(engine).roll_back("softmax", "1").result(SOON)
+        directory_of(engine).roll_back("softmax", "1").result(SOON_SECONDS)
         rolled_back = time.monotonic()
         load.wait(12)
         directory_of(engine).retire("softmax", "2")
@@ -192,11 +186,11 @@ def test_versions_are_added_loaded_anew_and_retired_under_load_and_nothing_is_dr
     directory = directory_of(engine)
     with under_load(engine) as load:
         add_version(tiny_bundle, tmp_path, "2")
-        directory.load("softmax", "2").result(SOON)
+        directory.load("softmax", "2").result(SOON_SECONDS)
         added = time.monotonic()
         load.wait(8)
         for _ in range(3):
-            directory.load("softmax", "2").result(SOON)
+            directory.load("softmax", "2").result(SOON_SECONDS)
         load.wait(8)
         assert load.since(added) == {"2"}
         directory.retire("softmax", "2")
@@ -215,7 +209,7 @@ def test_polling_finds_a_new_version_and_drops_a_removed_one_under_load(
 
     def until(wanted: list[str]) -> None:
         while versions(engine) != wanted:
-            assert changed.wait(SOON)
+            assert changed.wait(SOON_SECONDS)
             changed.clear()
 
     with under_load(engine, 2) as load:
@@ -237,12 +231,12 @@ def test_a_version_that_is_broken_or_drifts_is_refused_and_the_old_one_serves_on
     with under_load(engine, 2) as load:
         drifting_version(tiny_bundle, tmp_path, "2")
         with pytest.raises(BundleRefused, match="drifts from its golden example"):
-            directory.load("softmax", "2").result(SOON)
+            directory.load("softmax", "2").result(SOON_SECONDS)
         damaged = add_version(tiny_bundle, tmp_path, "3")
         (damaged / "weights.bin").unlink()
         (damaged / "weights.bin").write_bytes(b"half of it")
         with pytest.raises(BundleRefused, match="weights"):
-            directory.load("softmax", "3").result(SOON)
+            directory.load("softmax", "3").result(SOON_SECONDS)
     assert load.since(0) == {"1"}
     found = {each.name.version: each for each in directory.versions()}
     assert [found[version].state for version in "123"] == [
@@ -281,7 +275,8 @@ def test_a_drained_version_is_freed_with_all_that_it_opened(
     add_version(tiny_bundle, tmp_path, "1")
     add_version(tiny_bundle, tmp_path, "2")
     engine = opened()
-    directory_of(engine).load("softmax", "1").result(SOON)  # Its threads are there from now on.
+    # Its threads are there from now on.
+    directory_of(engine).load("softmax", "1").result(SOON_SECONDS)
     opened_by_use(engine)
     held = sessions(engine, "2")
     threads = threading.active_count()
@@ -344,7 +339,8 @@ def test_answers_of_a_version_are_forgotten_with_it_and_kept_while_it_serves(
     assert engine.cache is not None
     for version in "12":
         answered_by(engine, order(version))
-    directory_of(engine).load("softmax", "2").result(SOON)  # The same bundle: the same answers.
+    # The same bundle: the same answers.
+    directory_of(engine).load("softmax", "2").result(SOON_SECONDS)
     assert engine.cache.count == 2
     directory_of(engine).retire("softmax", "2")
     assert engine.cache.count == 1
@@ -384,7 +380,7 @@ def test_memory_stays_flat_over_many_reloads(
 
     def reload(times: int) -> int:
         for _ in range(times):
-            directory_of(engine).load("softmax", "1").result(SOON)
+            directory_of(engine).load("softmax", "1").result(SOON_SECONDS)
             answered_by(engine, order())
         return resident_bytes()
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from salience_export.graphs.taps import choose_taps
-from salience_export.source import IMAGES, LOGITS
+from salience_service.bundle.tensors import IMAGES, LOGITS
 from tests.support.families import FAMILIES, Family
 from tests.support.families.gradients import doubled, gradient_graph, torch_gradients, traced
 from tests.support.families.single import in_single

@@ -14,26 +14,15 @@ from salience_service.rpc.admin import server as admin_port
 from salience_service.rpc.calls.open_calls import LONGEST_OPEN_MESSAGE, MOST_HALF_SENT_EACH
 from salience_service.rpc.calls.rights import HEALTH, WATCH
 from salience_service.rpc.server import options
-from tests.support.every_rpc import SOON_SECONDS, call, every_rpc, silent_until
-from tests.support.principals import Place, guarded_ports
+from tests.support.every_rpc import call, every_rpc, silent_until
+from tests.support.principals import Place
 from tests.support.serving import FakeEngine, serving
+from tests.support.waiting import SOON_SECONDS
 
 NOT_FOUND = grpc.StatusCode.NOT_FOUND
 EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
 UNIMPLEMENTED = grpc.StatusCode.UNIMPLEMENTED
 SERVING = health_pb2.HealthCheckResponse.SERVING
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    with guarded_ports(tmp_path_factory.mktemp("access")) as made:
-        yield made
-
-
-@pytest.fixture
-def channels(place: Place) -> Iterator[list[grpc.Channel]]:
-    with place.channels() as made:
-        yield made
 
 
 def _named(name: str) -> health_pb2.HealthCheckRequest:
@@ -125,7 +114,7 @@ def _half_sent(channel: grpc.Channel, path: str, number: int) -> Iterator["queue
 
 
 @pytest.mark.parametrize(
-    ("port", "path", "code"), [(0, f"{HEALTH}Check", EXHAUSTED), (1, WATCH, UNIMPLEMENTED)]
+    ("port", "path", "code"), [(0, f"/{HEALTH}/Check", EXHAUSTED), (1, WATCH, UNIMPLEMENTED)]
 )
 def test_of_health_calls_whose_message_does_not_come_few_are_waited_for(
     channels: list[grpc.Channel], port: int, path: str, code: grpc.StatusCode

@@ -20,12 +20,13 @@ from PIL import Image
 
 from salience_service.audit.keys import write_new_key
 from salience_service.bundle.reader import Bundle
+from tests.support.waiting import SOON_SECONDS
 
 ROOT = Path(__file__).parents[2]
 BUILD, RUN = "deploy/build_without_docker.sh", ROOT / "deploy" / "run_without_docker.sh"
 IMAGE = "localhost/salience:cpu"
 COMMAND = (sys.executable, "-m", "salience_client.cli")
-START_SECONDS, SOON_SECONDS = 180, 60
+START_SECONDS = 180
 USER = "10001"
 STATE, SETTINGS = "/var/lib/salience", "/etc/salience"
 CONFIG = f"""

@@ -18,9 +18,9 @@ from salience_service.telemetry.records import InferenceRecord
 from salience_service.telemetry.witness import Witness
 from tests.support.predicting import infer_request
 from tests.support.serving import FakeEngine, serving
+from tests.support.waiting import SOON_SECONDS
 
 ASKED = infer_request(np.zeros((3, 3, 8, 8), np.float32))
-SOON_SECONDS = 20
 
 
 class Ledger(Witness):

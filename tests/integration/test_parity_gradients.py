@@ -7,25 +7,21 @@ Runtime: gradients on the bundle's own graphs.
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from salience_client import Client, Method, Preprocessed
-from salience_export import Destination, ModelContract, export_torch
-from salience_service.bundle.manifest import OutputKind
-from salience_service.bundle.reader import Bundle, open_bundle
 from salience_service.interpolation import unit_range, upsample
-from tests.support import networks, peers
-from tests.support.contracts import image_contract
+from tests.support import peers
 from tests.support.engines import client_over
+from tests.support.parity import exported, network_of
+from tests.support.pictures import picture
 
-NETWORKS = {"residual": networks.residual_net, "vgg": networks.vgg_net}
 TAPS = {
     "residual": ("layer3", "layer2", "layer1"),
     "vgg": ("features.7", "features.4", "features.1"),
@@ -40,38 +36,11 @@ TOLERANCE = 1e-4
 Map = NDArray[np.float32]
 
 
-def network_of(kind: str) -> nn.Module:
-    """A small network whose logits are as large as a trained one's.
-
-    As they are initialised its maps are so small that 1e-7, which pytorch-grad-cam adds to a
-    map's maximum before it divides by it, is half a percent of them.
-    """
-    network = NETWORKS[kind]()
-    with torch.no_grad():
-        for module in network.modules():
-            if isinstance(module, nn.Conv2d | nn.Linear):
-                module.weight.mul_(3)
-    return network
-
-
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     models = tmp_path_factory.mktemp("parity")
-    with client_over(*(exported(kind, models) for kind in NETWORKS)) as made:
+    with client_over(*(exported(kind, models) for kind in TAPS)) as made:
         yield made
-
-
-def exported(kind: str, models: Path) -> Bundle:
-    contract = ModelContract(image_contract(), OutputKind.SOFTMAX)
-    return open_bundle(
-        export_torch(network_of(kind), contract, Destination(models, kind)).directory
-    )
-
-
-def picture(seed: int = 0) -> Map:
-    """A smooth random picture in normalised space, float32 [3, 32, 32]."""
-    noise = np.random.default_rng(seed).normal(size=(3, 8, 8))
-    return upsample(noise.astype(np.float32), *SIZE)
 
 
 def ours(client: Client, kind: str, method: str, *taps: str, **options: float | str | bool) -> Map:
@@ -192,7 +161,7 @@ def captum() -> ModuleType:
 IMAGE = torch.from_numpy(picture())[None]
 
 
-@pytest.mark.parametrize("kind", NETWORKS)
+@pytest.mark.parametrize("kind", TAPS)
 @pytest.mark.parametrize("reduction", ["max", "sum"])
 @pytest.mark.parametrize("values", ["absolute", "signed"])
 def test_gradient_equals_captums_saliency(
@@ -205,7 +174,7 @@ def test_gradient_equals_captums_saliency(
     assert_near(ours(client, kind, "gradient", values=values, reduction=reduction), expected)
 
 
-@pytest.mark.parametrize("kind", NETWORKS)
+@pytest.mark.parametrize("kind", TAPS)
 def test_input_x_gradient_equals_captums(client: Client, captum: ModuleType, kind: str) -> None:
     expected = captum.InputXGradient(network_of(kind)).attribute(
         IMAGE.clone().requires_grad_(), CLASS
@@ -213,7 +182,7 @@ def test_input_x_gradient_equals_captums(client: Client, captum: ModuleType, kin
     assert_near(ours(client, kind, "input-x-gradient"), expected[0].sum(0).detach())
 
 
-@pytest.mark.parametrize("kind", NETWORKS)
+@pytest.mark.parametrize("kind", TAPS)
 def test_integrated_gradients_equal_captums(client: Client, captum: ModuleType, kind: str) -> None:
     """Fifty steps of Gauss and Legendre from zeros, which the fill `mean` is."""
     expected = captum.IntegratedGradients(network_of(kind)).attribute(
@@ -222,7 +191,7 @@ def test_integrated_gradients_equal_captums(client: Client, captum: ModuleType, 
     assert_near(ours(client, kind, "integrated-gradients"), expected[0].sum(0))
 
 
-@pytest.mark.parametrize("kind", NETWORKS)
+@pytest.mark.parametrize("kind", TAPS)
 def test_smooth_grad_equals_captums_noise_tunnel(
     client: Client, captum: ModuleType, kind: str
 ) -> None:

@@ -17,37 +17,21 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from salience_client import Client, Method, NotPossible, PartialMap, Preprocessed, SaliencyMap
-from salience_export import Destination, ModelContract, export_torch
-from salience_service.bundle.manifest import OutputKind
-from salience_service.bundle.reader import Bundle, open_bundle
-from salience_service.interpolation import unit_range, upsample
+from salience_service.bundle.reader import Bundle
+from salience_service.interpolation import unit_range
 from tests.oracle.extremal_perturbation import extremal_perturbation
 from tests.oracle.opti_cam import opti_cam
-from tests.support import networks, peers
+from tests.support import peers
 from tests.support.bundles import without
-from tests.support.contracts import image_contract
 from tests.support.engines import client_over
+from tests.support.parity import NETWORKS, exported, network_of
+from tests.support.pictures import picture
 
-NETWORKS = {
-    "residual": networks.residual_net,
-    "vgg": networks.vgg_net,
-    "smooth": lambda: networks.smooth_net(10),
-}
 RELUS = ("residual", "vgg")
 CLASS, SIZE = 3, (32, 32)
 TOLERANCE = 1e-3
 
 Map = NDArray[np.float32]
-
-
-def network_of(kind: str) -> nn.Module:
-    """A small network whose logits are as large as a trained one's."""
-    network = NETWORKS[kind]()
-    with torch.no_grad():
-        for module in network.modules():
-            if isinstance(module, nn.Conv2d | nn.Linear):
-                module.weight.mul_(3)
-    return network
 
 
 @pytest.fixture(scope="module")
@@ -60,18 +44,6 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bundle]:
 def client(bundles: dict[str, Bundle]) -> Iterator[Client]:
     with client_over(*bundles.values()) as made:
         yield made
-
-
-def exported(kind: str, models: Path) -> Bundle:
-    contract = ModelContract(image_contract(), OutputKind.SOFTMAX)
-    return open_bundle(
-        export_torch(network_of(kind), contract, Destination(models, kind)).directory
-    )
-
-
-def picture() -> Map:
-    """A smooth random picture in normalised space, float32 [3, 32, 32]."""
-    return upsample(np.random.default_rng(0).normal(size=(3, 8, 8)).astype(np.float32), *SIZE)
 
 
 def raw(client: Client, kind: str, method: Method, **asked: object) -> Map:

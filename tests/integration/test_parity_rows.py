@@ -29,6 +29,7 @@ from tests.support import networks
 from tests.support.contracts import image_contract
 from tests.support.engines import client_over
 from tests.support.peers import pytorch_grad_cam, torchcam_methods
+from tests.support.pictures import picture
 
 ATOL = 1e-3
 CLASS, UNLIKELY = 3, 5
@@ -67,12 +68,6 @@ def torchcam() -> ModuleType:
 @pytest.fixture(scope="module")
 def grad_cam() -> ModuleType:
     return pytorch_grad_cam()
-
-
-def picture() -> Map:
-    """A smooth random picture in normalised space, float32 [3, 32, 32]."""
-    noise = np.random.default_rng(0).normal(size=(3, 8, 8))
-    return upsample(noise.astype(np.float32), 32, 32)
 
 
 def ours(client: Client, name: str, tap: str, target: int = CLASS, **options: object) -> Map:

@@ -20,8 +20,8 @@ from tests.support.bundles import without
 from tests.support.processes import COMMAND, SERVER, config_file, free_address, running
 from tests.support.serving import request
 from tests.support.statuses import told_of
+from tests.support.waiting import SOON_SECONDS
 
-SOON_SECONDS = 60.0
 UNSIGNED = '[bundles]\nunsigned = "allow"\n'
 SUPERVISOR = "[supervisor]\nfirst_wait_seconds = 0.05\nmost_restarts = 3\n"
 

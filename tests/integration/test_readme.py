@@ -16,11 +16,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.waiting import SOON_SECONDS
+
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text("utf-8")
 TOOLS = Path(sys.executable).parent
-SOON_SECONDS = 240
 PHOTO = "photo.jpg"
 
 _BLOCK = re.compile(r"^(?P<before>[^\n]*)\n```bash\n(?P<body>.*?)^```$", re.DOTALL | re.MULTILINE)

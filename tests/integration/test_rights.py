@@ -12,9 +12,10 @@ from salience_service.control import Control
 from salience_service.events import Event
 from salience_service.request import ExplainOrder
 from salience_service.rpc.calls.rights import RIGHTS, call_of, is_open
-from tests.support.every_rpc import SOON_SECONDS, Metadata, call, every_rpc, silent_until
-from tests.support.principals import Place, guarded_ports
+from tests.support.every_rpc import Metadata, call, every_rpc, silent_until
+from tests.support.principals import Place
 from tests.support.serving import FINISHED, STARTED, FakeEngine, request, serving
+from tests.support.waiting import SOON_SECONDS
 
 UNAUTHENTICATED = grpc.StatusCode.UNAUTHENTICATED
 DENIED = grpc.StatusCode.PERMISSION_DENIED
@@ -22,18 +23,6 @@ UNIMPLEMENTED = grpc.StatusCode.UNIMPLEMENTED
 GARBAGE = b"\xff" * 64
 """No message of any call: whoever decoded it would answer with INVALID_ARGUMENT."""
 MEBIBYTE = 2**20
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    with guarded_ports(tmp_path_factory.mktemp("access")) as made:
-        yield made
-
-
-@pytest.fixture
-def channels(place: Place) -> Iterator[list[grpc.Channel]]:
-    with place.channels() as made:
-        yield made
 
 
 @pytest.fixture

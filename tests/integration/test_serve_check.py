@@ -20,8 +20,8 @@ from salience_service.config import ServeConfig, read_config
 from tests.support.identity import HOST, Authority
 from tests.support.model_versions import add_version, drifting_version, version_with
 from tests.support.processes import COMMAND, config_file
+from tests.support.waiting import SOON_SECONDS
 
-SOON_SECONDS = 60.0
 UNSIGNED = '[bundles]\nunsigned = "allow"\n'
 
 

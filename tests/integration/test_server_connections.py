@@ -16,9 +16,7 @@ import pytest
 from salience.v1 import explanation_service_pb2 as pb
 from salience.v1 import explanation_service_pb2_grpc as pb_grpc
 from salience_service.config import ServeConfig
-from salience_service.control import Control
-from salience_service.events import Event
-from salience_service.request import ExplainOrder
+from salience_service.config.connections import ConnectionsConfig
 from salience_service.rpc.server import options
 from salience_service.rpc.server.server import Server
 from tests.support.identity import Authority
@@ -34,20 +32,13 @@ from tests.support.raw_connection import (
     raw_connection,
     swallower,
 )
-from tests.support.serving import (
-    FINISHED,
-    STARTED,
-    FakeEngine,
-    calling,
-    calling_over,
-    patient,
-    request,
-    serving,
-)
+from tests.support.serving import FakeEngine, calling, calling_over, held, patient, request, serving
+from tests.support.waiting import SOON_SECONDS
 
-SOON_SECONDS = 20.0
 FEW = 8
 """Connections, where a test holds all that there may be."""
+BY_DEFAULT = ConnectionsConfig()
+"""When the server would have acted had it not heeded what a test states."""
 
 
 def _settings(address: str) -> dict[int, int]:
@@ -188,7 +179,7 @@ def _answered_often(server: Server, authority: Authority) -> None:
 def test_who_connects_and_says_nothing_is_cut_off() -> None:
     with (
         serving(FakeEngine(), connections={"handshake_seconds": 0.3}) as server,
-        raw_connection(server.address, SOON_SECONDS) as silent,
+        raw_connection(server.address, BY_DEFAULT.handshake_seconds) as silent,
     ):
         list(silent.frames())  # Ends when the server closes; else TimeoutError.
 
@@ -239,11 +230,6 @@ async def _left(channel: grpc.aio.Channel) -> None:
 def test_a_long_answer_outlives_the_age_of_its_connection_and_new_calls_go_elsewhere() -> None:
     may_end = threading.Event()
 
-    def slow(order: ExplainOrder, control: Control) -> Iterator[Event]:
-        yield STARTED
-        may_end.wait(SOON_SECONDS)
-        yield FINISHED
-
     async def ask(address: str) -> None:
         async with grpc.aio.insecure_channel(address) as channel:
             stub = pb_grpc.ExplanationServiceStub(channel)
@@ -255,7 +241,7 @@ def test_a_long_answer_outlives_the_age_of_its_connection_and_new_calls_go_elsew
             assert [each.WhichOneof("event") async for each in long] == ["finished"]
 
     stated = {"age_seconds": 1, "age_grace_seconds": 60}
-    with serving(FakeEngine({"tiny": slow}), connections=stated) as server:
+    with serving(FakeEngine({"tiny": held(may_end)}), connections=stated) as server:
         asyncio.run(ask(server.address))
 
 
@@ -263,8 +249,9 @@ def test_an_answer_that_takes_longer_than_the_grace_is_ended() -> None:
     engine = FakeEngine({"tiny": patient})
     stated = {"age_seconds": 1, "age_grace_seconds": 0.2}
     with serving(engine, connections=stated) as server, calling(server) as stub:
-        with pytest.raises(grpc.RpcError):
+        with pytest.raises(grpc.RpcError) as told:
             list(stub.Explain(request(), timeout=SOON_SECONDS))
+        assert told.value.code() is not grpc.StatusCode.DEADLINE_EXCEEDED
         assert engine.ended.acquire(timeout=SOON_SECONDS)
 
 
@@ -288,7 +275,8 @@ def test_a_caller_behind_a_dead_line_is_found_and_its_explanation_ends() -> None
         call = stub.Explain(request())
         next(call)
         proxy.swallow()
-        assert engine.ended.acquire(timeout=SOON_SECONDS), "the half-open call runs for ever"
+        late = BY_DEFAULT.keepalive_seconds + BY_DEFAULT.keepalive_timeout_seconds
+        assert engine.ended.acquire(timeout=late), "the half-open call runs for ever"
         call.cancel()
 
 

@@ -19,6 +19,7 @@ from tests.support.serving import (
     STARTED,
     FakeEngine,
     calling,
+    endless,
     finished_map,
     partial_map,
     patient,
@@ -27,8 +28,8 @@ from tests.support.serving import (
     serving,
     until_answered,
 )
+from tests.support.waiting import SOON_SECONDS
 
-SOON_SECONDS = 20.0
 """Far above what is needed, far below the time limit of a test: machines are shared."""
 
 
@@ -69,11 +70,6 @@ def test_cancelling_a_call_stops_its_explanation_and_not_its_neighbour() -> None
 def test_an_explanation_that_blocks_on_a_slow_reader_ends_when_the_caller_goes(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    def endless(order: ExplainOrder, control: Control) -> Iterator[Event]:
-        yield STARTED
-        while True:
-            yield finished_map(bytes(2**20))
-
     engine = FakeEngine({"tiny": endless})
     with serving(engine) as server, calling(server) as stub:
         call = stub.Explain(request())

@@ -12,32 +12,24 @@ import pytest
 
 from salience.v1 import explanation_service_pb2 as pb
 from salience.v1 import explanation_service_pb2_grpc as pb_grpc
-from salience_service.control import Control
-from salience_service.events import Event
 from salience_service.explanation.plan import MOST_METHODS
 from salience_service.life.farewell import draining
-from salience_service.request import ExplainOrder
 from salience_service.rpc.calls.caller import current_caller, request_id
 from salience_service.rpc.server.server import Server
 from salience_service.telemetry.opening import Telemetry
 from salience_service.telemetry.records import Refusal
 from salience_service.telemetry.witness import Witness
-from tests.support.every_rpc import SOON_SECONDS, Metadata, call
+from tests.support.every_rpc import Metadata, call
 from tests.support.identity import token_file
-from tests.support.principals import Place, access, guarded_ports
-from tests.support.serving import FINISHED, STARTED, FakeEngine, plain, request, serving
+from tests.support.principals import Place, access
+from tests.support.serving import FakeEngine, held, plain, request, serving
+from tests.support.waiting import SOON_SECONDS
 
 UNAUTHENTICATED = grpc.StatusCode.UNAUTHENTICATED
 DENIED = grpc.StatusCode.PERMISSION_DENIED
 NOT_FOUND = grpc.StatusCode.NOT_FOUND
 GARBAGE = b"\xff" * 64
 """No message of any call: whoever decoded it would answer with INVALID_ARGUMENT."""
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    with guarded_ports(tmp_path_factory.mktemp("access")) as made:
-        yield made
 
 
 @pytest.fixture
@@ -192,13 +184,8 @@ def test_a_token_that_is_withdrawn_ends_an_open_call_of_many_at_its_next_request
     """What was let in before is answered first."""
     may_end = threading.Event()
 
-    def slow(order: ExplainOrder, control: Control) -> Iterator[Event]:
-        yield STARTED
-        may_end.wait(SOON_SECONDS)
-        yield FINISHED
-
     section, tokens = access(tmp_path)
-    engine = FakeEngine({"lung-1": slow})
+    engine = FakeEngine({"lung-1": held(may_end)})
     with serving(engine, access=section) as server, _asking_many(server, tokens["all"]) as call:
         call.send("before")
         assert next(call.answers).response.HasField("started")

@@ -26,10 +26,9 @@ from tests.conftest import BundleOf
 from tests.support.bundles import without
 from tests.support.predicting import answered, infer_request
 from tests.support.serving import serving
-from tests.support.waiting import until
+from tests.support.waiting import SOON_SECONDS, until
 
 CLASSES, SIDE = 10, 32
-SOON_SECONDS = 20.0
 MOST_ROWS = 200_000
 HOURS = np.zeros((150_000, 1, 1, 3), np.uint8)
 """A batch that nobody waits for to its end."""

@@ -19,6 +19,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 
 from salience.v1 import explanation_service_pb2 as pb
 from salience.v1 import map_pb2, method_pb2
+from salience_service.config import ServeConfig
 from salience_service.control import Control
 from salience_service.errors import ConfigRefused
 from salience_service.events import Event
@@ -26,10 +27,10 @@ from salience_service.life import farewell
 from salience_service.request import ExplainOrder
 from salience_service.rpc.server import departure
 from tests.support.serving import (
-    FINISHED,
     STARTED,
     FakeEngine,
     calling,
+    held,
     patient,
     plain,
     request,
@@ -37,10 +38,10 @@ from tests.support.serving import (
     serving_on_loop,
 )
 from tests.support.statuses import told_of
+from tests.support.waiting import SOON_SECONDS
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
-SOON_SECONDS = 20.0
 
 
 @pytest.fixture
@@ -140,12 +141,7 @@ def test_an_address_that_is_taken_is_refused() -> None:
 def test_stopping_says_so_first_lets_what_runs_end_and_tells_new_calls_when_to_come_again() -> None:
     may_end = threading.Event()
 
-    def slow(order: ExplainOrder, control: Control) -> Iterator[Event]:
-        yield STARTED
-        may_end.wait(SOON_SECONDS)
-        yield FINISHED
-
-    stopping = serving(FakeEngine({"tiny": slow}), drain_seconds=SOON_SECONDS)
+    stopping = serving(FakeEngine({"tiny": held(may_end)}), drain_seconds=SOON_SECONDS)
     server = stopping.__enter__()
     with calling(server) as stub, grpc.insecure_channel(server.address) as channel:
         health = health_pb2_grpc.HealthStub(channel)
@@ -180,12 +176,7 @@ def test_stopping_says_so_first_lets_what_runs_end_and_tells_new_calls_when_to_c
 def test_an_open_call_of_many_takes_nothing_new_while_the_server_stops_and_then_ends() -> None:
     may_end, asked = threading.Event(), queue.SimpleQueue[pb.ExplainManyRequest | None]()
 
-    def slow(order: ExplainOrder, control: Control) -> Iterator[Event]:
-        yield STARTED
-        may_end.wait(SOON_SECONDS)
-        yield FINISHED
-
-    stopping = serving(FakeEngine({"tiny": slow}), drain_seconds=SOON_SECONDS)
+    stopping = serving(FakeEngine({"tiny": held(may_end)}), drain_seconds=SOON_SECONDS)
     server = stopping.__enter__()
     with calling(server) as stub, grpc.insecure_channel(server.address) as channel:
         watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
@@ -219,7 +210,7 @@ def test_stopping_ends_what_outlives_the_drain_time_and_tells_its_caller_to_send
         stopped_from = time.monotonic()
         stopping.__exit__(None, None, None)  # Would raise what the stop raises.
         assert engine.controls[0].dead
-        assert 0.2 <= time.monotonic() - stopped_from < SOON_SECONDS
+        assert 0.2 <= time.monotonic() - stopped_from < ServeConfig().drain_seconds
         with pytest.raises(grpc.RpcError) as told:
             list(running)
     assert told_of(told.value) == (

@@ -30,8 +30,8 @@ from tests.support.serving import (
     serving,
     until_answered,
 )
+from tests.support.waiting import SOON_SECONDS
 
-SOON_SECONDS = 20.0
 EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
 
 

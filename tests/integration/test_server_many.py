@@ -12,27 +12,22 @@ import pytest
 
 from salience.v1 import explanation_service_pb2 as pb
 from salience_service.access.principal import ANONYMOUS
-from salience_service.control import Control
-from salience_service.events import Event
-from salience_service.request import ExplainOrder
 from salience_service.rpc.calls.caller import enter
 from salience_service.rpc.calls.explanations import Explanations
 from salience_service.rpc.server.server import SERVICE
 from salience_service.rpc.servicer import ExplanationServicer
 from tests.support.serving import (
-    FINISHED,
-    STARTED,
     FakeEngine,
     calling,
-    finished_map,
+    endless,
+    held,
     patient,
     plain,
     request,
     serving,
 )
-from tests.support.waiting import until
+from tests.support.waiting import SOON_SECONDS, until
 
-SOON_SECONDS = 20.0
 ALL = ["started", "progress", "map", "finished"]
 INVALID_ARGUMENT = grpc.StatusCode.INVALID_ARGUMENT.value[0]
 
@@ -63,12 +58,7 @@ def test_every_request_gets_all_its_events_under_its_tag() -> None:
 def test_an_answer_overtakes_a_slower_one() -> None:
     may_end = threading.Event()
 
-    def slow(order: ExplainOrder, control: Control) -> Iterator[Event]:
-        yield STARTED
-        may_end.wait(SOON_SECONDS)
-        yield FINISHED
-
-    engine = FakeEngine({"tiny": plain, "slow": slow})
+    engine = FakeEngine({"tiny": plain, "slow": held(may_end)})
     with serving(engine) as server, calling(server) as stub:
         ends = []
         for each in stub.ExplainMany(iter([_tagged("first", "slow"), _tagged("second")])):
@@ -164,11 +154,6 @@ def test_cancelling_the_call_stops_all_its_explanations() -> None:
 def test_a_caller_who_goes_while_answers_wait_to_be_read_is_no_failure_of_the_server(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    def endless(order: ExplainOrder, control: Control) -> Iterator[Event]:
-        yield STARTED
-        while True:
-            yield finished_map(bytes(2**20))
-
     engine = FakeEngine({"tiny": endless})
     with serving(engine) as server, calling(server) as stub:
         call = stub.ExplainMany(_tagged(str(number)) for number in range(3))

@@ -12,15 +12,11 @@ import pytest
 from cryptography import x509
 
 from salience_client import AccessDenied, Client, Tls, Unavailable
-from salience_service.control import Control
 from salience_service.errors import ConfigRefused
-from salience_service.events import Event
-from salience_service.request import ExplainOrder
 from salience_service.rpc.server.server import Server
 from tests.support.identity import HOST, Authority, token_file
-from tests.support.serving import FINISHED, STARTED, FakeEngine, calling_over, request, serving
-
-SOON_SECONDS = 20
+from tests.support.serving import FakeEngine, calling_over, held, request, serving
+from tests.support.waiting import SOON_SECONDS
 
 
 @pytest.fixture
@@ -114,13 +110,8 @@ def test_a_renewed_certificate_is_shown_to_new_connections_and_open_calls_go_on(
 ) -> None:
     may_end = threading.Event()
 
-    def long(order: ExplainOrder, control: Control) -> Iterator[Event]:
-        yield STARTED
-        may_end.wait(SOON_SECONDS)
-        yield FINISHED
-
     section = authority.tls_section()
-    engine = FakeEngine({"long": long})
+    engine = FakeEngine({"long": held(may_end)})
     with (
         serving(engine, tls=section) as server,
         calling_over(server, Tls(authority.file)) as stub,

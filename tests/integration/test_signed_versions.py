@@ -8,10 +8,9 @@ import pytest
 from salience_service.bundle.reader import Bundle
 from salience_service.config import ServeConfig
 from salience_service.config.bundles import BundlesConfig
-from salience_service.directory.models_directory import ModelsDirectory
 from salience_service.engine import Engine
 from salience_service.errors import BundleRefused, ConfigRefused
-from tests.support.model_versions import add_version
+from tests.support.model_versions import add_version, directory_of, versions
 from tests.support.signing import Signer, new_signer
 
 
@@ -30,19 +29,10 @@ def engine(tiny_bundle: Bundle, tmp_path: Path, signer: Signer) -> Iterator[Engi
     made.close()
 
 
-def directory_of(engine: Engine) -> ModelsDirectory:
-    assert engine.directory is not None
-    return engine.directory
-
-
 def settle(engine: Engine) -> None:
     """Two looks: what changed since the last one is left alone until it stays as it is."""
     directory_of(engine).look()
     directory_of(engine).look()
-
-
-def versions(engine: Engine) -> list[str]:
-    return [model.version for model in engine.models()]
 
 
 def test_an_unsigned_version_is_refused_and_served_once_it_is_signed(

@@ -12,21 +12,14 @@ import pytest
 from typer.testing import CliRunner
 
 from salience_client import Client, Preprocessed, open_in_process
-from salience_client.commands import app
 from salience_client.errors import SalienceError
 from salience_service.bundle.reader import Bundle, open_bundle
 from salience_service.config import ServeConfig
 from salience_service.engine import Engine
 from salience_service.errors import BundleRefused
+from tests.support.commands import said
 from tests.support.signing import new_signer, trusting
-
-SOON_SECONDS = 60
-
-
-def said(*words: object, exit_code: int = 0) -> str:
-    result = CliRunner().invoke(app, [*map(str, words)])
-    assert result.exit_code == exit_code, (result.output, result.exception)
-    return result.output + str(result.exception or "")
+from tests.support.waiting import SOON_SECONDS
 
 
 @pytest.fixture

@@ -15,10 +15,10 @@ from tests.integration.test_engine_admission import CLEAR, photograph, resident
 from tests.integration.test_server_limits import IN_FLIGHT
 from tests.support.engines import engine_over
 from tests.support.serving import calling, serving
+from tests.support.waiting import SOON_SECONDS
 
 READERS = 3
 HEIGHT, WIDTH = 2000, 3000
-SOON_SECONDS = 60.0
 MEBIBYTE = 2**20
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-SOON_SECONDS = 30.0
+from tests.support.waiting import SOON_SECONDS
+
 COUNT = """
 import os, sys, signal, time
 log = open(sys.argv[1], "a")

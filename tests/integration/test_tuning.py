@@ -4,8 +4,6 @@ import hashlib
 import json
 import re
 import shutil
-import subprocess
-import sys
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,11 +31,10 @@ from salience_service.tune.choice import chosen
 from salience_service.tune.file import read_tuning, tune_path, write_tuning
 from salience_service.tune.measure import Candidates, bundles_of, measured
 from tests.support.freed import is_freed, without_the_collector
+from tests.support.processes import run
 from tests.support.small import small
 
 SIZES = {(4, 4): 3, (8, 8): 6, (32, 32): 2}
-SOON_SECONDS = 120
-COMMAND = (sys.executable, "-m", "salience_client.cli")
 
 
 @pytest.fixture
@@ -174,16 +171,6 @@ def test_models_to_tune_are_named_or_all(bundle: Bundle) -> None:
         bundles_of(models, "hard")
     with pytest.raises(BundleRefused, match="holds no bundle"):
         bundles_of(bundle.directory.parent)
-
-
-def run(*words: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*COMMAND, *map(str, words)],
-        capture_output=True,
-        text=True,
-        timeout=SOON_SECONDS,
-        check=False,
-    )
 
 
 def test_the_command_measures_writes_the_file_and_says_why(bundle: Bundle) -> None:

@@ -19,12 +19,12 @@ from tests.support.bundles import without
 from tests.support.engines import client_over
 from tests.support.environments import environment_of
 from tests.support.small import small
+from tests.support.waiting import SOON_SECONDS
 
 IMAGE = Preprocessed(np.random.default_rng(0).normal(size=(3, 32, 32)).astype(np.float32))
 GRADIENTS = (GraphRole.GRADIENT, GraphRole.MASKED_GRADIENT)
 GRADIENT_METHODS = [name for name, method in METHODS.items() if method.needs_gradient]
 GUIDED = [name for name in GRADIENT_METHODS if METHODS[name].guided]
-SOON_SECONDS = 60
 
 
 @pytest.fixture(scope="module")

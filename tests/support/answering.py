@@ -162,6 +162,13 @@ def hear(run, scene: Scene, target: Target) -> Heard:
         return heard
 
 
+def masks_of(heard: Heard) -> Series:
+    """The masks at pixel size that a method asked for, all at once."""
+    (probe,) = heard.probes
+    assert isinstance(probe, PixelRows)
+    return probe.masks
+
+
 def _unit_masks(maps: Tensor, scene: Scene, normalise: bool) -> Tensor:
     up = F.interpolate(
         maps[:, None], size=scene.image.shape[1:], mode="bilinear", align_corners=False

@@ -10,7 +10,8 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
 
-SOON_SECONDS = 20
+from tests.support.waiting import SOON_SECONDS
+
 Metadata = Sequence[tuple[str, str]]
 
 

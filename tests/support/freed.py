@@ -6,7 +6,7 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-SOON_SECONDS = 10.0
+from tests.support.waiting import SOON_SECONDS
 
 
 @contextmanager

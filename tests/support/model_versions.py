@@ -14,6 +14,8 @@ from salience_service.bundle.reader import Bundle
 from salience_service.config import ServeConfig
 from salience_service.config.bundles import UNSIGNED_ALLOWED
 from salience_service.config.repository import RepositoryConfig
+from salience_service.directory.models_directory import ModelsDirectory
+from salience_service.engine import Engine
 from salience_service.errors import BundleRefused
 from salience_service.models.model import ServedModel
 from salience_service.runtime.device import Device
@@ -43,6 +45,15 @@ def config_of(**repository: object) -> ServeConfig:
         bundles=UNSIGNED_ALLOWED,
         repository=RepositoryConfig.model_validate(repository),
     )
+
+
+def directory_of(engine: Engine) -> ModelsDirectory:
+    assert engine.directory is not None
+    return engine.directory
+
+
+def versions(engine: Engine) -> list[str]:
+    return [model.version for model in engine.models()]
 
 
 @dataclass(eq=False)

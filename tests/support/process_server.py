@@ -21,7 +21,7 @@ from salience_service.life.stop_word import leave_when_told
 from salience_service.request import ExplainOrder
 from salience_service.rpc.server.process import run_until_told, serve
 from salience_service.runtime.session import Execution
-from salience_service.scheduling.ticket import RowGraph, RowSpan
+from salience_service.scheduling.row_graph import RowGraph, RowSpan
 from tests.support.serving import STARTED, FakeEngine, patient
 
 

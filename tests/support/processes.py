@@ -1,4 +1,4 @@
-"""Servers in processes of their own: started, waited for, and killed at the end."""
+"""Servers and commands in processes of their own: started, waited for, and killed at the end."""
 
 import os
 import socket
@@ -10,6 +10,8 @@ from pathlib import Path
 from types import MappingProxyType
 
 import pytest
+
+from tests.support.waiting import SOON_SECONDS
 
 SERVER = (sys.executable, "-m", "tests.support.process_server")
 COMMAND = (sys.executable, "-m", "salience_client.cli")
@@ -39,6 +41,17 @@ def running(
     finally:
         process.kill()
         process.communicate()
+
+
+def run(*words: object) -> subprocess.CompletedProcess[str]:
+    """The `salience` command with these words, at its end."""
+    return subprocess.run(
+        [*COMMAND, *map(str, words)],
+        capture_output=True,
+        text=True,
+        timeout=SOON_SECONDS,
+        check=False,
+    )
 
 
 def config_file(directory: Path, text: str) -> Path:

@@ -10,8 +10,9 @@ import numpy as np
 
 from salience_service.control import Control
 from salience_service.runtime.session import Execution
+from salience_service.scheduling.account import Account
+from salience_service.scheduling.row_graph import RowSpan
 from salience_service.scheduling.scheduler import Scheduler
-from salience_service.scheduling.ticket import Account, RowSpan
 
 BATCH = 4
 

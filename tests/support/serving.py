@@ -55,10 +55,10 @@ from salience_service.rpc.server.server import Server
 from salience_service.targets.target import Target, TargetKind
 from salience_service.telemetry.opening import UNOBSERVED, Telemetry
 from salience_service.telemetry.witness import Witnesses
+from tests.support.waiting import SOON_SECONDS
 
 Script = Callable[[ExplainOrder, Control], Iterator[Event]]
 
-_SOON_SECONDS = 20.0
 STARTED = Started("tiny", "1", "d" * 64, "CPUExecutionProvider", 0)
 FINISHED = Finished(5, 0.1, 0.2, 0.3, (0.2,), (4,))
 TARGET_SCORE = TargetScore(Target("cat", TargetKind.CLASS, 0, OutputKind.SOFTMAX), 2.0, 0.75)
@@ -142,6 +142,24 @@ def patient(order: ExplainOrder, control: Control) -> Iterator[Event]:
         control.check()
         yield Progress(0, "score-cam", 1, 1000)
     control.check()
+
+
+def held(may_end: threading.Event) -> Script:
+    """Explanations that begin at once, and end when they may, or soon."""
+
+    def script(order: ExplainOrder, control: Control) -> Iterator[Event]:
+        yield STARTED
+        may_end.wait(SOON_SECONDS)
+        yield FINISHED
+
+    return script
+
+
+def endless(order: ExplainOrder, control: Control) -> Iterator[Event]:
+    """An explanation that answers maps of a mebibyte for ever."""
+    yield STARTED
+    while True:
+        yield finished_map(bytes(2**20))
 
 
 @dataclass
@@ -266,7 +284,7 @@ def until_answered(stub: pb_grpc.ExplanationServiceStub) -> None:
     """Asks until there is room: the server learns of a cancelled call a moment after its caller."""
     began, answered = time.monotonic(), 0
     while answered != 4:
-        assert time.monotonic() - began < _SOON_SECONDS
+        assert time.monotonic() - began < SOON_SECONDS
         with suppress(grpc.RpcError):
             answered = len(list(stub.Explain(request())))
 

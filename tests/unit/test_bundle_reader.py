@@ -35,8 +35,7 @@ from tests.support.bundles import (
     tiny_manifest,
     write_manifest,
 )
-
-SOON_SECONDS = 20.0
+from tests.support.waiting import SOON_SECONDS
 
 
 @pytest.fixture

@@ -6,8 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from queue import Queue
 
 from salience_service.telemetry.bursts import Bursts
-
-SOON_SECONDS = 20.0
+from tests.support.waiting import SOON_SECONDS
 
 
 class Told:

@@ -3,6 +3,7 @@
 import grpc
 import pytest
 
+from salience.v1.explanation_service_pb2 import RequestError
 from salience_client import (
     AccessDenied,
     BrokenAnswer,
@@ -20,12 +21,7 @@ from salience_client import (
     Unavailable,
     Unsupported,
 )
-from salience_client.errors import (
-    ERROR_OF_STATUS,
-    error_of_message,
-    error_of_number,
-    message_of_error,
-)
+from salience_client.errors import ERROR_OF_STATUS, error_of_message, message_of_error
 from salience_client.extras import require
 from salience_service import errors
 from salience_service.rpc.wire import status
@@ -35,7 +31,7 @@ FAILURES = [code for code in grpc.StatusCode if code is not grpc.StatusCode.OK]
 
 @pytest.mark.parametrize("code", FAILURES)
 def test_every_status_has_an_error_that_keeps_code_and_message(code):
-    error = error_of_number(code.value[0], "too many; ask for fewer")
+    error = error_of_message(RequestError(code=code.value[0], message="too many; ask for fewer"))
 
     assert type(error) is ERROR_OF_STATUS[code]
     assert (error.code, error.message, str(error)) == (code, *["too many; ask for fewer"] * 2)
@@ -62,15 +58,15 @@ def test_no_status_is_in_the_table_that_grpc_does_not_have():
     ],
 )
 def test_a_status_number_means_what_the_tree_says(number, kind):
-    assert type(error_of_number(number, "")) is kind
+    assert type(error_of_message(RequestError(code=number))) is kind
 
 
 def test_a_number_that_is_no_status_is_a_failed_server():
-    assert type(error_of_number(99, "what?")) is ServerFailed
+    assert type(error_of_message(RequestError(code=99, message="what?"))) is ServerFailed
 
 
 def test_a_status_without_a_message_is_named():
-    assert str(error_of_number(14, "")) == "unavailable"
+    assert str(error_of_message(RequestError(code=14))) == "unavailable"
 
 
 def test_only_passing_conditions_are_worth_a_second_try():

@@ -11,7 +11,7 @@ from salience_service.events import GradientSide
 from salience_service.explanation.driver import Driver
 from salience_service.explanation.voices import Voice
 from salience_service.methods.probe import MethodRun, Outcome
-from salience_service.scheduling.ticket import Account
+from salience_service.scheduling.account import Account
 
 NOTHING = cast(Any, None)
 

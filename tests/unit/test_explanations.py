@@ -14,9 +14,8 @@ from salience_service.request import ExplainOrder
 from salience_service.rpc.calls.caller import enter
 from salience_service.rpc.calls.explanations import Explanations
 from tests.support.serving import FINISHED, STARTED, FakeEngine, finished_map, plain, request
+from tests.support.waiting import SOON_SECONDS
 from tests.support.witnesses import Recorder
-
-SOON_SECONDS = 20.0
 
 
 class Machine:

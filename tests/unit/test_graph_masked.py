@@ -8,29 +8,9 @@ from numpy.typing import NDArray
 
 from salience_export.graphs.flow import rename
 from salience_export.graphs.masked import INPUTS, build_masked
-from salience_service.interpolation import interpolation_matrix
 from tests.oracle.masked_rows import masked_rows
+from tests.support.masked_feeds import Feeds, each_its_own, random_maps, request
 from tests.support.onnx_networks import evaluate, images, mobile_net, run
-
-Feeds = dict[str, NDArray[np.generic]]
-
-
-def request(maps: NDArray[np.float32], requests: int = 2, **changes: NDArray[np.generic]) -> Feeds:
-    """Feeds for rows that take the requests' images in turn."""
-    pixels, fills = images(requests), images(requests, seed=9) * np.float32(0.3)
-    count, height, width = maps.shape
-    return {
-        "differences": pixels - fills,
-        "fills": fills,
-        "image_of": np.arange(count) % requests,
-        "maps": maps,
-        "rows": interpolation_matrix(32, height),
-        "columns": interpolation_matrix(32, width),
-        "normalise": np.ones(count, bool),
-        "scale": np.ones(count, np.float32),
-        "shift": np.zeros(count, np.float32),
-        **changes,
-    }
 
 
 def expected(model: onnx.ModelProto, feeds: Feeds) -> NDArray[np.float32]:
@@ -52,11 +32,6 @@ def check(feeds: Feeds) -> None:
     assert np.abs(found - wanted).max() <= 1e-4 * np.abs(wanted).max()
 
 
-def random_maps(count: int, height: int, width: int) -> NDArray[np.float32]:
-    values = np.random.default_rng(3).normal(1, 2, (count, height, width))
-    return values.astype(np.float32)
-
-
 @pytest.mark.parametrize(
     "size", [(1, 1), (2, 2), (3, 5), (7, 7), (8, 8), (32, 32), (48, 40)], ids=str
 )
@@ -65,16 +40,7 @@ def test_maps_of_any_size_give_the_oracles_logits(size: tuple[int, int]) -> None
 
 
 def test_rows_choose_normalisation_scale_and_shift_each_for_itself() -> None:
-    check(
-        request(
-            random_maps(6, 4, 4),
-            requests=3,
-            image_of=np.array([2, 2, 0, 1, 0, 2]),
-            normalise=np.array([True, False, True, False, True, False]),
-            scale=np.array([1, 1, -1, -0.5, 0.3, 0], np.float32),
-            shift=np.array([0, 0, 1, 0.5, 0.2, 1], np.float32),
-        )
-    )
+    check(request(random_maps(6, 4, 4), requests=3, **each_its_own()))
 
 
 def test_a_small_range_far_from_zero_is_normalised_without_loss() -> None:

@@ -13,12 +13,12 @@ from salience_export.graphs.flow import rename
 from salience_export.graphs.gradient import build_gradient
 from salience_export.graphs.masked import INPUTS, build_masked
 from salience_export.graphs.masked_gradient import build_masked_gradient
-from salience_service.interpolation import interpolation_matrix
 from tests.oracle.masked_rows import masked_rows
+from tests.support import masked_feeds
 from tests.support.in_double import evaluate_in_double, in_double
-from tests.support.onnx_networks import Drawing, images, mobile_net, run
+from tests.support.masked_feeds import Feeds, each_its_own, random_maps
+from tests.support.onnx_networks import Drawing, mobile_net, run
 
-Feeds = dict[str, NDArray[np.generic]]
 CLASSES, SIDE = 4, 32
 
 
@@ -31,23 +31,9 @@ def affine(opset: int = 17) -> tuple[onnx.ModelProto, Callable[[Tensor], Tensor]
 
 
 def request(maps: NDArray[np.float32], requests: int = 2, **changes: NDArray[np.generic]) -> Feeds:
-    """Feeds for rows that take the requests' images in turn."""
-    pixels, fills = images(requests), images(requests, seed=9) * np.float32(0.3)
-    count, height, width = maps.shape
-    cotangent = np.random.default_rng(6).normal(size=(count, CLASSES)).astype(np.float32)
-    return {
-        "differences": pixels - fills,
-        "fills": fills,
-        "image_of": np.arange(count) % requests,
-        "maps": maps,
-        "rows": interpolation_matrix(SIDE, height),
-        "columns": interpolation_matrix(SIDE, width),
-        "normalise": np.ones(count, bool),
-        "scale": np.ones(count, np.float32),
-        "shift": np.zeros(count, np.float32),
-        "cotangent": cotangent,
-        **changes,
-    }
+    """The masked graph's feeds, and a random cotangent."""
+    cotangent = np.random.default_rng(6).normal(size=(len(maps), CLASSES)).astype(np.float32)
+    return {**masked_feeds.request(maps, requests), "cotangent": cotangent, **changes}
 
 
 def expected(network: Callable[[Tensor], Tensor], feeds: Feeds) -> tuple[Tensor, Tensor]:
@@ -91,11 +77,6 @@ def _interpolation(size: int) -> NDArray[np.float64]:
     return made[:, 0].T.numpy()
 
 
-def random_maps(count: int, height: int, width: int) -> NDArray[np.float32]:
-    values = np.random.default_rng(3).normal(1, 2, (count, height, width))
-    return values.astype(np.float32)
-
-
 @pytest.mark.parametrize("size", [(2, 2), (3, 5), (7, 7), (32, 32), (48, 40)], ids=str)
 def test_maps_of_any_size_get_torchs_gradient(size: tuple[int, int]) -> None:
     check(request(random_maps(5, *size)))
@@ -106,16 +87,7 @@ def test_operators_of_a_later_opset_give_the_same() -> None:
 
 
 def test_rows_choose_normalisation_scale_and_shift_each_for_itself() -> None:
-    check(
-        request(
-            random_maps(6, 4, 4),
-            requests=3,
-            image_of=np.array([2, 2, 0, 1, 0, 2]),
-            normalise=np.array([True, False, True, False, True, False]),
-            scale=np.array([1, 1, -1, -0.5, 0.3, 0], np.float32),
-            shift=np.array([0, 0, 1, 0.5, 0.2, 1], np.float32),
-        )
-    )
+    check(request(random_maps(6, 4, 4), requests=3, **each_its_own()))
 
 
 def test_equal_extremes_share_what_goes_through_them_evenly() -> None:

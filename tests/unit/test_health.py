@@ -7,8 +7,8 @@ from typing import Any
 from grpc_health.v1 import health_pb2
 
 from salience_service.rpc.server.health import Health
+from tests.support.waiting import SOON_SECONDS
 
-SOON_SECONDS = 20.0
 SERVER = health_pb2.HealthCheckRequest(service="")
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING

@@ -12,8 +12,8 @@ from salience_service.access.principal import ANONYMOUS
 from salience_service.host_threads import hand_over, quota_cores
 from salience_service.rpc.calls.caller import enter
 from salience_service.rpc.calls.explanations import Explanations
-from tests.support.every_rpc import SOON_SECONDS
 from tests.support.serving import FakeEngine
+from tests.support.waiting import SOON_SECONDS
 
 COUNTED = """
 from threadpoolctl import threadpool_info

@@ -34,7 +34,8 @@ SHORT, LONG, BYTE, UNDEFINED, IFD, LONG8 = 3, 4, 1, 7, 13, 16
 LETTERS = {BYTE: "B", SHORT: "H", LONG: "L", UNDEFINED: "B", IFD: "L", LONG8: "Q"}
 STRIP_OFFSETS, ORIENTATION, EXIF, GPS, INTEROP, MAKER_NOTE = 273, 0x0112, 34665, 34853, 40965, 37500
 Tags = list[tuple[int, int, list[int]]]
-SOON_SECONDS = 5.0
+AT_ONCE_SECONDS = 5.0
+"""Of the processor's time, so that a busy machine has no say: too little to decode such a file."""
 
 
 def refusal(data: bytes) -> str:
@@ -43,7 +44,7 @@ def refusal(data: bytes) -> str:
     assert header_of(data, LIMITS).height == 0
     with pytest.raises(InvalidRequest) as refused:
         decode(data, LIMITS)
-    assert time.thread_time() - began < SOON_SECONDS
+    assert time.thread_time() - began < AT_ONCE_SECONDS
     return str(refused.value)
 
 

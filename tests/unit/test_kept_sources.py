@@ -14,7 +14,7 @@ from salience_service.models.model import ServedModel
 from salience_service.row_graphs.kept_sources import KeptSources
 from salience_service.row_graphs.sources import MaskedImage
 from salience_service.runtime.session import Device, Execution, Kept, Lane
-from salience_service.scheduling.ticket import RowSpan
+from salience_service.scheduling.row_graph import RowSpan
 
 HOST = Device(threads=1, numbers=(0, 1), calls=2)
 KEEPING = replace(HOST, keeps_sources=True)

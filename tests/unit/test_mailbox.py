@@ -13,8 +13,7 @@ from salience.v1 import map_pb2
 from salience_service.errors import Cancelled, ComputeFailed
 from salience_service.rpc.calls.mailbox import Mailbox
 from tests.support.freed import is_freed, without_the_collector
-
-SOON_SECONDS = 20.0
+from tests.support.waiting import SOON_SECONDS
 
 
 def _progress(rows: int) -> pb.ExplainResponse:

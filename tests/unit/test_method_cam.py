@@ -9,8 +9,8 @@ from salience_service.bundle.manifest import OutputKind
 from salience_service.errors import NotPossible
 from salience_service.explanation.voices import Voice, unison
 from salience_service.interpolation import unit_range
-from salience_service.methods.activation.cam import CamOptions, cam, cam_rows
-from salience_service.methods.method import Extent
+from salience_service.methods.activation.cam import CamOptions, cam
+from salience_service.methods.method import Extent, row_a_channel
 from salience_service.methods.probe import ChannelRows, Outcome, RowAnswers
 from salience_service.targets.target import Target, TargetKind
 from tests.oracle.cam import cam as oracle
@@ -116,7 +116,7 @@ def test_rows_are_one_a_channel_and_one_of_nothing() -> None:
     probe = next(run)
     assert isinstance(probe, ChannelRows)
     assert probe.kept.shape == (10, 9)
-    assert cam_rows(Extent((9,), 54, 42), CamOptions()) == 10
+    assert row_a_channel(Extent((9,), 54, 42), CamOptions()) == 10
 
 
 def test_dead_channels_are_not_asked_for() -> None:

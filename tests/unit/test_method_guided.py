@@ -6,16 +6,13 @@ from torch import nn
 
 from salience_service.errors import InvalidRequest, NotPossible
 from salience_service.methods import METHODS
-from salience_service.methods.gradients.guided_backprop import (
-    GuidedOptions,
-    guided_backprop,
-    guided_backprop_rows,
-)
+from salience_service.methods.gradients.gradient import GradientOptions
+from salience_service.methods.gradients.guided_backprop import guided_backprop
 from salience_service.methods.gradients.guided_grad_cam import (
     guided_grad_cam,
     guided_grad_cam_rows,
 )
-from salience_service.methods.method import Extent
+from salience_service.methods.method import Extent, one_gradient
 from salience_service.methods.options import resolve
 from salience_service.methods.probe import GradientAnswer, Gradients, Outcome
 from salience_service.targets.target import Target, TargetKind
@@ -32,9 +29,9 @@ RUNS = {"guided-backprop": (guided_backprop, ()), "guided-grad-cam": (guided_gra
 
 def explained(name: str, target: Target = TARGET, **options: str) -> Outcome:
     run, taps = RUNS[name]
-    heard = hear(run(SCENE.base(target, *taps), GuidedOptions(**options)), SCENE, target)
-    rows = {"guided-backprop": guided_backprop_rows, "guided-grad-cam": guided_grad_cam_rows}[name]
-    assert heard.gradients == rows(Extent((), 54, 42), GuidedOptions())
+    heard = hear(run(SCENE.base(target, *taps), GradientOptions(**options)), SCENE, target)
+    rows = {"guided-backprop": one_gradient, "guided-grad-cam": guided_grad_cam_rows}[name]
+    assert heard.gradients == rows(Extent((), 54, 42), GradientOptions())
     return heard.outcome
 
 
@@ -100,7 +97,7 @@ def test_guided_is_not_the_gradient() -> None:
 
 
 def test_guided_grad_cam_asks_for_the_true_gradient_of_its_tap() -> None:
-    run = guided_grad_cam(SCENE.base(TARGET, "middle"), GuidedOptions())
+    run = guided_grad_cam(SCENE.base(TARGET, "middle"), GradientOptions())
     first, second = hear(run, SCENE, TARGET).probes
     assert (first.taps, first.of_image, first.guided) == (("middle",), False, False)
     assert (second.taps, second.of_image, second.guided) == ((), True, True)
@@ -108,7 +105,7 @@ def test_guided_grad_cam_asks_for_the_true_gradient_of_its_tap() -> None:
 
 def test_where_grad_cam_sees_nothing_the_map_is_zeros() -> None:
     base = SCENE.base(TARGET, "middle")
-    run = guided_grad_cam(base, GuidedOptions())
+    run = guided_grad_cam(base, GradientOptions())
     next(run)
     run.send(GradientAnswer(1.0, None, {"middle": -np.ones((7, 13, 10), np.float32)}))
     with pytest.raises(StopIteration) as ended:
@@ -127,7 +124,7 @@ def test_a_guided_method_says_what_it_needs_and_that_it_fails_sanity_checks(name
 
 def test_a_guided_gradient_that_is_not_a_number_is_an_error_and_no_map() -> None:
     base = SCENE.base(TARGET)
-    run = guided_backprop(base, GuidedOptions())
+    run = guided_backprop(base, GradientOptions())
     next(run)
     with pytest.raises(NotPossible, match="NaN or infinite"):
         run.send(GradientAnswer(1.0, np.full_like(base.image, np.nan), {}))
@@ -135,4 +132,4 @@ def test_a_guided_gradient_that_is_not_a_number_is_an_error_and_no_map() -> None
 
 def test_an_unknown_option_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="option values is 'red': give one of absolute"):
-        resolve(GuidedOptions, {"values": "red"})
+        resolve(GradientOptions, {"values": "red"})

@@ -19,7 +19,8 @@ from salience_service.methods.rows.ss_cam import SsCamOptions, ss_cam, ss_cam_ro
 from salience_service.targets.target import Target, TargetKind
 from tests.oracle.smoothed_score_cam import smoothed_score_cam as oracle
 from tests.oracle.smoothed_score_cam import ss_cam_masks
-from tests.support.answering import Heard, Scene, class_target, hear, pyramid, with_another_head
+from tests.support.answering import Heard, Scene, class_target, hear, pyramid
+from tests.support.oracles import value_of
 
 CLASS = 2
 SCENE = Scene.of(pyramid())
@@ -59,12 +60,9 @@ def expected(value, noise: torch.Tensor, weights: str = "softmax") -> np.ndarray
     ("score", "weights"), [("logit", "softmax"), ("probability", "raw"), ("logit", "raw")]
 )
 def test_ss_cam_equals_its_oracle(score: str, weights: str, noise: str) -> None:
-    def value(logits):
-        return logits[CLASS] if score == "logit" else torch.softmax(logits, 0)[CLASS]
-
     options = {"score": score, "weights": weights, "noise": noise, "sigma": 0.7}
     found = unit_range(explained(SCENE, class_target(CLASS), **SEVERAL, **options).outcome.map)
-    exact = expected(value, drawn(6, 0.7, noise, 11), weights)
+    exact = expected(value_of(CLASS, score), drawn(6, 0.7, noise, 11), weights)
     assert exact.max() == 1
     assert np.abs(found - exact).max() < 1e-4
 
@@ -156,16 +154,6 @@ def test_flat_features_give_zeros() -> None:
     flat = replace(base, features={"coarse": np.full((9, 7, 5), 0.3, np.float32)})
     run = ss_cam(flat, SsCamOptions(samples=2))
     assert not unit_range(hear(run, SCENE, class_target(CLASS)).outcome.map).any()
-
-
-def test_two_classes_differ_and_another_last_layer_changes_the_map() -> None:
-    other = Scene.of(with_another_head(SCENE.network))
-    one, two, three = (
-        unit_range(explained(scene, class_target(index), **SEVERAL).outcome.map)
-        for scene, index in ((SCENE, CLASS), (SCENE, 0), (other, CLASS))
-    )
-    assert np.abs(one - two).max() > 0.05
-    assert np.abs(one - three).max() > 0.05
 
 
 def test_a_score_that_is_not_a_number_is_an_error_and_no_map() -> None:

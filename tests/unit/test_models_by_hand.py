@@ -1,6 +1,5 @@
 """Versions that are loaded, retired and rolled back at an administrator's word, and its bounds."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,20 +16,8 @@ from salience_service.errors import (
 )
 from salience_service.models.versions import State
 from tests.support.model_versions import FakeLoad, fake_version, remove_version
-from tests.support.opened_directory import Opened, opening, served, settle, state_of, state_of_all
-
-SOON = 10.0
-
-
-@pytest.fixture
-def load() -> FakeLoad:
-    return FakeLoad()
-
-
-@pytest.fixture
-def opened(tmp_path: Path, load: FakeLoad) -> Iterator[Opened]:
-    with opening(tmp_path, load) as open_with:
-        yield open_with
+from tests.support.opened_directory import Opened, served, settle, state_of, state_of_all
+from tests.support.waiting import SOON_SECONDS
 
 
 def test_what_was_retired_by_hand_does_not_come_back_by_itself(
@@ -43,7 +30,7 @@ def test_what_was_retired_by_hand_does_not_come_back_by_itself(
     settle(directory)
     assert served(repository) == ["m/1"]
     assert state_of(directory, "2") == (State.AVAILABLE, "retired by hand")
-    directory.load("m", "2").result(SOON)
+    directory.load("m", "2").result(SOON_SECONDS)
     settle(directory)
     assert served(repository) == ["m/1", "m/2"]
 
@@ -86,7 +73,7 @@ def test_what_cannot_be_retired_by_hand_is_not_held_back(tmp_path: Path, opened:
     fake_version(tmp_path, "m", "2")
     fake_version(tmp_path, "m", "3")
     directory, repository = opened(policy="latest 1")
-    directory.roll_back("m", "1").result(SOON)
+    directory.roll_back("m", "1").result(SOON_SECONDS)
     with pytest.raises(NotPossible):
         directory.retire("m", "1")
     with pytest.raises(NotFound):
@@ -103,7 +90,7 @@ def test_what_was_loaded_by_hand_stays_whatever_the_policy_says(
     fake_version(tmp_path, "m", "1")
     fake_version(tmp_path, "m", "2")
     directory, repository = opened(policy="latest 1")
-    directory.load("m", "1").result(SOON)
+    directory.load("m", "1").result(SOON_SECONDS)
     settle(directory)
     assert served(repository) == ["m/1", "m/2"]
 
@@ -114,7 +101,7 @@ def test_a_rollback_loads_what_it_goes_back_to_and_outlives_new_versions(
     fake_version(tmp_path, "m", "1")
     fake_version(tmp_path, "m", "2")
     directory, repository = opened(policy="latest 1")
-    directory.roll_back("m", "1").result(SOON)
+    directory.roll_back("m", "1").result(SOON_SECONDS)
     fake_version(tmp_path, "m", "3")
     settle(directory)
     assert repository.model("m").version == "1"
@@ -129,7 +116,7 @@ def test_a_pinned_version_whose_directory_is_gone_serves_on_and_says_so(
     fake_version(tmp_path, "m", "1")
     fake_version(tmp_path, "m", "2")
     directory, repository = opened()
-    directory.roll_back("m", "1").result(SOON)
+    directory.roll_back("m", "1").result(SOON_SECONDS)
     remove_version(tmp_path, "m", "1")
     settle(directory)
     assert served(repository) == ["m/1", "m/2"]
@@ -144,7 +131,7 @@ def test_a_broken_reload_leaves_what_served_serving(
     before = repository.model("m")
     load.refused["m/1"] = "it drifts"
     with pytest.raises(BundleRefused, match="it drifts"):
-        directory.load("m", "1").result(SOON)
+        directory.load("m", "1").result(SOON_SECONDS)
     assert repository.model("m") is before
     assert state_of(directory, "1") == (State.SERVING, "not loaded anew: it drifts")
 
@@ -173,7 +160,7 @@ def test_a_version_that_is_not_there_is_not_found_and_leaves_no_trace(
     fake_version(tmp_path, "m", "1")
     directory, _ = opened()
     with pytest.raises(NotFound, match="no version '9' of 'm' lies in the models directory"):
-        directory.load("m", "9").result(SOON)
+        directory.load("m", "9").result(SOON_SECONDS)
     assert state_of_all(directory) == {"m/1": State.SERVING}
 
 
@@ -186,10 +173,10 @@ def test_no_more_versions_serve_than_may_and_one_loaded_anew_needs_no_room(
     assert served(repository) == ["m/2", "m/3"]
     assert "2 versions serve, the limit" in state_of(directory, "1")[1]
     with pytest.raises(Overloaded, match="retire one first"):
-        directory.load("m", "1").result(SOON)
-    directory.load("m", "2").result(SOON)
+        directory.load("m", "1").result(SOON_SECONDS)
+    directory.load("m", "2").result(SOON_SECONDS)
     directory.retire("m", "3")
-    directory.load("m", "1").result(SOON)
+    directory.load("m", "1").result(SOON_SECONDS)
     assert served(repository) == ["m/1", "m/2"]
 
 
@@ -197,10 +184,10 @@ def test_no_more_versions_drain_than_may_serve(tmp_path: Path, opened: Opened) -
     fake_version(tmp_path, "m", "1")
     directory, repository = opened(max_versions=1)
     with repository.lease("m"):
-        directory.load("m", "1").result(SOON)
+        directory.load("m", "1").result(SOON_SECONDS)
         with pytest.raises(Overloaded, match="1 retired versions still end what they began"):
-            directory.load("m", "1").result(SOON)
-    directory.load("m", "1").result(SOON)
+            directory.load("m", "1").result(SOON_SECONDS)
+    directory.load("m", "1").result(SOON_SECONDS)
 
 
 def test_what_waits_to_be_loaded_is_bounded(tmp_path: Path, opened: Opened, load: FakeLoad) -> None:
@@ -212,8 +199,8 @@ def test_what_waits_to_be_loaded_is_bounded(tmp_path: Path, opened: Opened, load
         directory.load("m", "1")
     load.let.set()
     for each in waiting:
-        each.result(SOON)
-    directory.load("m", "1").result(SOON)
+        each.result(SOON_SECONDS)
+    directory.load("m", "1").result(SOON_SECONDS)
 
 
 def test_while_a_version_is_loaded_it_says_so_and_the_others_serve_and_are_retired(
@@ -227,14 +214,14 @@ def test_while_a_version_is_loaded_it_says_so_and_the_others_serve_and_are_retir
     while load.began.acquire(blocking=False):
         pass
     loading = directory.load("m", "3")
-    assert load.began.acquire(timeout=SOON)
+    assert load.began.acquire(timeout=SOON_SECONDS)
     assert state_of(directory, "3")[0] is State.LOADING
     with repository.lease("m") as model:
         assert model.version == "2"
     directory.retire("m", "1")
     directory.roll_back("m", "2").result(0)
     load.let.set()
-    loading.result(SOON)
+    loading.result(SOON_SECONDS)
     assert served(repository) == ["m/2", "m/3"]
 
 
@@ -252,13 +239,13 @@ def test_a_version_retired_while_it_is_loaded_anew_does_not_come_back(
     load.refused = refused
     with ThreadPoolExecutor(1) as aside:
         if call == "load":
-            ending = aside.submit(directory.load("m", "1").result, SOON)
+            ending = aside.submit(directory.load("m", "1").result, SOON_SECONDS)
         else:
             ending = aside.submit(directory.mend, repository.model("m", "1"))
-        assert load.began.acquire(timeout=SOON)
+        assert load.began.acquire(timeout=SOON_SECONDS)
         directory.retire("m", "1")
         load.let.set()
-        error = ending.exception(SOON)
+        error = ending.exception(SOON_SECONDS)
     assert isinstance(error, BundleRefused if refused else NotFound) == (call == "load")
     assert served(repository) == ["m/2"]
     assert state_of(directory, "1")[0] is State.AVAILABLE
@@ -270,7 +257,7 @@ def test_a_version_retired_while_it_is_loaded_anew_does_not_come_back(
 def test_a_pinned_version_cannot_be_retired_by_hand(tmp_path: Path, opened: Opened) -> None:
     fake_version(tmp_path, "m", "1")
     directory, repository = opened()
-    directory.roll_back("m", "1").result(SOON)
+    directory.roll_back("m", "1").result(SOON_SECONDS)
     with pytest.raises(NotPossible):
         directory.retire("m", "1")
     settle(directory)

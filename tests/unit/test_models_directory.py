@@ -14,20 +14,8 @@ from salience_service.errors import (
 )
 from salience_service.models.versions import State
 from tests.support.model_versions import FakeLoad, fake_version, remove_version
-from tests.support.opened_directory import Opened, opening, served, settle, state_of, state_of_all
-
-SOON = 10.0
-
-
-@pytest.fixture
-def load() -> FakeLoad:
-    return FakeLoad()
-
-
-@pytest.fixture
-def opened(tmp_path: Path, load: FakeLoad) -> Iterator[Opened]:
-    with opening(tmp_path, load) as open_with:
-        yield open_with
+from tests.support.opened_directory import Opened, served, settle, state_of, state_of_all
+from tests.support.waiting import SOON_SECONDS
 
 
 def test_the_policy_chooses_what_is_loaded_and_the_rest_is_available(
@@ -150,7 +138,7 @@ def test_a_model_that_cannot_be_looked_at_stays_as_it_is(
         fake_version(tmp_path, "m", version)
     fake_version(tmp_path, "n", "1")
     directory, repository = opened(policy="latest 1")
-    directory.load("m", "1").result(SOON)
+    directory.load("m", "1").result(SOON_SECONDS)
     before = repository.models()
     with unreadable(tmp_path / "m"):
         settle(directory)
@@ -215,7 +203,7 @@ def test_a_bundle_that_changes_under_its_version_is_told_and_not_swapped(
     state, reason = state_of(directory, "1")
     assert state is State.SERVING
     assert "load the version again" in reason
-    directory.load("m", "1").result(SOON)
+    directory.load("m", "1").result(SOON_SECONDS)
     assert repository.model("m") is not before
     assert before.closed  # type: ignore[attr-defined]
     settle(directory)
@@ -265,7 +253,7 @@ def test_a_failing_version_is_opened_anew_but_never_another_bundle_in_its_place(
     state, reason = state_of(directory, "1")
     assert state is State.FAILED
     assert "another bundle" in reason
-    directory.load("m", "1").result(SOON)
+    directory.load("m", "1").result(SOON_SECONDS)
     assert served(repository) == ["m/1"]
 
 
@@ -293,5 +281,5 @@ def test_the_directory_is_watched_where_that_is_configured(tmp_path: Path, opene
     repository.on_change(changed.set)
     fake_version(tmp_path, "m", "2")
     while served(repository) != ["m/1", "m/2"]:
-        assert changed.wait(SOON)
+        assert changed.wait(SOON_SECONDS)
         changed.clear()

@@ -14,13 +14,7 @@ from salience_service.errors import ComputeFailed, ConfigRefused, NotFound, Unav
 from salience_service.models.repository import ModelRepository
 from salience_service.models.versions import State
 from tests.support.model_versions import FakeLoad, add_version, config_of, fake_version
-
-SOON_SECONDS = 20.0
-
-
-@pytest.fixture
-def load() -> FakeLoad:
-    return FakeLoad()
+from tests.support.waiting import SOON_SECONDS
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import threading
 import weakref
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,20 +20,8 @@ from salience_service.errors import (
 from salience_service.models.versions import State
 from tests.support.freed import is_freed, without_the_collector
 from tests.support.model_versions import FakeLoad, fake_version
-from tests.support.opened_directory import Opened, opening, served, settle, state_of, state_of_all
-
-SOON = 10.0
-
-
-@pytest.fixture
-def load() -> FakeLoad:
-    return FakeLoad()
-
-
-@pytest.fixture
-def opened(tmp_path: Path, load: FakeLoad) -> Iterator[Opened]:
-    with opening(tmp_path, load) as open_with:
-        yield open_with
+from tests.support.opened_directory import Opened, served, settle, state_of, state_of_all
+from tests.support.waiting import SOON_SECONDS
 
 
 def test_on_demand_a_version_whose_place_a_newer_one_took_is_not_loaded_any_more(
@@ -49,7 +36,7 @@ def test_on_demand_a_version_whose_place_a_newer_one_took_is_not_loaded_any_more
     assert state_of_all(directory) == {"m/1": State.AVAILABLE, "m/2": State.ON_DEMAND}
     directory.bring("m", "1", Control())
     assert served(repository) == []
-    directory.load("m", "1").result(SOON)
+    directory.load("m", "1").result(SOON_SECONDS)
     settle(directory)
     assert served(repository) == ["m/1"]
 
@@ -76,11 +63,11 @@ def test_a_version_that_waits_on_demand_is_retired_by_hand_and_no_request_brings
         first = directory.load("m", "1")
         waits = threading.Semaphore(0)
         waiting = callers.submit(directory.bring, "m", "2", Waiting(waits))
-        assert waits.acquire(timeout=SOON)
+        assert waits.acquire(timeout=SOON_SECONDS)
         directory.retire("m", "2")
         load.let.set()
-        first.result(SOON)
-        waiting.result(SOON)
+        first.result(SOON_SECONDS)
+        waiting.result(SOON_SECONDS)
     settle(directory)
     directory.bring("m", "", Control())
     assert load.loaded == ["m/1"]
@@ -113,12 +100,12 @@ def test_who_waited_for_a_version_that_is_refused_is_held_by_nobody(
         controls = [Waiting(waits) for _ in range(4)]
         waiting = [callers.submit(directory.bring, "m", "", control) for control in controls]
         for _ in range(4):
-            assert waits.acquire(timeout=SOON)
+            assert waits.acquire(timeout=SOON_SECONDS)
         gone = [weakref.ref(control) for control in controls]
         load.let.set()
         for each in waiting:
             with pytest.raises(BundleRefused, match="it drifts"):
-                each.result(SOON)
+                each.result(SOON_SECONDS)
         del controls, waiting, each
         assert all(map(is_freed, gone))
 
@@ -137,7 +124,7 @@ def test_on_demand_a_version_is_loaded_once_for_all_who_wait(
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(SOON)
+        thread.join(SOON_SECONDS)
     assert load.loaded == ["m/2"]
     directory.bring("m", "1", Control())
     directory.bring("m", "1", Control())
@@ -156,12 +143,12 @@ def test_who_comes_while_the_newest_is_loaded_on_demand_waits_for_it(
         threading.Thread(target=directory.bring, args=("m", "", Control())) for _ in range(2)
     ]
     threads[0].start()
-    assert load.began.acquire(timeout=SOON)
+    assert load.began.acquire(timeout=SOON_SECONDS)
     assert repository.to_load("m") == ("m", "2")  # Not the older one, in its stead.
     threads[1].start()
     load.let.set()
     for thread in threads:
-        thread.join(SOON)
+        thread.join(SOON_SECONDS)
     assert load.loaded == ["m/2"]
 
 
@@ -249,7 +236,7 @@ def test_on_demand_what_was_retired_and_fails_when_it_is_loaded_by_hand_stays_re
     directory.retire("m", "1")
     load.broken["m/1"] = MemoryError()
     with pytest.raises(MemoryError):
-        directory.load("m", "1").result(SOON)
+        directory.load("m", "1").result(SOON_SECONDS)
     load.broken.clear()
     directory.bring("m", "", Control())
     assert served(repository) == []
@@ -281,7 +268,7 @@ def test_on_demand_the_next_version_answers_where_the_newest_is_refused(
     directory.bring("m", "", Control())
     assert repository.model("m").version == "1"
     with pytest.raises(BundleRefused):
-        directory.load("m", "2").result(SOON)
+        directory.load("m", "2").result(SOON_SECONDS)
     directory.bring("m", "", Control())
     assert repository.model("m").version == "1"
 

@@ -5,11 +5,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pytest
 
+from salience_service.bundle.tensors import KEEP, MASKS
 from salience_service.row_graphs.masked import MaskedGraph
-from salience_service.row_graphs.plain import CHANNELS, PIXELS, PlainGraph
+from salience_service.row_graphs.plain import PlainGraph
 from salience_service.row_graphs.sources import MaskedImage, TappedImage
 from salience_service.runtime.session import Execution
-from salience_service.scheduling.ticket import RowSpan
+from salience_service.scheduling.row_graph import RowSpan
 from tests.support.serving import MANIFEST
 
 BY_ROW = ("maps", "normalise", "scale", "shift", "masks", "keep")
@@ -84,8 +85,8 @@ def test_sizes_taken_in_turn_leave_each_other_alone() -> None:
 def test_the_pixel_graph_and_tails_run_at_their_one_size(size: int) -> None:
     pixels, tail = CountingSession(), CountingSession()
     tapped = TappedImage(np.ones((4, 2, 2), np.float32), {})
-    PlainGraph(pixels, size, PIXELS).score([RowSpan(image(), maps(1, 8, 8))], Execution())  # type: ignore[arg-type]
-    PlainGraph(tail, size, CHANNELS).score([RowSpan(tapped, maps(1, 4))], Execution())  # type: ignore[arg-type]
+    PlainGraph(pixels, size, MASKS).score([RowSpan(image(), maps(1, 8, 8))], Execution())  # type: ignore[arg-type]
+    PlainGraph(tail, size, KEEP).score([RowSpan(tapped, maps(1, 4))], Execution())  # type: ignore[arg-type]
     assert (pixels.rows, tail.rows) == ([size], [size])
 
 
@@ -93,7 +94,7 @@ def test_a_graph_at_another_size_runs_on_the_same_session() -> None:
     session = CountingSession()
     graph = masked(session)
     graph.at(5).score([RowSpan(image(), maps(2, *SMALL))], Execution())
-    plain = PlainGraph(session, 2, PIXELS)  # type: ignore[arg-type]
+    plain = PlainGraph(session, 2, MASKS)  # type: ignore[arg-type]
     plain.at(7).score([RowSpan(image(), maps(2, 8, 8))], Execution())
     assert session.rows == [5, 7]
     assert (graph.batch_size(SMALL), plain.batch_size((8, 8))) == (16, 2)

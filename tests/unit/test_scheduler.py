@@ -21,9 +21,11 @@ from salience_service.errors import (
 )
 from salience_service.runtime.session import Device, Execution, Lane
 from salience_service.scheduling import scheduler as scheduler_module
+from salience_service.scheduling.account import Account
 from salience_service.scheduling.batch import Batch
+from salience_service.scheduling.row_graph import RowSpan
 from salience_service.scheduling.scheduler import Scheduler
-from salience_service.scheduling.ticket import Account, RowSpan, Ticket
+from salience_service.scheduling.ticket import Ticket
 from tests.support.freed import is_freed, without_the_collector
 from tests.support.scheduling import BATCH, CountingGraph, finish, held, span
 from tests.support.waiting import until
@@ -239,7 +241,7 @@ def test_python_does_not_end_within_a_batch() -> None:
 import time
 from salience_service.control import Control
 from salience_service.scheduling.scheduler import Scheduler
-from salience_service.scheduling.ticket import Account
+from salience_service.scheduling.account import Account
 
 def call(execution):
     print("began", flush=True)

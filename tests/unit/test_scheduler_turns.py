@@ -13,8 +13,9 @@ from salience_service.runtime import turns as turns_module
 from salience_service.runtime.session import Device, Execution
 from salience_service.scheduling import scheduler as scheduler_module
 from salience_service.scheduling import ticket as ticket_module
+from salience_service.scheduling.account import Account
+from salience_service.scheduling.row_graph import RowSpan
 from salience_service.scheduling.scheduler import Scheduler
-from salience_service.scheduling.ticket import Account, RowSpan
 from tests.support.scheduling import Clock, CountingGraph, TimedGraph, finish, held, span
 from tests.support.waiting import until
 

@@ -11,8 +11,8 @@ from urllib.request import urlopen
 import pytest
 
 from salience_service.telemetry.scrapes import ScrapeServer
+from tests.support.waiting import SOON_SECONDS
 
-SOON_SECONDS = 20.0
 MOST = 4
 FIGURES = b"figures 1\n"
 

@@ -8,7 +8,7 @@ import pytest
 from salience_service.row_graphs.slots import Slots
 from salience_service.row_graphs.sources import MaskedImage, TappedImage
 from salience_service.runtime.session import Lane
-from salience_service.scheduling.ticket import RowSpan
+from salience_service.scheduling.row_graph import RowSpan
 from tests.support.freed import is_freed, without_the_collector
 
 COUNT, SHAPE = 4, (3, 5, 5)

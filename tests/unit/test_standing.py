@@ -17,9 +17,7 @@ from salience_service.errors import (
 )
 from salience_service.models.model import ServedModel
 from salience_service.models.standing import Standing
-from tests.support.waiting import until
-
-SOON_SECONDS = 20.0
+from tests.support.waiting import SOON_SECONDS, until
 
 
 class Named(ServedModel):

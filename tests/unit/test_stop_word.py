@@ -3,7 +3,8 @@
 import subprocess
 import sys
 
-SOON_SECONDS = 60.0
+from tests.support.waiting import SOON_SECONDS
+
 NO_MORE_THREADS = """
 import asyncio, os, signal, threading
 from salience_service.life import process_end, stop_word

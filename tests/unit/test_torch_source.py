@@ -15,11 +15,12 @@ from torch import nn
 from salience_export.errors import ExportError
 from salience_export.graphs.build import build_graphs
 from salience_export.graphs.normal import lower_opset
-from salience_export.source import IMAGES, LOGITS, SourceModel
+from salience_export.source import SourceModel
 from salience_export.sources.runtime import Run
 from salience_export.sources.torch_module import open_torch
 from salience_service.bundle.manifest import OutputKind
 from salience_service.bundle.program import check_program
+from salience_service.bundle.tensors import IMAGES, LOGITS
 from tests.support import networks
 from tests.support.contracts import image_contract
 

@@ -8,8 +8,7 @@ import pytest
 from salience_service.config.watchdog import WatchdogConfig
 from salience_service.life.watchdog import CallAges, Watchdog
 from salience_service.rpc.server.stuck import limit_seconds
-
-SOON_SECONDS = 20.0
+from tests.support.waiting import SOON_SECONDS
 
 
 class Clock:

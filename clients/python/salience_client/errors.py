@@ -195,13 +195,8 @@ _OF_REASON: dict[str, type[SalienceError]] = {
 """Errors that share their status with another, by the name the server gives them."""
 
 
-def error_of_number(number: int, message: str) -> SalienceError:
-    """The error for a gRPC status number, 1 to 16; any other number is a ServerFailed."""
-    return error_of_message(RequestError(code=number, message=message))
-
-
 def error_of_message(told: RequestError) -> SalienceError:
-    """The error for what a server tells of a request that failed."""
+    """What a server tells of a request that failed; a number that is no status: a ServerFailed."""
     status = _STATUS_OF_NUMBER.get(told.code, _Status.UNKNOWN)
     kind = ERROR_OF_STATUS.get(status, ServerFailed)
     named = _OF_REASON.get(told.reason, kind)

@@ -24,8 +24,8 @@ from salience_client.retries import RetryPolicy
 TaggedRequest = tuple[str, ExplainRequest]
 
 WINDOW = 32
-"""Requests that are kept until they are answered; four times what our server has in flight of one
-call by default, so that it never waits for the next."""
+"""Requests that are kept until they are answered; no more are taken until one is. Four times what
+our server has in flight of one call by default, so that it never waits for the next."""
 MOST_BREAKS = 4
 """Calls that may break off while one request is being answered. One that brings its server down
 would else do so for ever; fewer than a policy's attempts, so that the others are spared."""
@@ -52,7 +52,6 @@ class Conversation:
 
     Args:
         policy: which of them are asked again.
-        window: how many are kept, ≥ 1; no more are taken until one is answered.
 
     Attributes:
         complete: whether the last request has been entered.
@@ -60,8 +59,8 @@ class Conversation:
         done: whether all is answered, and the call that did has ended.
     """
 
-    def __init__(self, policy: RetryPolicy, window: int = WINDOW) -> None:
-        self._policy, self._window = policy, window
+    def __init__(self, policy: RetryPolicy) -> None:
+        self._policy = policy
         self._asked: dict[str, _Asked] = {}
         self._serial = count()
         self._due: list[tuple[float, int, str]] = []
@@ -73,7 +72,7 @@ class Conversation:
     @property
     def has_room(self) -> bool:
         """Whether another request may be entered."""
-        return len(self._asked) < self._window
+        return len(self._asked) < WINDOW
 
     def enter(self, tag: str, request: ExplainRequest) -> None:
         """Takes a request, to be sent next.

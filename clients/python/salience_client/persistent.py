@@ -113,11 +113,9 @@ class Persistent:
                         yield tagged
         except SalienceError as error:
             too_long = feed.fail_too_long(error)
-            has_token_ended = isinstance(error, Unauthenticated) and progress.made
-            is_no_attempt = feed.idle and self._policy.allows(error)
-            if not (too_long or has_token_ended or is_no_attempt):
+            if not _is_excused(error, bool(too_long), progress.made, feed.idle, self._policy):
                 raise
-            past.error = error  # The next leaves out what was too long, or shows the token anew.
+            past.error = error
             for tagged in too_long:
                 progress.note(tagged)
                 yield tagged
@@ -218,11 +216,9 @@ class AsyncPersistent:
                             yield tagged
         except SalienceError as error:
             too_long = await feed.fail_too_long(error)
-            has_token_ended = isinstance(error, Unauthenticated) and progress.made
-            is_no_attempt = feed.idle and self._policy.allows(error)
-            if not (too_long or has_token_ended or is_no_attempt):
+            if not _is_excused(error, bool(too_long), progress.made, feed.idle, self._policy):
                 raise
-            past.error = error  # As there.
+            past.error = error
             for tagged in too_long:
                 progress.note(tagged)
                 yield tagged
@@ -260,6 +256,24 @@ class _Past(AbstractContextManager["_Past"]):
     def __exit__(self, _: object, error: BaseException | None, *__: object) -> None:
         if isinstance(error, SalienceError):
             self.error = error
+
+
+def _is_excused(
+    error: SalienceError, too_long: bool, answered: bool, idle: bool, policy: RetryPolicy
+) -> bool:
+    """Whether a call that ended so is followed by another, without counting as an attempt.
+
+    The next leaves out what was too long, shows a token that ended anew, or has something to ask.
+
+    Args:
+        error: what ended it.
+        too_long: whether requests of it failed, being longer than the server takes.
+        answered: whether it answered anything.
+        idle: whether nothing waited for its answer.
+        policy: what is asked again.
+    """
+    has_token_ended = answered and isinstance(error, Unauthenticated)
+    return too_long or has_token_ended or (idle and policy.allows(error))
 
 
 @contextmanager

@@ -124,11 +124,11 @@ class Step:
             raise self.refused(f"input {position} that is as large as weights are")
         return numpy_helper.to_array(self.weights[name])
 
-    def axes(self, position: int, name: str = "axes") -> list[int] | None:
+    def axes(self, position: int) -> list[int] | None:
         """Axes given as an attribute or, in later opsets, as an input; None where not given."""
         if self.input(position):
             return [int(axis) for axis in self.constant(position).reshape(-1)]
-        return self.integers(name, ()) or None
+        return self.integers("axes", ()) or None
 
     def like(self, gradient: str, name: str) -> str:
         """A cotangent brought to the shape of a tensor that was broadcast: sums of its copies."""

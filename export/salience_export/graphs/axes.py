@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 import onnx
 
 from salience_export.graphs.shapes import Shape
-from salience_export.source import IMAGES
+from salience_service.bundle.tensors import IMAGES
 
 _SECOND = frozenset(
     {"Conv", "ConvTranspose", "BatchNormalization", "InstanceNormalization", "LRN"}

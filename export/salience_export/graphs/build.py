@@ -17,7 +17,8 @@ from salience_export.graphs.masked_gradient import build_masked_gradient
 from salience_export.graphs.pixel_masked import build_pixel_masked
 from salience_export.graphs.tail import build_tail, live_tensors
 from salience_export.graphs.tail_gradient import build_tail_gradient
-from salience_export.source import LOGITS, SourceTap
+from salience_export.source import SourceTap
+from salience_service.bundle.tensors import LOGITS
 
 
 @dataclass(frozen=True)

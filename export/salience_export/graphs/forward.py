@@ -6,7 +6,8 @@ import onnx
 
 from salience_export.graphs.flow import Flow, assemble, stand_aside
 from salience_export.graphs.shapes import Shape
-from salience_export.source import IMAGES, LOGITS, SourceTap
+from salience_export.source import SourceTap
+from salience_service.bundle.tensors import IMAGES, LOGITS
 
 
 def output_names(taps: Sequence[SourceTap], live: Iterable[str]) -> dict[str, str]:

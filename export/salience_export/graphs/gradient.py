@@ -8,15 +8,8 @@ from onnx import helper
 from salience_export.differentiate import differentiate
 from salience_export.graphs.flow import Flow, assemble, stand_aside
 from salience_export.graphs.forward import declared
-from salience_export.source import IMAGES, LOGITS, SourceTap
-
-COTANGENT = "cotangent"
-"""The input that weighs the logits, [N, K]; one-hot for the gradient of one class."""
-
-
-def gradient_of(name: str) -> str:
-    """The output that holds the gradient to the images, or to a tap's forward output."""
-    return f"d_{name}"
+from salience_export.source import SourceTap
+from salience_service.bundle.tensors import COTANGENT, IMAGES, LOGITS, gradient_of
 
 
 def build_gradient(

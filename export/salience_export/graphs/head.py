@@ -12,8 +12,8 @@ from salience_export.errors import ExportError
 from salience_export.graphs.bounds import ANY, bounds_of
 from salience_export.graphs.flow import Flow, assemble, names_of, stand_aside, subgraphs, unused
 from salience_export.graphs.shapes import Shape
-from salience_export.source import LOGITS
 from salience_service.bundle.manifest import OutputKind
+from salience_service.bundle.tensors import LOGITS
 
 _SOFTMAX = frozenset({"Softmax", "LogSoftmax"})
 _CUT = {

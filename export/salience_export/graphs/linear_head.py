@@ -9,8 +9,9 @@ from onnx import helper, numpy_helper
 
 from salience_export.graphs.constants import constant_of
 from salience_export.graphs.flow import Flow
-from salience_export.source import LOGITS, SourceTap
+from salience_export.source import SourceTap
 from salience_service.bundle.manifest import TokenLayout
+from salience_service.bundle.tensors import LOGITS
 
 _POOLS = frozenset({"GlobalAveragePool", "ReduceMean", "AveragePool"})
 _LINEAR = frozenset({"Gemm", "MatMul", "Conv"})

@@ -15,11 +15,23 @@ from salience_export.graphs.flow import Flow, assemble, stand_aside
 from salience_export.graphs.forward import declared
 from salience_export.graphs.normal import opset_of
 from salience_export.graphs.shapes import Shape
-from salience_export.source import IMAGES, LOGITS
+from salience_service.bundle.tensors import (
+    COLUMNS,
+    DIFFERENCES,
+    FILLS,
+    IMAGE_OF,
+    IMAGES,
+    LOGITS,
+    MAPS,
+    NORMALISE,
+    ROWS,
+    SCALE,
+    SHIFT,
+)
 from salience_service.interpolation import FLAT
 
 INPUTS = (
-    "differences", "fills", "image_of", "maps", "rows", "columns", "normalise", "scale", "shift"
+    DIFFERENCES, FILLS, IMAGE_OF, MAPS, ROWS, COLUMNS, NORMALISE, SCALE, SHIFT
 )  # fmt: skip
 
 _AXES_AS_INPUT = 18
@@ -70,15 +82,15 @@ def inputs(images: Shape) -> list[onnx.ValueInfoProto]:
     """The inputs of `INPUTS`, for images of this shape."""
     _, height, width = images.per_image
     sizes: dict[str, tuple[int, list[str | int]]] = {
-        "image_of": (TensorProto.INT64, ["S"]),
-        "maps": (TensorProto.FLOAT, ["N", "h", "w"]),
-        "rows": (TensorProto.FLOAT, [height, "h"]),
-        "columns": (TensorProto.FLOAT, [width, "w"]),
-        "normalise": (TensorProto.BOOL, ["N"]),
-        "scale": (TensorProto.FLOAT, ["N"]),
-        "shift": (TensorProto.FLOAT, ["N"]),
+        IMAGE_OF: (TensorProto.INT64, ["S"]),
+        MAPS: (TensorProto.FLOAT, ["N", "h", "w"]),
+        ROWS: (TensorProto.FLOAT, [height, "h"]),
+        COLUMNS: (TensorProto.FLOAT, [width, "w"]),
+        NORMALISE: (TensorProto.BOOL, ["N"]),
+        SCALE: (TensorProto.FLOAT, ["N"]),
+        SHIFT: (TensorProto.FLOAT, ["N"]),
     }
-    return [declared("differences", images, "R"), declared("fills", images, "R")] + [
+    return [declared(DIFFERENCES, images, "R"), declared(FILLS, images, "R")] + [
         helper.make_tensor_value_info(name, element, size)
         for name, (element, size) in sizes.items()
     ]
@@ -97,12 +109,12 @@ def _for_opset(nodes: list[onnx.NodeProto], opset: int) -> list[onnx.NodeProto]:
 def _upsampling() -> list[onnx.NodeProto]:
     """`up` [N, H, W] of the map less `lowered_by` [N, 1, 1] (0 where not normalised)."""
     return [
-        node("Unsqueeze", "normalise", "map_axes", to="normalise_"),
-        node("ReduceMin", "maps", to="map_low", axes=[1, 2]),
+        node("Unsqueeze", NORMALISE, "map_axes", to="normalise_"),
+        node("ReduceMin", MAPS, to="map_low", axes=[1, 2]),
         node("Where", "normalise_", "map_low", "zero", to="lowered_by"),
-        node("Sub", "maps", "lowered_by", to="lowered"),
-        node("MatMul", "rows", "lowered", to="tall"),
-        node("Transpose", "columns", to="columns_t", perm=[1, 0]),
+        node("Sub", MAPS, "lowered_by", to="lowered"),
+        node("MatMul", ROWS, "lowered", to="tall"),
+        node("Transpose", COLUMNS, to="columns_t", perm=[1, 0]),
         node("MatMul", "tall", "columns_t", to="up"),
     ]
 
@@ -121,8 +133,8 @@ def _factors() -> list[onnx.NodeProto]:
         node("Mul", "size", "flat", to="least_span"),
         node("Greater", "span", "least_span", to="is_not_flat"),
         node("Where", "is_not_flat", "span", "one", to="divisor"),
-        node("Unsqueeze", "scale", "map_axes", to="scale_"),
-        node("Unsqueeze", "shift", "map_axes", to="shift_"),
+        node("Unsqueeze", SCALE, "map_axes", to="scale_"),
+        node("Unsqueeze", SHIFT, "map_axes", to="shift_"),
         node("Div", "scale_", "divisor", to="stretch"),
         node("Where", "is_not_flat", "stretch", "zero", to="normalised"),
         node("Where", "normalise_", "normalised", "scale_", to="factor"),
@@ -145,9 +157,9 @@ def composed(mask: str) -> list[onnx.NodeProto]:
     """`images` [N, C, H, W] = fills[image_of] + mask · differences[image_of]; mask [N, H, W]."""
     return [
         node("Unsqueeze", mask, "channel_axis", to="mask_"),
-        node("Gather", "differences", "image_of", to="difference", axis=0),
+        node("Gather", DIFFERENCES, IMAGE_OF, to="difference", axis=0),
         node("Mul", "difference", "mask_", to="shown"),
-        node("Gather", "fills", "image_of", to="fill", axis=0),
+        node("Gather", FILLS, IMAGE_OF, to="fill", axis=0),
         node("Add", "shown", "fill", to=IMAGES),
     ]
 

@@ -5,13 +5,17 @@ import onnx
 from salience_export.differentiate import differentiate
 from salience_export.graphs.flow import Flow, assemble, stand_aside
 from salience_export.graphs.forward import declared
-from salience_export.graphs.gradient import COTANGENT
 from salience_export.graphs.masked import INPUTS, composition, constants, inputs, made_by, node
 from salience_export.graphs.normal import opset_of
-from salience_export.source import IMAGES, LOGITS
-
-D_MAPS = "d_maps"
-"""The output [N, h, w] that holds the gradient to the maps."""
+from salience_service.bundle.tensors import (
+    COLUMNS,
+    COTANGENT,
+    IMAGES,
+    LOGITS,
+    MAPS,
+    ROWS,
+    gradient_of,
+)
 
 
 def build_masked_gradient(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -48,7 +52,9 @@ def build_masked_gradient(model: onnx.ModelProto) -> onnx.ModelProto:
     taken_in = [*inputs(shapes[IMAGES]), declared(COTANGENT, shapes[LOGITS], "N")]
     outputs = [
         declared(LOGITS, shapes[LOGITS], "N"),
-        onnx.helper.make_tensor_value_info(D_MAPS, shapes[LOGITS].element, ["N", "h", "w"]),
+        onnx.helper.make_tensor_value_info(
+            gradient_of(MAPS), shapes[LOGITS].element, ["N", "h", "w"]
+        ),
     ]
     return assemble(shared, "masked_gradient", taken_in, outputs, nodes)
 
@@ -105,7 +111,7 @@ def _to_maps() -> list[onnx.NodeProto]:
     return [
         node("Add", "g", "d_low", to="g_and_low"),
         node("Sub", "g_and_low", "d_high", to="d_up"),
-        node("Transpose", "rows", to="rows_t", perm=[1, 0]),
+        node("Transpose", ROWS, to="rows_t", perm=[1, 0]),
         node("MatMul", "rows_t", "d_up", to="d_tall"),
-        node("MatMul", "d_tall", "columns", to=D_MAPS),
+        node("MatMul", "d_tall", COLUMNS, to=gradient_of(MAPS)),
     ]

@@ -9,7 +9,7 @@ from salience_export.errors import ExportError
 from salience_export.graphs.constants import constant_of, dense
 from salience_export.graphs.flow import rename, stand_aside
 from salience_export.graphs.shapes import sizes_at
-from salience_export.source import IMAGES
+from salience_service.bundle.tensors import IMAGES
 
 OPSET = 17
 """The least opset of a bundle's graphs: the first with LayerNormalization."""

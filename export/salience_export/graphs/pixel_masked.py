@@ -6,9 +6,9 @@ from onnx import TensorProto, helper
 from salience_export.graphs.flow import Flow, assemble, stand_aside
 from salience_export.graphs.forward import declared
 from salience_export.graphs.masked import composed, constants, made_by
-from salience_export.source import IMAGES, LOGITS
+from salience_service.bundle.tensors import DIFFERENCES, FILLS, IMAGE_OF, IMAGES, LOGITS, MASKS
 
-_INPUTS = ("differences", "fills", "image_of", "masks")
+_INPUTS = (DIFFERENCES, FILLS, IMAGE_OF, MASKS)
 
 
 def build_pixel_masked(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -22,15 +22,15 @@ def build_pixel_masked(model: onnx.ModelProto) -> onnx.ModelProto:
         with S = N or 1, `masks` [N, H, W] → `logits` [N, K].
     """
     shapes = Flow(model).shapes
-    composition = composed("masks")
+    composition = composed(MASKS)
     shared, _ = stand_aside(model, {*_INPUTS, *made_by(composition)})
     shared.graph.initializer.extend(constants())
     _, height, width = shapes[IMAGES].per_image
     inputs = [
-        declared("differences", shapes[IMAGES], "R"),
-        declared("fills", shapes[IMAGES], "R"),
-        helper.make_tensor_value_info("image_of", TensorProto.INT64, ["S"]),
-        helper.make_tensor_value_info("masks", TensorProto.FLOAT, ["N", height, width]),
+        declared(DIFFERENCES, shapes[IMAGES], "R"),
+        declared(FILLS, shapes[IMAGES], "R"),
+        helper.make_tensor_value_info(IMAGE_OF, TensorProto.INT64, ["S"]),
+        helper.make_tensor_value_info(MASKS, TensorProto.FLOAT, ["N", height, width]),
     ]
     outputs = [declared(LOGITS, shapes[LOGITS], "N")]
     return assemble(shared, "pixel_masked", inputs, outputs, [*composition, *shared.graph.node])

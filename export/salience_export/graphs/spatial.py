@@ -1,7 +1,7 @@
 """Maps over the image: grids of its proportions, channels before or behind them."""
 
 from salience_export.graphs.flow import Flow
-from salience_export.source import IMAGES
+from salience_service.bundle.tensors import IMAGES
 
 
 def is_reduced_image(flow: Flow, height: int, width: int) -> bool:

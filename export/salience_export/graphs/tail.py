@@ -9,10 +9,11 @@ from onnx import TensorProto, helper
 from salience_export.errors import ExportError
 from salience_export.graphs.flow import Flow, assemble, reads, stand_aside
 from salience_export.graphs.forward import declared
-from salience_export.source import LOGITS, SourceTap
+from salience_export.source import SourceTap
 from salience_service.bundle.manifest import TokenLayout
+from salience_service.bundle.tensors import IMAGE_OF, KEEP, LOGITS, TAP
 
-_OWN = ("tap", "image_of", "keep", "keep_", "whole", "map_axes")
+_OWN = (TAP, IMAGE_OF, KEEP, "keep_", "whole", "map_axes")
 """Names of the tail's inputs and of what it adds."""
 
 
@@ -63,15 +64,15 @@ def build_tail(model: onnx.ModelProto, tap: SourceTap, names: Mapping[str, str])
     )
     nodes = _channels_kept(places[tap.tensor])
     nodes += [
-        helper.make_node("Gather", [name, "image_of"], [places[tensor]], axis=0)
+        helper.make_node("Gather", [name, IMAGE_OF], [places[tensor]], axis=0)
         for tensor, name in entries.items()
     ]
     nodes += [n for n in shared.graph.node if set(places.values()).isdisjoint(n.output)]
-    inputs = [declared("tap", flow.shapes[tap.tensor], "R")]
+    inputs = [declared(TAP, flow.shapes[tap.tensor], "R")]
     inputs += [declared(name, flow.shapes[tensor], "R") for tensor, name in entries.items()]
     inputs += [
-        helper.make_tensor_value_info("image_of", TensorProto.INT64, ["N"]),
-        helper.make_tensor_value_info("keep", TensorProto.FLOAT, ["N", tap.channels]),
+        helper.make_tensor_value_info(IMAGE_OF, TensorProto.INT64, ["N"]),
+        helper.make_tensor_value_info(KEEP, TensorProto.FLOAT, ["N", tap.channels]),
     ]
     outputs = [declared(LOGITS, flow.shapes[LOGITS], "N")]
     return assemble(shared, "tail", inputs, outputs, nodes)
@@ -80,8 +81,8 @@ def build_tail(model: onnx.ModelProto, tap: SourceTap, names: Mapping[str, str])
 def _channels_kept(tensor: str) -> list[onnx.NodeProto]:
     """`tensor` [N, C, h, w]: the tap of each row's image, times its `keep`."""
     return [
-        helper.make_node("Gather", ["tap", "image_of"], ["whole"], axis=0),
-        helper.make_node("Unsqueeze", ["keep", "map_axes"], ["keep_"]),
+        helper.make_node("Gather", [TAP, IMAGE_OF], ["whole"], axis=0),
+        helper.make_node("Unsqueeze", [KEEP, "map_axes"], ["keep_"]),
         helper.make_node("Mul", ["whole", "keep_"], [tensor]),
     ]
 

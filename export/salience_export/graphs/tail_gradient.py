@@ -8,13 +8,9 @@ from onnx import helper
 from salience_export.differentiate import differentiate
 from salience_export.graphs.flow import Flow, assemble, stand_aside
 from salience_export.graphs.forward import declared
-from salience_export.graphs.gradient import COTANGENT
 from salience_export.graphs.tail import live_tensors
-from salience_export.source import LOGITS, SourceTap
-
-TAP = "tap"
-D_TAP = "d_tap"
-"""The output that holds the gradient to the tap, of its shape."""
+from salience_export.source import SourceTap
+from salience_service.bundle.tensors import COTANGENT, LOGITS, TAP, gradient_of
 
 
 def build_tail_gradient(
@@ -36,7 +32,7 @@ def build_tail_gradient(
     """
     shapes = Flow(model).shapes
     entries = {tap.tensor: TAP} | {tensor: names[tensor] for tensor in live_tensors(model, tap)}
-    shared, moved = stand_aside(model, {COTANGENT, D_TAP, *entries.values()})
+    shared, moved = stand_aside(model, {COTANGENT, gradient_of(TAP), *entries.values()})
     places = {tensor: moved.get(tensor, tensor) for tensor in entries}
     gradients = differentiate(shared, {LOGITS: COTANGENT}, [places[tap.tensor]])
     shared.graph.initializer.extend(gradients.weights)
@@ -44,11 +40,14 @@ def build_tail_gradient(
         *(_copy(name, places[tensor]) for tensor, name in entries.items()),
         *(node for node in shared.graph.node if set(places.values()).isdisjoint(node.output)),
         *gradients.nodes,
-        _copy(gradients.names[places[tap.tensor]], D_TAP),
+        _copy(gradients.names[places[tap.tensor]], gradient_of(TAP)),
     ]
     inputs = [declared(name, shapes[tensor], "N") for tensor, name in entries.items()]
     inputs.append(declared(COTANGENT, shapes[LOGITS], "N"))
-    outputs = [declared(LOGITS, shapes[LOGITS], "N"), declared(D_TAP, shapes[tap.tensor], "N")]
+    outputs = [
+        declared(LOGITS, shapes[LOGITS], "N"),
+        declared(gradient_of(TAP), shapes[tap.tensor], "N"),
+    ]
     return assemble(shared, "tail_gradient", inputs, outputs, nodes)
 
 

@@ -9,7 +9,8 @@ from salience_export.graphs.flow import Flow
 from salience_export.graphs.shapes import Shape
 from salience_export.graphs.spatial import has_channels_last, is_over_image
 from salience_export.graphs.tokens import is_attended, last_tokens, tap_of_tokens
-from salience_export.source import IMAGES, LOGITS, SourceTap
+from salience_export.source import SourceTap
+from salience_service.bundle.tensors import IMAGES, LOGITS
 
 ACTIVATIONS = frozenset(
     {"Relu", "LeakyRelu", "PRelu", "Clip", "Elu", "Selu", "Celu", "ThresholdedRelu"}

@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 import onnx
 
 from salience_export.graphs.flow import Flow
-from salience_export.source import IMAGES, SourceTap
+from salience_export.source import SourceTap
 from salience_service.bundle.manifest import TokenLayout
+from salience_service.bundle.tensors import IMAGES
 
 _PRODUCTS = frozenset({"MatMul", "Einsum", "Attention"})
 """Operators that attention is written with; the last from opset 23 on."""

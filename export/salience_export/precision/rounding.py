@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 
 from salience_export.graphs.flow import Flow
 from salience_export.graphs.shapes import inferable
-from salience_export.source import IMAGES
+from salience_service.bundle.tensors import IMAGES
 
 Rounding = Callable[[str, str], list[onnx.NodeProto]]
 """The nodes that make a tensor, of the second name, by rounding the one of the first."""

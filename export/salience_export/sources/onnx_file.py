@@ -31,7 +31,7 @@ from salience_export.graphs.normal import (
     take_images,
 )
 from salience_export.graphs.taps import choose_taps, tap_of
-from salience_export.source import IMAGES, LOGITS, FloatArray, SourceModel, SourceTap
+from salience_export.source import FloatArray, SourceModel, SourceTap
 from salience_export.sources.onnx_own_run import OwnRun
 from salience_export.sources.onnx_proof import (
     are_probabilities,
@@ -42,6 +42,7 @@ from salience_export.sources.onnx_proof import (
 from salience_export.sources.onnx_reading import read_onnx
 from salience_export.sources.runtime import Run
 from salience_service.bundle.manifest import InputContract, OutputKind
+from salience_service.bundle.tensors import IMAGES, LOGITS
 
 
 @dataclass(frozen=True)

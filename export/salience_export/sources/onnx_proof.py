@@ -5,11 +5,12 @@ import onnx
 
 from salience_export.errors import ExportError
 from salience_export.graphs.head import End
-from salience_export.source import LOGITS, FloatArray
+from salience_export.source import FloatArray
 from salience_export.sources.onnx_own_run import OwnRun
 from salience_export.sources.runtime import Run
 from salience_export.specimens import noise_images, smooth_images
 from salience_service.bundle.manifest import InputContract
+from salience_service.bundle.tensors import LOGITS
 from salience_service.drift import relative_difference
 
 LIMIT = 1e-4

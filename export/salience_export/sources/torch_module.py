@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from salience_export.errors import ExportError
 from salience_export.graphs.forward import output_names
 from salience_export.graphs.head import is_held_above_zero, no_logits_at
-from salience_export.source import LOGITS, FloatArray, Reference, SourceModel, SourceTap
+from salience_export.source import FloatArray, Reference, SourceModel, SourceTap
 from salience_export.sources.torch_calls import (
     check_calls,
     module_of,
@@ -31,6 +31,7 @@ from salience_export.sources.torch_taps import chosen_taps, named_taps
 from salience_export.sources.torch_trace import quiet, to_onnx
 from salience_export.specimens import noise_images
 from salience_service.bundle.manifest import InputContract, OutputKind
+from salience_service.bundle.tensors import LOGITS
 
 
 @torch.inference_mode(mode=False)  # the caller may stand in either, and gradients are proved

@@ -18,8 +18,8 @@ from torch.export import ExportedProgram
 from torch.fx import Graph, GraphModule, Node
 
 from salience_export.errors import ExportError
-from salience_export.source import LOGITS
 from salience_export.sources.torch_calls import module_of, named_calls, passing_copies_on
+from salience_service.bundle.tensors import LOGITS
 
 SAME_LOGITS = 1e-4
 """Largest difference allowed of the program's logits, relative to the largest logit."""

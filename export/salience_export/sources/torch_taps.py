@@ -12,10 +12,11 @@ from salience_export.differentiate.step import NoRule
 from salience_export.errors import ExportError
 from salience_export.graphs.batch import settle_shapes
 from salience_export.graphs.taps import choose_taps, tap_of
-from salience_export.source import IMAGES, LOGITS, FloatArray, SourceTap
+from salience_export.source import FloatArray, SourceTap
 from salience_export.sources.runtime import Run
 from salience_export.sources.torch_calls import map_makers
 from salience_export.sources.torch_trace import output_of
+from salience_service.bundle.tensors import COTANGENT, IMAGES, LOGITS
 
 SAME_TENSOR = 1e-4
 """A graph's tensor is a module's output where they differ by at most this share."""
@@ -85,7 +86,7 @@ def chosen_taps(
 def _has_gradients(model: onnx.ModelProto, tensors: Sequence[str]) -> bool:
     """Whether the bundle will have gradient graphs."""
     try:
-        differentiate(settle_shapes(model), {LOGITS: "cotangent"}, [IMAGES, *tensors])
+        differentiate(settle_shapes(model), {LOGITS: COTANGENT}, [IMAGES, *tensors])
     except NoRule:
         return False
     return True

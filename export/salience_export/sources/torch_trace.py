@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from salience_export.errors import ExportError
-from salience_export.source import IMAGES, LOGITS
 from salience_export.sources.torch_calls import module_of, named_calls, recorded_calls
+from salience_service.bundle.tensors import IMAGES, LOGITS
 
 
 class _Tapped(nn.Module):

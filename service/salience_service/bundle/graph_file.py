@@ -7,25 +7,39 @@ import onnx
 from google.protobuf.message import DecodeError, Message
 
 from salience_service.bundle.manifest import Graph, GraphRole, Manifest
+from salience_service.bundle.tensors import (
+    COLUMNS,
+    COTANGENT,
+    DIFFERENCES,
+    FILLS,
+    IMAGE_OF,
+    IMAGES,
+    KEEP,
+    LOGITS,
+    MAPS,
+    MASKS,
+    NORMALISE,
+    ROWS,
+    SCALE,
+    SHIFT,
+    TAP,
+    gradient_of,
+)
 from salience_service.errors import BundleRefused
 
 STANDARD_DOMAINS = ("", "ai.onnx")
 """Operators of other domains are code of someone else's (or files that a provider opens)."""
 
-_MASKED = frozenset(
-    {"differences", "fills", "image_of", "maps"}
-    | {"rows", "columns", "normalise", "scale", "shift"}
-)
+_MASKED = frozenset({DIFFERENCES, FILLS, IMAGE_OF, MAPS} | {ROWS, COLUMNS, NORMALISE, SCALE, SHIFT})
 _INPUTS: Mapping[GraphRole, frozenset[str]] = {
-    GraphRole.FORWARD: frozenset({"images"}),
+    GraphRole.FORWARD: frozenset({IMAGES}),
     GraphRole.MASKED: _MASKED,
-    GraphRole.PIXEL_MASKED: frozenset({"differences", "fills", "image_of", "masks"}),
-    GraphRole.TAIL: frozenset({"tap", "image_of", "keep"}),
-    GraphRole.GRADIENT: frozenset({"images", "cotangent"}),
-    GraphRole.MASKED_GRADIENT: _MASKED | {"cotangent"},
-    GraphRole.TAIL_GRADIENT: frozenset({"tap", "cotangent"}),
+    GraphRole.PIXEL_MASKED: frozenset({DIFFERENCES, FILLS, IMAGE_OF, MASKS}),
+    GraphRole.TAIL: frozenset({TAP, IMAGE_OF, KEEP}),
+    GraphRole.GRADIENT: frozenset({IMAGES, COTANGENT}),
+    GraphRole.MASKED_GRADIENT: _MASKED | {COTANGENT},
+    GraphRole.TAIL_GRADIENT: frozenset({TAP, COTANGENT}),
 }
-_LOGITS = "logits"
 
 
 def check_graph(path: Path, graph: Graph, manifest: Manifest, sizes: Mapping[str, int]) -> None:
@@ -140,11 +154,11 @@ def _outputs(graph: Graph, manifest: Manifest) -> set[str]:
     """The outputs that a graph of this role must have."""
     if graph.role is GraphRole.FORWARD:
         live = {name for tail in manifest.graphs for name in tail.live}
-        return {_LOGITS} | {tap.output for tap in manifest.taps} | live
+        return {LOGITS} | {tap.output for tap in manifest.taps} | live
     if graph.role is GraphRole.GRADIENT:
-        return {_LOGITS, "d_images"} | {f"d_{tap.output}" for tap in manifest.taps}
+        return {LOGITS, gradient_of(IMAGES)} | {gradient_of(tap.output) for tap in manifest.taps}
     if graph.role is GraphRole.MASKED_GRADIENT:
-        return {_LOGITS, "d_maps"}
+        return {LOGITS, gradient_of(MAPS)}
     if graph.role is GraphRole.TAIL_GRADIENT:
-        return {_LOGITS, "d_tap"}
-    return {_LOGITS}
+        return {LOGITS, gradient_of(TAP)}
+    return {LOGITS}

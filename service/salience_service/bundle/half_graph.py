@@ -5,10 +5,8 @@ from pathlib import Path
 
 import onnx
 
+from salience_service.bundle.tensors import DIFFERENCES, IMAGES
 from salience_service.errors import BundleRefused
-
-_IMAGES = "images"
-"""The network's input: composed inside a masked graph, given to the others."""
 
 
 def half_of(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -98,7 +96,7 @@ def _divided(
     nodes: Sequence[onnx.NodeProto],
 ) -> tuple[list[onnx.NodeProto], list[onnx.NodeProto]]:
     """Nodes that the images are made by, and all others; both in their order."""
-    needed, before, after = {_IMAGES}, list[onnx.NodeProto](), list[onnx.NodeProto]()
+    needed, before, after = {IMAGES}, list[onnx.NodeProto](), list[onnx.NodeProto]()
     for node in reversed(nodes):
         if needed.isdisjoint(node.output):
             after.append(node)
@@ -110,9 +108,9 @@ def _divided(
 
 def _images(graph: onnx.GraphProto) -> onnx.ValueInfoProto:
     """The images as an input: shaped as the sources they are composed of."""
-    source = next(value for value in graph.input if value.name == "differences")
+    source = next(value for value in graph.input if value.name == DIFFERENCES)
     sizes = [each.dim_value for each in source.type.tensor_type.shape.dim[1:]]
-    return onnx.helper.make_tensor_value_info(_IMAGES, onnx.TensorProto.FLOAT, ["N", *sizes])
+    return onnx.helper.make_tensor_value_info(IMAGES, onnx.TensorProto.FLOAT, ["N", *sizes])
 
 
 def _refill(field: "Sequence[object]", values: "Sequence[object]") -> None:

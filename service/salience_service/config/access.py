@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, StringConstraints, field_validator, model_validator
 
-from salience_service.config.section import Section
+from salience_service.config.section import Section, as_tuple
 
 Algorithm = Literal[
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"
@@ -17,14 +17,8 @@ that both sides hold, so that no public key can pass for one."""
 PRINCIPAL_NAME = r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$"
 CERTIFICATE_KINDS = ("CN", "DNS", "URI", "EMAIL")
 
-
-def _tuple(listed: object) -> object:
-    """TOML has lists where sections, being frozen, have tuples."""
-    return tuple(listed) if isinstance(listed, list) else listed
-
-
 _Word = Annotated[str, StringConstraints(min_length=1, max_length=256)]
-_Words = Annotated[tuple[_Word, ...], BeforeValidator(_tuple)]
+_Words = Annotated[tuple[_Word, ...], BeforeValidator(as_tuple)]
 
 
 class JwtConfig(Section):
@@ -40,7 +34,7 @@ class JwtConfig(Section):
     """The issuer's public keys: a JWKS (JSON) or PEM file, read again when it changes. Nothing is
     ever fetched from a URL."""
 
-    algorithms: Annotated[tuple[Algorithm, ...], BeforeValidator(_tuple)] = Field(
+    algorithms: Annotated[tuple[Algorithm, ...], BeforeValidator(as_tuple)] = Field(
         ("RS256", "ES256"), min_length=1
     )
     """The signatures accepted."""
@@ -72,7 +66,7 @@ class PrincipalConfig(Section):
     """Patterns of the explanation methods it may ask for."""
 
     calls: Annotated[
-        tuple[Literal["describe", "explain", "infer", "admin"], ...], BeforeValidator(_tuple)
+        tuple[Literal["describe", "explain", "infer", "admin"], ...], BeforeValidator(as_tuple)
     ] = ("describe", "explain", "infer")
     """What it may want of the server: list and describe models, explain, predict over the Open
     Inference Protocol, administer the server."""
@@ -104,7 +98,7 @@ class AccessConfig(Section):
     jwt: JwtConfig | None = None
     """Tokens that an identity provider signs."""
 
-    principals: Annotated[tuple[PrincipalConfig, ...], BeforeValidator(_tuple)] = Field(
+    principals: Annotated[tuple[PrincipalConfig, ...], BeforeValidator(as_tuple)] = Field(
         min_length=1, max_length=1000
     )
     """Who is known."""

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, field_validator
 
-from salience_service.config.section import Section
+from salience_service.config.section import Section, as_tuple
 
 MOST_REQUESTS, MOST_ROWS = 10**6, 10**12
 
@@ -26,11 +26,6 @@ class PrincipalQuotaConfig(Section):
     """As for all. 0 = any."""
 
 
-def _tuple(listed: object) -> object:
-    """TOML has lists where sections, being frozen, have tuples."""
-    return tuple(listed) if isinstance(listed, list) else listed
-
-
 class QuotasConfig(Section):
     """For each principal, and where callers are anonymous for each address (of IPv6, each /64).
 
@@ -49,7 +44,7 @@ class QuotasConfig(Section):
     rows_per_day: int = Field(0, ge=0, le=MOST_ROWS)
     """The same for 24 hours. 0 = any."""
 
-    principals: Annotated[tuple[PrincipalQuotaConfig, ...], BeforeValidator(_tuple)] = Field(
+    principals: Annotated[tuple[PrincipalQuotaConfig, ...], BeforeValidator(as_tuple)] = Field(
         (), max_length=10_000
     )
     """Those who have other quotas than all."""

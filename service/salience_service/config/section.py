@@ -9,3 +9,8 @@ class Section(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True
     )
+
+
+def as_tuple(listed: object) -> object:
+    """TOML has lists where sections, being frozen, have tuples."""
+    return tuple(listed) if isinstance(listed, list) else listed

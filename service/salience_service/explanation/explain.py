@@ -12,7 +12,7 @@ from salience_service.explanation.answer_key import AnswerKey, is_repeatable, ke
 from salience_service.explanation.cache import Answer
 from salience_service.explanation.driver import Driver
 from salience_service.explanation.early_end import NEVER
-from salience_service.explanation.findings import SOFTWARE_VERSION, Findings
+from salience_service.explanation.findings import Findings
 from salience_service.explanation.footprint import Footprint
 from salience_service.explanation.known import Known
 from salience_service.explanation.making import Made, Making
@@ -26,12 +26,13 @@ from salience_service.image.prepare import Prepared, prepare
 from salience_service.models.model import Forward, ServedModel
 from salience_service.request import ExplainOrder
 from salience_service.row_graphs.sources import MaskedImage
+from salience_service.scheduling.account import Account
 from salience_service.scheduling.scheduler import Scheduler
-from salience_service.scheduling.ticket import Account
 from salience_service.scores.backdrops import backdrop
 from salience_service.scores.curves import curved
 from salience_service.stages import Stage
 from salience_service.targets.resolve import none_above, resolve_targets
+from salience_service.version import SOFTWARE_VERSION
 
 
 class Explanation:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import version as installed_version
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,8 +30,8 @@ from salience_service.scores.curves import areas
 from salience_service.scores.faithfulness import faithfulness
 from salience_service.targets.highest import highest
 from salience_service.targets.probabilities import probabilities
+from salience_service.version import SOFTWARE_VERSION
 
-SOFTWARE_VERSION = installed_version("salience")
 TOP_CLASSES = 5
 
 

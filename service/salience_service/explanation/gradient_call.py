@@ -7,8 +7,9 @@ from functools import partial
 from typing import Generic, Protocol, TypeVar
 
 from salience_service.bundle.manifest import GraphRole, Tap
+from salience_service.bundle.tensors import IMAGES
 from salience_service.events import GradientSide
-from salience_service.gradients.differentiator import IMAGES, Differentiator, FloatArray
+from salience_service.gradients.differentiator import Differentiator, FloatArray
 from salience_service.gradients.tail_gradients import TailGradient
 from salience_service.maps.layout import folded
 from salience_service.methods.probe import (

@@ -9,7 +9,7 @@ from salience_service.maps.layout import unfolded
 from salience_service.methods.probe import ChannelRows, FloatMap, PixelRows, RowProbe, Rows, Series
 from salience_service.models.model import Forward, ServedModel
 from salience_service.row_graphs.sources import MaskedImage, TappedImage
-from salience_service.scheduling.ticket import RowGraph, RowSpan
+from salience_service.scheduling.row_graph import RowGraph, RowSpan
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,6 @@ from salience_service.runtime.session import Execution
 
 FloatArray = NDArray[np.float32]
 
-IMAGES = "images"
-"""The tensor that stands for the image, among those that gradients are taken to."""
-
 
 class Differentiator(Protocol):
     """Answers one image a call; the same call gives the same bits, whoever else is there.

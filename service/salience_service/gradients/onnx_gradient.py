@@ -5,8 +5,23 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from salience_service.bundle.tensors import (
+    COLUMNS,
+    COTANGENT,
+    DIFFERENCES,
+    FILLS,
+    IMAGE_OF,
+    IMAGES,
+    LOGITS,
+    MAPS,
+    NORMALISE,
+    ROWS,
+    SCALE,
+    SHIFT,
+    gradient_of,
+)
 from salience_service.errors import NotPossible
-from salience_service.gradients.differentiator import IMAGES, FloatArray
+from salience_service.gradients.differentiator import FloatArray
 from salience_service.interpolation import interpolation_matrix
 from salience_service.runtime.session import Execution, Session
 
@@ -43,8 +58,8 @@ class OnnxGradient:
         """
         if guided:
             raise NotPossible("the onnx side cannot guide gradients: ask for the torch side")
-        feeds = {IMAGES: image[None], "cotangent": cotangent[None]}
-        outputs = ["logits", *(f"d_{tensor}" for tensor in tensors)]
+        feeds = {IMAGES: image[None], COTANGENT: cotangent[None]}
+        outputs = [LOGITS, *map(gradient_of, tensors)]
         logits, *gradients = self._gradient.run(feeds, outputs, execution)
         return logits[0], {tensor: each[0] for tensor, each in zip(tensors, gradients, strict=True)}
 
@@ -61,16 +76,16 @@ class OnnxGradient:
     ) -> tuple[FloatArray, FloatArray]:
         """See `Differentiator.masked_gradient`."""
         feeds: dict[str, NDArray[np.generic]] = {
-            "differences": difference[None],
-            "fills": fill[None],
-            "image_of": np.zeros(1, np.int64),
-            "maps": image_map[None],
-            "rows": interpolation_matrix(fill.shape[-2], image_map.shape[0]),
-            "columns": interpolation_matrix(fill.shape[-1], image_map.shape[1]),
-            "normalise": np.array([normalise]),
-            "scale": np.array([scale], np.float32),
-            "shift": np.array([shift], np.float32),
-            "cotangent": cotangent[None],
+            DIFFERENCES: difference[None],
+            FILLS: fill[None],
+            IMAGE_OF: np.zeros(1, np.int64),
+            MAPS: image_map[None],
+            ROWS: interpolation_matrix(fill.shape[-2], image_map.shape[0]),
+            COLUMNS: interpolation_matrix(fill.shape[-1], image_map.shape[1]),
+            NORMALISE: np.array([normalise]),
+            SCALE: np.array([scale], np.float32),
+            SHIFT: np.array([shift], np.float32),
+            COTANGENT: cotangent[None],
         }
-        logits, gradient = self._masked_gradient.run(feeds, ["logits", "d_maps"], execution)
+        logits, gradient = self._masked_gradient.run(feeds, [LOGITS, gradient_of(MAPS)], execution)
         return logits[0], gradient[0]

@@ -4,6 +4,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from salience_service.bundle.manifest import Graph, GraphRole, Tap
 from salience_service.bundle.reader import Bundle, read_golden
+from salience_service.bundle.tensors import COTANGENT, LOGITS, TAP, gradient_of
 from salience_service.drift import norm_difference
 from salience_service.errors import BundleRefused
 from salience_service.events import GradientSide
@@ -44,8 +45,8 @@ class TailGradient:
             Cancelled: `execution` ended the call.
         """
         feeds = {name: each[None] for name, each in tapped.arrays().items()}
-        feeds["cotangent"] = cotangent[None]
-        logits, gradient = self._session.run(feeds, ["logits", "d_tap"], execution)
+        feeds[COTANGENT] = cotangent[None]
+        logits, gradient = self._session.run(feeds, [LOGITS, gradient_of(TAP)], execution)
         return logits[0], gradient[0]
 
 

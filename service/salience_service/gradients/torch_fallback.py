@@ -12,8 +12,9 @@ import numpy as np
 
 from salience_service.bundle.program import read_program
 from salience_service.bundle.rectifiers import FLOOR_NAMES, is_rectifier
+from salience_service.bundle.tensors import IMAGES, LOGITS
 from salience_service.errors import BundleRefused, ComputeFailed, NotPossible
-from salience_service.gradients.differentiator import IMAGES, FloatArray
+from salience_service.gradients.differentiator import FloatArray
 from salience_service.interpolation import interpolation_matrix, is_flat
 from salience_service.runtime.session import Execution
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-LOGITS = "logits"
 _THREAD = ThreadPoolExecutor(1, thread_name_prefix="salience-torch")
 """Where torch runs, and nowhere else. OpenMP keeps a team of workers for every thread that
 calls it; with more of them than cores each gives up waiting at once, and a gradient takes

@@ -20,8 +20,9 @@ from salience_service.inference.footprint import load_of
 from salience_service.inference.order import FloatArray, InferOrder, Inferred, Output, wanted
 from salience_service.models.model import Forward, ServedModel
 from salience_service.request import Priority
+from salience_service.scheduling.account import Account
 from salience_service.scheduling.scheduler import Scheduler
-from salience_service.scheduling.ticket import Account, CallTicket
+from salience_service.scheduling.ticket import CallTicket
 from salience_service.targets.probabilities import probabilities
 
 AHEAD_PER_LANE = 2

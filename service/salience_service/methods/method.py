@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Generic
+from typing import Generic, Protocol
 
 from salience_service.bundle.manifest import GraphRole, InputContract, Tap
 from salience_service.methods.options import Options, OptionsT
@@ -52,8 +52,37 @@ def extent(taps: Sequence[Tap], contract: InputContract) -> Extent:
     )
 
 
+class Sampled(Protocol):
+    """Options that say how many samples a map is made of."""
+
+    @property
+    def samples(self) -> int:
+        """How many."""
+        ...
+
+
+def no_rows(extent: Extent, options: Options) -> int:  # noqa: ARG001
+    """None: the features alone are read, or nothing is."""
+    return 0
+
+
+def one_gradient(extent: Extent, options: Options) -> int:  # noqa: ARG001
+    """To the image, or to all taps at once."""
+    return 1
+
+
+def row_a_channel(extent: Extent, options: Options) -> int:  # noqa: ARG001
+    """One a channel at most, and one beside; each is of the network after the tap only."""
+    return 1 + sum(extent.channels)
+
+
+def one_a_sample(extent: Extent, options: Sampled) -> int:  # noqa: ARG001
+    """A row, or a gradient to all taps at once."""
+    return options.samples
+
+
 def two_copies(extent: Extent, options: Options) -> int:  # noqa: ARG001
-    """Of a tap's features, where there are any."""
+    """Doubles of two copies of the largest tap's features; none where no tap is read."""
     return 2 * max(extent.features, default=0)
 
 

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from reprlib import repr as short
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from salience_service.errors import InvalidRequest
 from salience_service.field_path import keyed
@@ -24,6 +24,9 @@ class Options(BaseModel):
 
 
 OptionsT = TypeVar("OptionsT", bound=Options)
+
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+"""What is drawn by chance is drawn from; 32 bits."""
 
 
 class OptionKind(Enum):

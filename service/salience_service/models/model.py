@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from salience_service.bundle.manifest import Graph, GraphRole, OutputKind, Tap
 from salience_service.bundle.reader import Bundle
+from salience_service.bundle.tensors import IMAGES, LOGITS, MASKS
 from salience_service.errors import BundleRefused, NotPossible, SalienceError
 from salience_service.events import GradientSide, GraphUse
 from salience_service.gradients.sides import GradientSides
@@ -21,7 +22,7 @@ from salience_service.models.tails import Tails
 from salience_service.models.tuning import UNTUNED, Tuning
 from salience_service.request import GradientChoice, ScoreKind
 from salience_service.row_graphs.masked import MaskedGraph
-from salience_service.row_graphs.plain import PIXELS, PlainGraph
+from salience_service.row_graphs.plain import PlainGraph
 from salience_service.row_graphs.sources import TappedImage
 from salience_service.runtime.session import Device, Execution, Session
 from salience_service.scores.faithfulness import MASKED
@@ -96,7 +97,7 @@ class ServedModel:
         if self.manifest.graph(GraphRole.PIXEL_MASKED):
             path = self._path(GraphRole.PIXEL_MASKED)
             pixel_masked = Session(path, device, weights, shapes=shapes.pixel_masked())
-            self.pixel_masked = PlainGraph(pixel_masked, tuning.pixel_masked or batch_size, PIXELS)
+            self.pixel_masked = PlainGraph(pixel_masked, tuning.pixel_masked or batch_size, MASKS)
         self.tails = Tails(bundle, device, TAIL_BATCHES * batch_size, self._tapped, tuning.tails)
         self.provider = self._forward.provider
         self.warm_up_seconds = 0.0  # Written by the warm-up, before anybody asks.
@@ -121,7 +122,7 @@ class ServedModel:
     ) -> Forward:
         """Runs one prepared image [C, H, W], alone, and fetches taps, and outputs for tails."""
         names = list(dict.fromkeys([*(tap.output for tap in taps), *live]))
-        logits, *found = self._forward.run({"images": image[None]}, ["logits", *names], execution)
+        logits, *found = self._forward.run({IMAGES: image[None]}, [LOGITS, *names], execution)
         outputs = {name: each[0] for name, each in zip(names, found, strict=True)}
         features = {tap.name: folded(outputs[tap.output], tap) for tap in taps}
         return Forward(image, logits[0], features, outputs)

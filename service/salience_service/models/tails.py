@@ -8,14 +8,15 @@ import numpy as np
 
 from salience_service.bundle.manifest import GraphRole, Tap
 from salience_service.bundle.reader import Bundle, read_golden
+from salience_service.bundle.tensors import KEEP
 from salience_service.drift import relative_difference
 from salience_service.errors import BundleRefused
 from salience_service.models.fixed_shapes import tail_shapes
 from salience_service.openings import Openings
-from salience_service.row_graphs.plain import CHANNELS, PlainGraph
+from salience_service.row_graphs.plain import PlainGraph
 from salience_service.row_graphs.sources import TapRun, no_run
 from salience_service.runtime.session import Device, Execution, Session
-from salience_service.scheduling.ticket import RowGraph, RowSpan
+from salience_service.scheduling.row_graph import RowGraph, RowSpan
 
 _OPENER = ThreadPoolExecutor(1, thread_name_prefix="salience-tails")
 """Opens tails one by one, while those who wait can still be told and cancelled."""
@@ -69,7 +70,7 @@ class Tails:
         rows, path = self.batch_size(tap.name), self._bundle.path(graph.path)
         weights, shapes = self._bundle.weights(), tail_shapes(rows)
         session = Session(path, self._device, weights, shapes=shapes)
-        tail = PlainGraph(session, rows, CHANNELS)
+        tail = PlainGraph(session, rows, KEEP)
         self._check(tail, tap)
         return tail
 

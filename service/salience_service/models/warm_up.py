@@ -8,17 +8,17 @@ import numpy as np
 from salience_service.bundle.golden import GoldenExample, GoldenGradient
 from salience_service.bundle.manifest import GraphRole
 from salience_service.bundle.reader import read_golden
+from salience_service.bundle.tensors import IMAGES
 from salience_service.drift import norm_difference, relative_difference
 from salience_service.errors import BundleRefused
 from salience_service.events import GradientSide
-from salience_service.gradients.differentiator import IMAGES
 from salience_service.interpolation import row_masks, upsample_back
 from salience_service.models.fixed_shapes import map_shapes
 from salience_service.models.model import ServedModel
 from salience_service.row_graphs.sources import MaskedImage
 from salience_service.runtime.providers import builds_engines
 from salience_service.runtime.session import Execution, Lane
-from salience_service.scheduling.ticket import RowGraph, RowSpan
+from salience_service.scheduling.row_graph import RowGraph, RowSpan
 
 
 def warm_up(model: ServedModel) -> float:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from weakref import WeakKeyDictionary
 
 from salience_service.runtime.session import Feed, Lane, Session
-from salience_service.scheduling.ticket import RowSource
+from salience_service.scheduling.row_graph import RowSource
 
 OneSource = Callable[[RowSource, Lane], Mapping[str, Feed]]
 """The arrays of a source for a lane, each [1, …], by the graph's names."""

@@ -6,12 +6,13 @@ from types import MappingProxyType
 import numpy as np
 
 from salience_service.bundle.manifest import InputContract
+from salience_service.bundle.tensors import COLUMNS, LOGITS, MAPS, NORMALISE, ROWS, SCALE, SHIFT
 from salience_service.interpolation import interpolation_matrix
 from salience_service.row_graphs.kept_sources import one_source
 from salience_service.row_graphs.slots import Slots
 from salience_service.row_graphs.sources import FloatArray
 from salience_service.runtime.session import Execution, Feed, Lane, Session
-from salience_service.scheduling.ticket import RowSpan
+from salience_service.scheduling.row_graph import RowSpan
 
 
 class MaskedGraph:
@@ -53,7 +54,7 @@ class MaskedGraph:
     def score(self, spans: Sequence[RowSpan], execution: Execution) -> FloatArray:
         """Logits [n, K] of the spans' rows in order."""
         count = sum(len(span) for span in spans)
-        (logits,) = self._session.run(self._feeds(spans, execution.lane), ["logits"], execution)
+        (logits,) = self._session.run(self._feeds(spans, execution.lane), [LOGITS], execution)
         return logits[:count]
 
     def _feeds(self, spans: Sequence[RowSpan], lane: Lane) -> dict[str, Feed]:
@@ -63,10 +64,10 @@ class MaskedGraph:
         lengths = [len(span) for span in spans]
         return {
             **slots.feeds(spans, lane),
-            "maps": padded(np.concatenate([span.maps for span in spans]), np.float32),
-            "rows": interpolation_matrix(self._contract.height, height),
-            "columns": interpolation_matrix(self._contract.width, width),
-            "normalise": padded(np.repeat([s.normalise for s in spans], lengths), np.bool_),
-            "scale": padded(np.repeat([s.scale for s in spans], lengths), np.float32),
-            "shift": padded(np.repeat([s.shift for s in spans], lengths), np.float32),
+            MAPS: padded(np.concatenate([span.maps for span in spans]), np.float32),
+            ROWS: interpolation_matrix(self._contract.height, height),
+            COLUMNS: interpolation_matrix(self._contract.width, width),
+            NORMALISE: padded(np.repeat([s.normalise for s in spans], lengths), np.bool_),
+            SCALE: padded(np.repeat([s.scale for s in spans], lengths), np.float32),
+            SHIFT: padded(np.repeat([s.shift for s in spans], lengths), np.float32),
         }

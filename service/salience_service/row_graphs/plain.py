@@ -4,14 +4,12 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 
+from salience_service.bundle.tensors import LOGITS, MASKS
 from salience_service.row_graphs.kept_sources import one_source
 from salience_service.row_graphs.slots import Slots
 from salience_service.row_graphs.sources import FloatArray
 from salience_service.runtime.session import Execution, Session
-from salience_service.scheduling.ticket import RowSpan
-
-PIXELS, CHANNELS = "masks", "keep"
-"""The input of each: masks [n, H, W] of `MaskedImage`s, weights [n, K] of `TappedImage`s."""
+from salience_service.scheduling.row_graph import RowSpan
 
 
 class PlainGraph:
@@ -20,7 +18,7 @@ class PlainGraph:
     Args:
         session: the bundle's graph.
         batch_size: rows per call, ≥ 1; shorter batches are padded with rows of zeros.
-        taken: the input that rows lie in, PIXELS or CHANNELS.
+        taken: the input that rows lie in: MASKS of `MaskedImage`s, or KEEP of `TappedImage`s.
     """
 
     def __init__(self, session: Session, batch_size: int, taken: str) -> None:
@@ -28,7 +26,7 @@ class PlainGraph:
         self._session = session
         self._taken = taken
         arrays = one_source(session)
-        self._slots = Slots(batch_size, stretches=taken == PIXELS, one_source=arrays)
+        self._slots = Slots(batch_size, stretches=taken == MASKS, one_source=arrays)
 
     def at(self, batch_size: int) -> "PlainGraph":
         """The same graph with other batches, for whoever measures which are best."""
@@ -49,5 +47,5 @@ class PlainGraph:
             **self._slots.feeds(spans, execution.lane),
             self._taken: self._slots.padded(rows, np.float32),
         }
-        (logits,) = self._session.run(feeds, ["logits"], execution)
+        (logits,) = self._session.run(feeds, [LOGITS], execution)
         return logits[: len(rows)]

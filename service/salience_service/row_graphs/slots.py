@@ -9,10 +9,11 @@ from weakref import ref
 import numpy as np
 from numpy.typing import NDArray
 
+from salience_service.bundle.tensors import IMAGE_OF
 from salience_service.row_graphs.kept_sources import OneSource, host_arrays
 from salience_service.row_graphs.sources import FloatArray
 from salience_service.runtime.session import Feed, Lane
-from salience_service.scheduling.ticket import RowSource, RowSpan
+from salience_service.scheduling.row_graph import RowSource, RowSpan
 
 
 class Slots:
@@ -41,11 +42,11 @@ class Slots:
         """
         sources = [span.source for span in spans]
         if self._stretches and all(source is sources[0] for source in sources):
-            return {**self._one_source(sources[0], lane), "image_of": np.zeros(1, np.int64)}
+            return {**self._one_source(sources[0], lane), IMAGE_OF: np.zeros(1, np.int64)}
         slots = self._of_lane.setdefault(lane, _LaneSlots(self._count))
         places = np.repeat(slots.place(sources), [len(span) for span in spans])
         taken = {name: array[: places.max() + 1] for name, array in slots.arrays.items()}
-        return {**taken, "image_of": self.padded(places, np.int64)}
+        return {**taken, IMAGE_OF: self.padded(places, np.int64)}
 
     def padded(self, values: NDArray[np.generic], dtype: type) -> NDArray[np.generic]:
         """The values, and zeros for the rows beyond them."""

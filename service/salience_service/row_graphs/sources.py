@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from salience_service.bundle.manifest import Tap
+from salience_service.bundle.tensors import DIFFERENCES, FILLS, TAP
 from salience_service.errors import Cancelled
 
 FloatArray = NDArray[np.float32]
@@ -26,7 +27,7 @@ class MaskedImage:
 
     def arrays(self) -> Mapping[str, FloatArray]:
         """`differences` and `fills`."""
-        return {"differences": self.difference, "fills": self.fill}
+        return {DIFFERENCES: self.difference, FILLS: self.fill}
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +44,7 @@ class TappedImage:
 
     def arrays(self) -> Mapping[str, FloatArray]:
         """`tap`, and the live tensors."""
-        return {"tap": self.tap, **self.live}
+        return {TAP: self.tap, **self.live}
 
 
 TapRun = Callable[[FloatArray, Tap], TappedImage]

@@ -21,15 +21,10 @@ from salience_service.control import Control
 from salience_service.errors import Cancelled, ComputeFailed, SalienceError, anew
 from salience_service.life.farewell import stopped
 from salience_service.runtime.session import Execution, Lane
+from salience_service.scheduling.account import Account
 from salience_service.scheduling.batch import Batch, share_out
-from salience_service.scheduling.ticket import (
-    Account,
-    CallTicket,
-    RowGraph,
-    RowSpan,
-    RowTicket,
-    Ticket,
-)
+from salience_service.scheduling.row_graph import RowGraph, RowSpan
+from salience_service.scheduling.ticket import CallTicket, RowTicket, Ticket
 from salience_service.scheduling.workload import Occupancy, Workload
 
 T = TypeVar("T")

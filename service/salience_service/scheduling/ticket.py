@@ -2,103 +2,18 @@
 
 import threading
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from salience_service.control import Control
 from salience_service.errors import SalienceError, anew
 from salience_service.runtime.session import Execution
+from salience_service.scheduling.account import Account
+from salience_service.scheduling.row_graph import FloatArray, RowGraph, RowSpan
 
-FloatArray = NDArray[np.float32]
 T = TypeVar("T")
-
-
-class RowSource(Protocol):
-    """What rows are made from: arrays that many share; compared by identity."""
-
-    def arrays(self) -> Mapping[str, FloatArray]:
-        """By the name of the graph's input that holds one such array for each source."""
-        ...
-
-
-@dataclass(frozen=True)
-class RowSpan:
-    """Rows that share a source and a composition (see `methods.probe.Rows`).
-
-    Attributes:
-        source: what the rows' masks are laid over.
-        maps: float32 [n, …], as the graph takes them.
-    """
-
-    source: RowSource
-    maps: FloatArray
-    normalise: bool = True
-    scale: float = 1.0
-    shift: float = 0.0
-
-    def __len__(self) -> int:
-        return len(self.maps)
-
-    def part(self, start: int, stop: int) -> "RowSpan":
-        """Rows start to stop."""
-        return RowSpan(self.source, self.maps[start:stop], self.normalise, self.scale, self.shift)
-
-
-class RowGraph(Protocol):
-    """What the scheduler needs of a graph that scores rows."""
-
-    def batch_size(self, shape: tuple[int, ...]) -> int:
-        """Rows of every device call whose maps have this shape; it never changes."""
-        ...
-
-    def shape_key(self, maps: FloatArray) -> Hashable:
-        """Equal for rows that may share a device batch."""
-        ...
-
-    def score(self, spans: Sequence[RowSpan], execution: Execution) -> FloatArray:
-        """Logits [n, K] of the spans' rows in order, at the fixed batch shape.
-
-        Args:
-            spans: maps of one shape; n rows in all, n ≤ `batch_size` of that shape.
-            execution: where they run.
-        """
-        ...
-
-
-@dataclass
-class Account:
-    """What one explanation has used of the devices; written by the scheduler, under its lock.
-
-    Attributes:
-        weight: its priority: of what is waiting, the device time it gets for another's.
-        rows: rows and calls completed.
-        queue_seconds: time its work waited for the device while none of it ran there.
-        device_seconds: device time, shared batches counted by share.
-        turn: fair queueing's virtual time, device time by weight: who has the least goes next.
-        served_until: when the last of its work left the device, `time.monotonic()`.
-    """
-
-    weight: int = 1
-    rows: int = 0
-    queue_seconds: float = 0.0
-    device_seconds: float = 0.0
-    turn: float = 0.0
-    served_until: float = 0.0
-
-    def wait(self, since: float, began: float, ended: float) -> None:
-        """Counts the wait of work that ran from `began` to `ended`, less that for its own."""
-        self.queue_seconds += max(began - max(since, self.served_until), 0)
-        self.served_until = max(self.served_until, ended)
-
-    def charge(self, rows: int, seconds: float) -> None:
-        """Bills rows that took a share of device time."""
-        self.rows += rows
-        self.device_seconds += seconds
-        self.turn += seconds / self.weight
 
 
 class Ticket:

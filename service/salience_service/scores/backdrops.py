@@ -10,8 +10,8 @@ from salience_service.image.fill import check_fill, fill_tensor
 from salience_service.request import BlurFill, CurveProtocol, Fill, MeanFill, ScoreKind
 
 KERNEL, SIGMA = 11, 5.0
-TRUNCATE = 20
-"""scipy's Gaussian filter, by which RISE makes its kernel, ends at 4 σ."""
+TRUNCATE = int(4 * SIGMA)
+"""Pixels: scipy's Gaussian filter, by which RISE makes its kernel, ends at 4 σ."""
 
 _FILLS: dict[tuple[CurveProtocol, ScoreKind], Fill] = {
     (CurveProtocol.RISE, ScoreKind.DELETION): MeanFill(),

@@ -14,9 +14,9 @@ from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer
 from opentelemetry.util.types import AttributeValue
 
 from salience_service.config.tracing import TracingConfig
-from salience_service.explanation.findings import SOFTWARE_VERSION
 from salience_service.telemetry.records import OK, Arrival, ExplanationRecord, Refusal
 from salience_service.telemetry.witness import UNWATCHED, Watch, Witness
+from salience_service.version import SOFTWARE_VERSION
 
 _EXPORT_SECONDS = 5.0
 """How long one delivery may take; so long does a server wait at its end, too."""

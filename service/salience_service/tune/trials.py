@@ -13,7 +13,7 @@ from salience_service.row_graphs.masked import MaskedGraph
 from salience_service.row_graphs.plain import PlainGraph
 from salience_service.row_graphs.sources import MaskedImage
 from salience_service.runtime.session import Execution, Lane
-from salience_service.scheduling.ticket import RowSource, RowSpan
+from salience_service.scheduling.row_graph import RowSource, RowSpan
 from salience_service.tune.choice import TunedGraph
 
 Call = Callable[[Lane], object]

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from salience_export.graphs.batch import settle_shapes
 from salience_export.graphs.forward import output_names
-from salience_export.graphs.gradient import build_gradient, gradient_of
-from salience_export.source import IMAGES, LOGITS, SourceTap
+from salience_export.graphs.gradient import build_gradient
+from salience_export.source import SourceTap
 from salience_export.sources.torch_trace import output_of, quiet, to_onnx
+from salience_service.bundle.tensors import IMAGES, LOGITS, gradient_of
 from tests.support.families.layers import float32
 
 

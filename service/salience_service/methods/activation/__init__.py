@@ -3,15 +3,14 @@
 from typing import Any
 
 from salience_service.bundle.manifest import GraphRole
-from salience_service.methods.activation.cam import CamOptions, cam, cam_rows
+from salience_service.methods.activation.cam import CamOptions, cam
 from salience_service.methods.activation.eigen_cam import (
     EigenCamOptions,
     eigen_cam,
-    eigen_cam_rows,
     eigen_cam_working,
 )
-from salience_service.methods.activation.fake_cam import FakeCamOptions, fake_cam, fake_cam_rows
-from salience_service.methods.method import Method, TapRule
+from salience_service.methods.activation.fake_cam import FakeCamOptions, fake_cam
+from salience_service.methods.method import Method, TapRule, no_rows, row_a_channel
 
 TABLE: tuple[Method[Any], ...] = (
     Method(
@@ -21,7 +20,7 @@ TABLE: tuple[Method[Any], ...] = (
         options=CamOptions,
         run=cam,
         taps=TapRule.ONE,
-        rows=cam_rows,
+        rows=row_a_channel,
         graphs=(GraphRole.TAIL,),
         linear_head=True,
     ),
@@ -33,7 +32,7 @@ TABLE: tuple[Method[Any], ...] = (
         options=EigenCamOptions,
         run=eigen_cam,
         taps=TapRule.ONE,
-        rows=eigen_cam_rows,
+        rows=no_rows,
         class_agnostic=True,
         working=eigen_cam_working,
     ),
@@ -45,7 +44,7 @@ TABLE: tuple[Method[Any], ...] = (
         options=FakeCamOptions,
         run=fake_cam,
         taps=TapRule.NONE,
-        rows=fake_cam_rows,
+        rows=no_rows,
         class_agnostic=True,
     ),
 )

@@ -7,7 +7,6 @@ from pydantic import Field
 
 from salience_service.methods.asking import scored
 from salience_service.methods.channels import positive_sum, weighted_sum
-from salience_service.methods.method import Extent
 from salience_service.methods.options import Options
 from salience_service.methods.probe import Base, ChannelRows, FloatMap, MethodRun, Outcome
 from salience_service.methods.single_channels import EachAlone, among, shown_channels
@@ -41,11 +40,6 @@ def cam(base: Base, options: CamOptions) -> MethodRun:
     combine = positive_sum if options.relu else weighted_sum
     image_map = combine(among(channels, shown, scores[1:] - scores[0]), features).astype(np.float32)
     return Outcome(image_map, signed=not options.relu)
-
-
-def cam_rows(extent: Extent, options: CamOptions) -> int:  # noqa: ARG001
-    """One row a channel at most, and one of nothing; each is of the last layer only."""
-    return 1 + sum(extent.channels)
 
 
 @lru_cache(maxsize=64)

@@ -43,11 +43,6 @@ def eigen_cam(base: Base, options: EigenCamOptions) -> MethodRun:
     return Outcome(image_map.astype(np.float32))
 
 
-def eigen_cam_rows(extent: Extent, options: EigenCamOptions) -> int:  # noqa: ARG001
-    """None."""
-    return 0
-
-
 def eigen_cam_working(extent: Extent, options: EigenCamOptions) -> int:  # noqa: ARG001
     """The features, centred, as the decomposition copies them, its both sides and its own work."""
     (channels,), (numbers,) = extent.channels, extent.features

@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from salience_service.methods.method import Extent
 from salience_service.methods.options import Options
 from salience_service.methods.probe import Base, MethodRun, Outcome
 
@@ -21,8 +20,3 @@ def fake_cam(base: Base, options: FakeCamOptions) -> MethodRun:  # noqa: ARG001
     image_map = np.ones((base.height, base.width), np.float32)
     image_map[0, 0] = 0
     return Outcome(image_map)
-
-
-def fake_cam_rows(extent: Extent, options: FakeCamOptions) -> int:  # noqa: ARG001
-    """None."""
-    return 0

@@ -7,42 +7,31 @@ from salience_service.methods.gradients.grad_cam import GradCamOptions, grad_cam
 from salience_service.methods.gradients.grad_cam_plus_plus import (
     GradCamPlusPlusOptions,
     grad_cam_plus_plus,
-    grad_cam_plus_plus_rows,
     grad_cam_plus_plus_working,
 )
-from salience_service.methods.gradients.gradient import GradientOptions, gradient, gradient_rows
-from salience_service.methods.gradients.guided_backprop import (
-    GuidedOptions,
-    guided_backprop,
-    guided_backprop_rows,
-)
+from salience_service.methods.gradients.gradient import GradientOptions, gradient
+from salience_service.methods.gradients.guided_backprop import guided_backprop
 from salience_service.methods.gradients.guided_grad_cam import guided_grad_cam, guided_grad_cam_rows
 from salience_service.methods.gradients.hires_cam import HiResCamOptions, hires_cam
 from salience_service.methods.gradients.input_x_gradient import (
     InputXGradientOptions,
     input_x_gradient,
-    input_x_gradient_rows,
 )
 from salience_service.methods.gradients.integrated_gradients import (
     IntegratedGradientsOptions,
     integrated_gradients,
     integrated_gradients_rows,
 )
-from salience_service.methods.gradients.layer_cam import LayerCamOptions, layer_cam, layer_cam_rows
-from salience_service.methods.gradients.smooth_grad import (
-    SmoothGradOptions,
-    smooth_grad,
-    smooth_grad_rows,
-)
+from salience_service.methods.gradients.layer_cam import LayerCamOptions, layer_cam
+from salience_service.methods.gradients.smooth_grad import SmoothGradOptions, smooth_grad
 from salience_service.methods.gradients.smooth_grad_cam_plus_plus import (
     SmoothGradCamPlusPlusOptions,
     smooth_grad_cam_plus_plus,
-    smooth_grad_cam_plus_plus_rows,
     smooth_grad_cam_plus_plus_working,
 )
 from salience_service.methods.gradients.x_grad_cam import XGradCamOptions, x_grad_cam
-from salience_service.methods.gradients.zoom_cam import ZoomCamOptions, zoom_cam, zoom_cam_rows
-from salience_service.methods.method import Method, TapRule
+from salience_service.methods.gradients.zoom_cam import ZoomCamOptions, zoom_cam
+from salience_service.methods.method import Method, TapRule, one_a_sample, one_gradient
 
 _OF_TAPS: tuple[Method[Any], ...] = (
     Method(
@@ -64,7 +53,7 @@ _OF_TAPS: tuple[Method[Any], ...] = (
         options=GradCamPlusPlusOptions,
         run=grad_cam_plus_plus,
         taps=TapRule.FUSED,
-        rows=grad_cam_plus_plus_rows,
+        rows=one_gradient,
         needs_gradient=True,
         working=grad_cam_plus_plus_working,
     ),
@@ -76,7 +65,7 @@ _OF_TAPS: tuple[Method[Any], ...] = (
         options=SmoothGradCamPlusPlusOptions,
         run=smooth_grad_cam_plus_plus,
         taps=TapRule.FUSED,
-        rows=smooth_grad_cam_plus_plus_rows,
+        rows=one_a_sample,
         needs_gradient=True,
         working=smooth_grad_cam_plus_plus_working,
     ),
@@ -99,7 +88,7 @@ _OF_TAPS: tuple[Method[Any], ...] = (
         options=LayerCamOptions,
         run=layer_cam,
         taps=TapRule.FUSED,
-        rows=layer_cam_rows,
+        rows=one_gradient,
         needs_gradient=True,
     ),
     Method(
@@ -121,7 +110,7 @@ _OF_TAPS: tuple[Method[Any], ...] = (
         options=ZoomCamOptions,
         run=zoom_cam,
         taps=TapRule.MANY,
-        rows=zoom_cam_rows,
+        rows=one_gradient,
         needs_gradient=True,
     ),
 )
@@ -135,7 +124,7 @@ _OF_THE_IMAGE: tuple[Method[Any], ...] = (
         options=GradientOptions,
         run=gradient,
         taps=TapRule.NONE,
-        rows=gradient_rows,
+        rows=one_gradient,
         needs_gradient=True,
     ),
     Method(
@@ -146,7 +135,7 @@ _OF_THE_IMAGE: tuple[Method[Any], ...] = (
         options=InputXGradientOptions,
         run=input_x_gradient,
         taps=TapRule.NONE,
-        rows=input_x_gradient_rows,
+        rows=one_gradient,
         needs_gradient=True,
     ),
     Method(
@@ -166,7 +155,7 @@ _OF_THE_IMAGE: tuple[Method[Any], ...] = (
         options=SmoothGradOptions,
         run=smooth_grad,
         taps=TapRule.NONE,
-        rows=smooth_grad_rows,
+        rows=one_a_sample,
         needs_gradient=True,
     ),
 )
@@ -176,10 +165,10 @@ _GUIDED: tuple[Method[Any], ...] = (
         name="guided-backprop",
         summary="The image's gradient with what is negative stopped at every ReLU; torch only.",
         source="Springenberg et al. 2015, Striving for simplicity: the all convolutional net",
-        options=GuidedOptions,
+        options=GradientOptions,
         run=guided_backprop,
         taps=TapRule.NONE,
-        rows=guided_backprop_rows,
+        rows=one_gradient,
         needs_gradient=True,
         guided=True,
         fails_sanity_checks=True,
@@ -189,7 +178,7 @@ _GUIDED: tuple[Method[Any], ...] = (
         summary="Guided backpropagation times Grad-CAM, upsampled; torch only.",
         source="Selvaraju et al. 2017, Grad-CAM: visual explanations from deep networks "
         "via gradient-based localization",
-        options=GuidedOptions,
+        options=GradientOptions,
         run=guided_grad_cam,
         taps=TapRule.ONE,
         rows=guided_grad_cam_rows,

@@ -43,14 +43,6 @@ def grad_cam_plus_plus(base: Base, options: GradCamPlusPlusOptions) -> MethodRun
     return Outcome(fused(maps, options.fusion, base))
 
 
-def grad_cam_plus_plus_rows(
-    extent: Extent,  # noqa: ARG001
-    options: GradCamPlusPlusOptions,  # noqa: ARG001
-) -> int:
-    """One gradient, to all taps at once."""
-    return 1
-
-
 def grad_cam_plus_plus_working(extent: Extent, options: Options) -> int:  # noqa: ARG001
     """Powers of a tap's gradient, and what α is made of; one tap after the other."""
     return 7 * max(extent.features)

@@ -11,7 +11,6 @@ from salience_service.methods.gradients.colours import (
     chosen,
     over_colours,
 )
-from salience_service.methods.method import Extent
 from salience_service.methods.options import Options
 from salience_service.methods.probe import Base, MethodRun, Outcome
 
@@ -34,8 +33,3 @@ def gradient(base: Base, options: GradientOptions) -> MethodRun:
     found = yield from image_gradient(base.image)
     image_map = over_colours(chosen(found, options.values), options.reduction)
     return Outcome(image_map, signed=options.values == "signed")
-
-
-def gradient_rows(extent: Extent, options: GradientOptions) -> int:  # noqa: ARG001
-    """One gradient."""
-    return 1

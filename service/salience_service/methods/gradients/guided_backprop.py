@@ -1,29 +1,12 @@
 """Guided backpropagation: the image's gradient with what is negative stopped at every ReLU."""
 
-from pydantic import Field
-
 from salience_service.methods.asking import image_climbed
-from salience_service.methods.gradients.colours import (
-    REDUCTION,
-    VALUES,
-    Reduction,
-    Values,
-    chosen,
-    over_colours,
-)
-from salience_service.methods.method import Extent
-from salience_service.methods.options import Options
+from salience_service.methods.gradients.colours import chosen, over_colours
+from salience_service.methods.gradients.gradient import GradientOptions
 from salience_service.methods.probe import Base, Gradients, MethodRun, Outcome
 
 
-class GuidedOptions(Options):
-    """What counts of a guided derivative, and how colours become one."""
-
-    values: Values = Field("absolute", description=VALUES)
-    reduction: Reduction = Field("max", description=REDUCTION)
-
-
-def guided_backprop(base: Base, options: GuidedOptions) -> MethodRun:
+def guided_backprop(base: Base, options: GradientOptions) -> MethodRun:
     """max_c |R⁰_c|, float32 [H, W] of the model's input, with R the guided gradient of y to x.
 
     Springenberg et al. 2015, "Striving for simplicity: the all convolutional net", figure 1:
@@ -38,8 +21,3 @@ def guided_backprop(base: Base, options: GuidedOptions) -> MethodRun:
     _, guided = yield from image_climbed(Gradients(base.image, of_image=True, guided=True))
     image_map = over_colours(chosen(guided, options.values), options.reduction)
     return Outcome(image_map, signed=options.values == "signed")
-
-
-def guided_backprop_rows(extent: Extent, options: GuidedOptions) -> int:  # noqa: ARG001
-    """One gradient."""
-    return 1

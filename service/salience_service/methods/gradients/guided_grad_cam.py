@@ -6,12 +6,12 @@ from salience_service.interpolation import upsample
 from salience_service.methods.asking import image_climbed, tap_gradients
 from salience_service.methods.gradients.colours import chosen, over_colours
 from salience_service.methods.gradients.grad_cam import averaged
-from salience_service.methods.gradients.guided_backprop import GuidedOptions
+from salience_service.methods.gradients.gradient import GradientOptions
 from salience_service.methods.method import Extent
 from salience_service.methods.probe import Base, Gradients, MethodRun, Outcome
 
 
-def guided_grad_cam(base: Base, options: GuidedOptions) -> MethodRun:
+def guided_grad_cam(base: Base, options: GradientOptions) -> MethodRun:
     """max_c |R_c ⊙ up(L)|, float32 [H, W] of the model's input.
 
     Selvaraju et al. 2017, "Grad-CAM", §3.2: L = relu(Σ_k α_k A_k) is Grad-CAM's map of the
@@ -29,6 +29,6 @@ def guided_grad_cam(base: Base, options: GuidedOptions) -> MethodRun:
     return Outcome(image_map, signed=options.values == "signed")
 
 
-def guided_grad_cam_rows(extent: Extent, options: GuidedOptions) -> int:  # noqa: ARG001
+def guided_grad_cam_rows(extent: Extent, options: GradientOptions) -> int:  # noqa: ARG001
     """Two gradients: the true one to the tap, the guided one to the image."""
     return 2

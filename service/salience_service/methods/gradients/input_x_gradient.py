@@ -2,7 +2,6 @@
 
 from salience_service.methods.asking import image_gradient
 from salience_service.methods.gradients.colours import over_colours
-from salience_service.methods.method import Extent
 from salience_service.methods.options import Options
 from salience_service.methods.probe import Base, MethodRun, Outcome
 
@@ -20,8 +19,3 @@ def input_x_gradient(base: Base, options: InputXGradientOptions) -> MethodRun:  
     """
     gradient = yield from image_gradient(base.image)
     return Outcome(over_colours(base.image * gradient, "sum"), signed=True)
-
-
-def input_x_gradient_rows(extent: Extent, options: InputXGradientOptions) -> int:  # noqa: ARG001
-    """One gradient."""
-    return 1

@@ -8,7 +8,6 @@ from pydantic import Field
 from salience_service.interpolation import unit_range
 from salience_service.methods.gradients.fusion import FUSION, Fusion, combined
 from salience_service.methods.gradients.tap_maps import Map64, tap_maps
-from salience_service.methods.method import Extent
 from salience_service.methods.options import Options
 from salience_service.methods.probe import Base, FloatMap, MethodRun, Outcome
 
@@ -42,11 +41,6 @@ def layer_cam(base: Base, options: LayerCamOptions) -> MethodRun:
     if len(maps) == 1:
         return Outcome(maps[0].astype(np.float32))
     return Outcome(combined(_scaled(maps, options), options.fusion, base))
-
-
-def layer_cam_rows(extent: Extent, options: LayerCamOptions) -> int:  # noqa: ARG001
-    """One gradient, to all taps at once."""
-    return 1
 
 
 def elementwise_positive(features: FloatMap, gradient: FloatMap) -> Map64:

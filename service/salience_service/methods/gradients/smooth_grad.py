@@ -15,8 +15,7 @@ from salience_service.methods.gradients.colours import (
     over_colours,
 )
 from salience_service.methods.gradients.noise import SEED, noisy
-from salience_service.methods.method import Extent
-from salience_service.methods.options import Options
+from salience_service.methods.options import Options, Seed
 from salience_service.methods.probe import Base, MethodRun, Outcome, Partial
 
 
@@ -30,7 +29,7 @@ class SmoothGradOptions(Options):
         description="What sigma is counted in: the model's own, normalised numbers, or the "
         "range of the image, max − min, as in the paper (0.1 to 0.2 there).",
     )
-    seed: int = SEED
+    seed: Seed = SEED
     values: Values = Field("absolute", description=VALUES)
     reduction: Reduction = Field("sum", description=REDUCTION)
 
@@ -54,11 +53,6 @@ def smooth_grad(base: Base, options: SmoothGradOptions) -> MethodRun:
         if (sample + 1) % PARTIAL_EVERY == 0 and sample + 1 < options.samples:
             yield Partial(image_map, "", (sample + 1) / options.samples)
     return Outcome(image_map, signed=signed)
-
-
-def smooth_grad_rows(extent: Extent, options: SmoothGradOptions) -> int:  # noqa: ARG001
-    """A gradient a noisy image."""
-    return options.samples
 
 
 PARTIAL_EVERY = 5

@@ -17,7 +17,7 @@ from salience_service.methods.gradients.grad_cam_plus_plus import (
 from salience_service.methods.gradients.noise import SEED, noisy
 from salience_service.methods.gradients.tap_maps import Map64
 from salience_service.methods.method import Extent
-from salience_service.methods.options import Options
+from salience_service.methods.options import Options, Seed
 from salience_service.methods.probe import Base, FloatMap, MethodRun, Outcome, Partial
 
 
@@ -28,7 +28,7 @@ class SmoothGradCamPlusPlusOptions(Options):
     sigma: float = Field(
         0.3, ge=0, le=100, description="Deviation of the noise, in the model's own numbers."
     )
-    seed: int = SEED
+    seed: Seed = SEED
     gradient: Literal["last", "mean"] = Field(
         "last",
         description="Which gradient α weighs: that of the last noisy image, as torch-cam, "
@@ -59,14 +59,6 @@ def smooth_grad_cam_plus_plus(base: Base, options: SmoothGradCamPlusPlusOptions)
             tap = base.tap if len(base.features) == 1 else ""
             yield Partial(image_map, tap, (sample + 1) / options.samples)
     return Outcome(image_map)
-
-
-def smooth_grad_cam_plus_plus_rows(
-    extent: Extent,  # noqa: ARG001
-    options: SmoothGradCamPlusPlusOptions,
-) -> int:
-    """A gradient a noisy image, to all taps at once."""
-    return options.samples
 
 
 def smooth_grad_cam_plus_plus_working(extent: Extent, options: SmoothGradCamPlusPlusOptions) -> int:

@@ -5,7 +5,6 @@ import numpy as np
 from salience_service.methods.gradients.fusion import fused
 from salience_service.methods.gradients.hires_cam import elementwise
 from salience_service.methods.gradients.tap_maps import tap_maps
-from salience_service.methods.method import Extent
 from salience_service.methods.options import Options
 from salience_service.methods.probe import Base, MethodRun, Outcome
 
@@ -26,8 +25,3 @@ def zoom_cam(base: Base, options: ZoomCamOptions) -> MethodRun:  # noqa: ARG001
     """
     maps = yield from tap_maps(base, elementwise)
     return Outcome(fused([np.maximum(each, 0) for each in maps], "max", base))
-
-
-def zoom_cam_rows(extent: Extent, options: ZoomCamOptions) -> int:  # noqa: ARG001
-    """One gradient, to all taps at once."""
-    return 1

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 
 from salience_service.methods.asking import image_climbed
 from salience_service.methods.method import Extent
-from salience_service.methods.optimised.perturbation import Kind, Perturbation, perturbation
+from salience_service.methods.optimised.perturbation import LEVELS, Kind, Perturbation, perturbation
 from salience_service.methods.optimised.smooth_mask import SmoothMask
 from salience_service.methods.options import Options
 from salience_service.methods.probe import (
@@ -24,6 +24,7 @@ from salience_service.methods.probe import (
 )
 
 MAX_AREAS = 8
+_COLOURS = 3
 
 
 class ExtremalPerturbationOptions(Options):
@@ -94,8 +95,8 @@ def extremal_perturbation_rows(extent: Extent, options: ExtremalPerturbationOpti
 
 
 def extremal_perturbation_working(extent: Extent, options: ExtremalPerturbationOptions) -> int:  # noqa: ARG001
-    """The levels of a colour image, and what one of them is blurred from."""
-    return 4 * 3 * extent.height * extent.width
+    """The levels of a colour image, whose float32 are half a double each."""
+    return LEVELS // 2 * _COLOURS * extent.height * extent.width
 
 
 LEARNING_RATE = 0.01

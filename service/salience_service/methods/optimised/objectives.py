@@ -66,3 +66,8 @@ OBJECTIVES: Mapping[Objective, Callable[[Shown, float], Climbed]] = MappingProxy
     {"mask": mask, "diff": diff, "iomask": io_mask, "iodiff": io_diff}
 )
 """Each by its name in a request; it takes how a map is shown, and y(x)."""
+
+
+def masks_each(objective: Objective) -> int:
+    """Masks, and so gradients, that a map takes: its own, and in some its inverse."""
+    return 2 if objective in ("iomask", "iodiff") else 1

@@ -11,7 +11,7 @@ from salience_service.methods.channels import Weights, softmax, weighted_sum
 from salience_service.methods.method import Extent
 from salience_service.methods.optimised.adam import Adam
 from salience_service.methods.optimised.normalisers import NORMALISERS, Normaliser
-from salience_service.methods.optimised.objectives import OBJECTIVES, Objective
+from salience_service.methods.optimised.objectives import OBJECTIVES, Objective, masks_each
 from salience_service.methods.options import Options
 from salience_service.methods.probe import Base, FloatMap, MethodRun, Outcome, Partial
 
@@ -75,8 +75,7 @@ def opti_cam(base: Base, options: OptiCamOptions) -> MethodRun:
 
 def opti_cam_rows(extent: Extent, options: OptiCamOptions) -> int:  # noqa: ARG001
     """At most one gradient a step, and one for the map after the last; two with the inverse."""
-    masks = 2 if options.objective in ("iomask", "iodiff") else 1
-    return masks * (options.iterations + 1)
+    return masks_each(options.objective) * (options.iterations + 1)
 
 
 def logit_gradient(weights: Weights, features: FloatMap, map_gradient: FloatMap) -> Weights:

@@ -3,20 +3,15 @@
 from typing import Any
 
 from salience_service.bundle.manifest import GraphRole
-from salience_service.methods.method import Method, TapRule
-from salience_service.methods.rows.ablation_cam import (
-    AblationCamOptions,
-    ablation_cam,
-    ablation_cam_rows,
-)
+from salience_service.methods.method import Method, TapRule, one_a_sample, row_a_channel
+from salience_service.methods.rows.ablation_cam import AblationCamOptions, ablation_cam
 from salience_service.methods.rows.is_cam import IsCamOptions, is_cam, is_cam_rows
 from salience_service.methods.rows.kernel_shap import (
     KernelShapOptions,
     kernel_shap,
-    kernel_shap_rows,
     kernel_shap_working,
 )
-from salience_service.methods.rows.lime import LimeOptions, lime, lime_rows, lime_working
+from salience_service.methods.rows.lime import LimeOptions, lime, lime_working
 from salience_service.methods.rows.occlusion import OcclusionOptions, occlusion, occlusion_rows
 from salience_service.methods.rows.poly_cam import PolyCamOptions, poly_cam, poly_cam_rows
 from salience_service.methods.rows.rise import RiseOptions, rise, rise_rows, rise_working
@@ -68,7 +63,7 @@ TABLE: tuple[Method[Any], ...] = (
         options=AblationCamOptions,
         run=ablation_cam,
         taps=TapRule.ONE,
-        rows=ablation_cam_rows,
+        rows=row_a_channel,
         graphs=(GraphRole.TAIL,),
     ),
     Method(
@@ -112,7 +107,7 @@ TABLE: tuple[Method[Any], ...] = (
         options=LimeOptions,
         run=lime,
         taps=TapRule.NONE,
-        rows=lime_rows,
+        rows=one_a_sample,
         graphs=(GraphRole.PIXEL_MASKED,),
         working=lime_working,
     ),
@@ -123,7 +118,7 @@ TABLE: tuple[Method[Any], ...] = (
         options=KernelShapOptions,
         run=kernel_shap,
         taps=TapRule.NONE,
-        rows=kernel_shap_rows,
+        rows=one_a_sample,
         graphs=(GraphRole.PIXEL_MASKED,),
         working=kernel_shap_working,
     ),

@@ -5,7 +5,6 @@ from numpy.typing import NDArray
 
 from salience_service.methods.asking import finite, scored
 from salience_service.methods.channels import Weights, positive_sum
-from salience_service.methods.method import Extent
 from salience_service.methods.options import Options
 from salience_service.methods.probe import Base, ChannelRows, FloatMap, MethodRun, Outcome, Partial
 from salience_service.methods.single_channels import AllButEach, among, shown_channels
@@ -45,11 +44,6 @@ def ablation_cam(base: Base, options: AblationCamOptions) -> MethodRun:  # noqa:
     kept = AllButEach(channels, shown)
     rows = ChannelRows(base.tap, kept, preview=drawn, spared=channels - len(shown))
     return Outcome(image_map((yield from scored(rows, base.target.value))))
-
-
-def ablation_cam_rows(extent: Extent, options: AblationCamOptions) -> int:  # noqa: ARG001
-    """One row a channel at most, and one of all; each is of the network after the tap only."""
-    return 1 + sum(extent.channels)
 
 
 def _weights(values: Weights) -> Weights:

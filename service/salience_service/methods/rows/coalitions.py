@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from salience_service.methods.method import Extent
-from salience_service.methods.options import Options
+from salience_service.methods.options import Options, Seed
 from salience_service.methods.probe import FloatMap
 from salience_service.methods.rows.superpixels import Algorithm, Superpixels, most_superpixels
 
@@ -29,9 +29,7 @@ class CoalitionOptions(Options):
     segments: int = Field(
         50, ge=2, le=300, description="How many superpixels slic begins with; it joins small ones."
     )
-    seed: int = Field(
-        0, ge=0, le=2**32 - 1, description="Coalitions of one seed are always the same."
-    )
+    seed: Seed = Field(0, description="Coalitions of one seed are always the same.")
 
 
 def coalition_numbers(extent: Extent, options: CoalitionOptions) -> int:

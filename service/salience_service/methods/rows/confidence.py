@@ -14,6 +14,11 @@ from salience_service.methods.probe import Answer, Base, Partial, Probe, Rows, S
 Change = Literal["plus", "minus", "plus-minus"]
 
 
+def rows_each(change: Change) -> int:
+    """Rows that a channel takes: shown, hidden, or both."""
+    return 2 if change == "plus-minus" else 1
+
+
 @dataclass(frozen=True)
 class Confidence:
     """Finds w_k of one tap: equations 4 (plus), 5 (minus) and 6 (plus-minus) of Poly-CAM.

@@ -14,15 +14,13 @@ from salience_service.methods.rows.coalitions import (
     coalition_numbers,
 )
 from salience_service.methods.rows.superpixels import superpixels
-from salience_service.methods.rows.target_score import Score, score_of
+from salience_service.methods.rows.target_score import SCORE, Score, score_of
 
 
 class KernelShapOptions(CoalitionOptions):
     """How the image is cut and sampled, and what a masked image is scored by."""
 
-    score: Score = Field(
-        "logit", description="What a masked image is scored by: the target's logit or probability."
-    )
+    score: Score = Field("logit", description=SCORE)
 
 
 def kernel_shap(base: Base, options: KernelShapOptions) -> MethodRun:
@@ -50,11 +48,6 @@ def kernel_shap(base: Base, options: KernelShapOptions) -> MethodRun:
 
     found = yield from scored(PixelRows(masks, preview=drawn), scores)
     return Outcome(cut.painted(shapley_values(masks.shown, found)), signed=True)
-
-
-def kernel_shap_rows(extent: Extent, options: KernelShapOptions) -> int:  # noqa: ARG001
-    """One row a sample."""
-    return options.samples
 
 
 def kernel_shap_working(extent: Extent, options: KernelShapOptions) -> int:

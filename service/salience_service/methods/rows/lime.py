@@ -14,7 +14,7 @@ from salience_service.methods.rows.coalitions import (
     coalition_numbers,
 )
 from salience_service.methods.rows.superpixels import superpixels
-from salience_service.methods.rows.target_score import Score, score_of
+from salience_service.methods.rows.target_score import SCORE, Score, score_of
 
 
 class LimeOptions(CoalitionOptions):
@@ -23,10 +23,7 @@ class LimeOptions(CoalitionOptions):
     kernel_width: float = Field(
         0.25, ge=0.01, le=10, description="Width of the kernel that weighs samples by nearness."
     )
-    score: Score = Field(
-        "probability",
-        description="What a masked image is scored by: the target's logit or probability.",
-    )
+    score: Score = Field("probability", description=SCORE)
 
 
 def lime(base: Base, options: LimeOptions) -> MethodRun:
@@ -54,11 +51,6 @@ def lime(base: Base, options: LimeOptions) -> MethodRun:
     found = yield from scored(PixelRows(masks, preview=drawn), scores)
     weights = _coefficients(masks.shown, found, options.kernel_width)
     return Outcome(cut.painted(weights), signed=True)
-
-
-def lime_rows(extent: Extent, options: LimeOptions) -> int:  # noqa: ARG001
-    """One row a sample."""
-    return options.samples
 
 
 def lime_working(extent: Extent, options: LimeOptions) -> int:

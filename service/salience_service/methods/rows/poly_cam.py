@@ -14,7 +14,7 @@ from salience_service.methods.channels import Weights, positive_sum
 from salience_service.methods.method import Extent
 from salience_service.methods.options import Options
 from salience_service.methods.probe import Base, FloatMap, MethodRun, Outcome, Partial, Series
-from salience_service.methods.rows.confidence import Confidence
+from salience_service.methods.rows.confidence import Change, Confidence, rows_each
 from salience_service.methods.rows.local_norm import (
     Map64,
     Matrix,
@@ -32,7 +32,7 @@ digits. A target's probability may be less, and its power of as many layers as t
 class PolyCamOptions(Options):
     """How channels are weighed, whose normalisation is used, and whether LNorm is."""
 
-    weights: Literal["plus", "minus", "plus-minus"] = Field(
+    weights: Change = Field(
         "plus-minus",
         description="A channel weighs what showing it gains (plus, PCAM+), "
         "what hiding it loses (minus, PCAM-), or both (plus-minus, PCAM±).",
@@ -89,7 +89,7 @@ def poly_cam_rows(extent: Extent, options: PolyCamOptions) -> int:
 
 
 def _rows(channels: Sequence[int], options: PolyCamOptions) -> int:
-    return sum(channels) * (2 if options.weights == "plus-minus" else 1)
+    return sum(channels) * rows_each(options.weights)
 
 
 def clipped(maps: NDArray[np.floating]) -> FloatMap:

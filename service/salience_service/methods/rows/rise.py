@@ -9,11 +9,11 @@ from pydantic import Field
 from salience_service.errors import InvalidRequest
 from salience_service.methods.asking import Scores, answered, finite
 from salience_service.methods.method import Extent
-from salience_service.methods.options import Options
+from salience_service.methods.options import Options, Seed
 from salience_service.methods.probe import Base, MethodRun, Outcome, Partial, PixelRows
 from salience_service.methods.rows.agreement import agreement_of_halves
 from salience_service.methods.rows.random_grids import BLOCK, MaskSum, RandomGrids
-from salience_service.methods.rows.target_score import PART, Score, score_of
+from salience_service.methods.rows.target_score import PART, SCORE, Score, score_of
 
 
 class RiseOptions(Options):
@@ -24,11 +24,8 @@ class RiseOptions(Options):
     probability: float = Field(
         0.1, ge=0.01, le=0.99, description="How probable it is that a cell shows the image."
     )
-    score: Score = Field(
-        "probability",
-        description="What a masked image is scored by: the target's logit or probability.",
-    )
-    seed: int = Field(0, ge=0, le=2**32 - 1, description="Masks of one seed are always the same.")
+    score: Score = Field("probability", description=SCORE)
+    seed: Seed = Field(0, description="Masks of one seed are always the same.")
 
 
 def rise(base: Base, options: RiseOptions) -> MethodRun:

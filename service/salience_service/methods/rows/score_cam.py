@@ -12,7 +12,7 @@ from salience_service.methods.method import Extent
 from salience_service.methods.options import Options
 from salience_service.methods.probe import Base, MethodRun, Outcome, Partial, Rows
 from salience_service.methods.rows.agreement import agreement_by_growth
-from salience_service.methods.rows.confidence import Change, Confidence
+from salience_service.methods.rows.confidence import Change, Confidence, rows_each
 from salience_service.methods.rows.promise import Promising
 from salience_service.methods.rows.scoring import Scoring
 from salience_service.methods.rows.target_score import Score
@@ -76,13 +76,14 @@ def score_cam_anytime(options: ScoreCamOptions) -> bool:
 
 def score_cam_rows(extent: Extent, options: ScoreCamOptions) -> int:
     """One row a channel, shown or hidden; two for cvc."""
-    return sum(extent.channels) * (2 if options.weights == "cvc" else 1)
+    each = rows_each(CHANGES[options.weights]) if options.weights in CHANGES else 1
+    return sum(extent.channels) * each
 
 
 def _by_confidence(base: Base, change: Change) -> MethodRun:
     """The map whose weights are changes of the probability."""
     features = base.features[base.tap]
-    rows = len(features) * (2 if change == "plus-minus" else 1)
+    rows = len(features) * rows_each(change)
 
     def drawn(weights: Weights, done: int) -> Partial:
         image_map = positive_sum(weights, features).astype(np.float32)

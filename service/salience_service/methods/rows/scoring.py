@@ -10,15 +10,13 @@ from salience_service.methods.asking import finite
 from salience_service.methods.channels import Weights, positive_sum, softmax
 from salience_service.methods.options import Options
 from salience_service.methods.probe import Base, FloatMap, Partial
-from salience_service.methods.rows.target_score import Score, score_of
+from salience_service.methods.rows.target_score import SCORE, Score, score_of
 
 
 class ScoringOptions(Options):
     """What a channel's score is, and how scores become weights."""
 
-    score: Score = Field(
-        "logit", description="What a masked image is scored by: the target's logit or probability."
-    )
+    score: Score = Field("logit", description=SCORE)
     weights: Literal["softmax", "raw"] = Field(
         "softmax", description="Scores become weights by a softmax over channels, or as they are."
     )

@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from salience_service.methods.method import Extent
+from salience_service.methods.options import Seed
 from salience_service.methods.probe import Base, MethodRun, PixelRows, RowProbe
 from salience_service.methods.rows.noisy_masks import Noise, NoisyMasks
 from salience_service.methods.rows.passes import Preview, averaged
@@ -24,7 +25,7 @@ class SsCamOptions(ScoringOptions):
         description="Each channel has noise of its own, as in torch-cam today, or all channels "
         "share that of a sample, as in torch-cam until 2021.",
     )
-    seed: int = Field(0, ge=0, le=2**32 - 1, description="The same seed draws the same noise.")
+    seed: Seed = Field(0, description="The same seed draws the same noise.")
 
 
 def ss_cam(base: Base, options: SsCamOptions) -> MethodRun:

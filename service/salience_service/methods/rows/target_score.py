@@ -10,6 +10,8 @@ from salience_service.targets.target import Target
 
 Score = Literal["logit", "probability"]
 
+SCORE = "What a masked image is scored by: the target's logit or probability."
+
 PART = 512
 """Logits taken to float64 at a time: twenty thousand rows of a thousand classes are too many."""
 

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Mapping
 
 from salience.v1 import admin_service_pb2 as pb
 from salience_service.admission import Load
-from salience_service.explanation.findings import SOFTWARE_VERSION
 from salience_service.models.versions import State, VersionStatus
 from salience_service.rpc.admin.administered import Administered
 from salience_service.rpc.admin.resident_memory import resident_bytes
+from salience_service.version import SOFTWARE_VERSION
 
 STATES: Mapping[State, pb.VersionState] = {
     State.AVAILABLE: pb.VERSION_STATE_AVAILABLE,

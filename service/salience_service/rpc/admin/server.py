@@ -6,7 +6,7 @@ import grpc
 from grpc_health.v1 import health_pb2
 
 from salience.v1 import admin_service_pb2_grpc as pb_grpc
-from salience_service.access.gate import Gate, OpenGate, gate_of
+from salience_service.access.gate import gate_of
 from salience_service.access.principal import Call, Permissions, Principal
 from salience_service.access.turnstile import Turnstile
 from salience_service.config import ServeConfig
@@ -58,7 +58,7 @@ class AdminServer:
         self._server = grpc.aio.server(
             interceptors=[
                 Authentication(
-                    _gate(config),
+                    gate_of(config.access, LOCAL),
                     witness,
                     Turnstile("calls", MOST_CALLS - MOST_OPEN, MOST_CALLS_EACH),
                     Patience(connections.slow_sender_seconds, connections.slow_reader_seconds),
@@ -83,7 +83,3 @@ class AdminServer:
         """Ends at once: what was loading goes on, and nobody waits for it."""
         await self._health.enter_graceful_shutdown()
         await self._server.stop(None)
-
-
-def _gate(config: ServeConfig) -> Gate:
-    return OpenGate(LOCAL) if config.access is None else gate_of(config.access)

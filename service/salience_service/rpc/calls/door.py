@@ -4,11 +4,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import grpc
-from grpc_health.v1 import health_pb2
 
 from salience_service.errors import SalienceError
-
-_HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+from salience_service.rpc.calls.rights import HEALTH
 
 
 class Door:
@@ -50,7 +48,7 @@ class RefuseAtDoor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
     ) -> Any:
         """The call's own handler, or one that refuses."""
         handler = await continuation(details)
-        if handler is None or details.method.startswith(f"/{_HEALTH}/"):
+        if handler is None or details.method.startswith(f"/{HEALTH}/"):
             return handler
         if self._door.closed:
             return grpc.stream_stream_rpc_method_handler(self._refuse)

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 
 from salience_service.access.principal import Call
 
-HEALTH = "/grpc.health.v1.Health/"
-"""Answered to everyone, for orchestrators ask without a name; it tells a status and no more."""
-WATCH = f"{HEALTH}Watch"
-"""The one of them that stays open."""
+HEALTH = "grpc.health.v1.Health"
+"""The service that is answered to everyone, for orchestrators ask without a name; it tells a status
+and no more."""
+WATCH = f"/{HEALTH}/Watch"
+"""The path of the one RPC of it that stays open."""
 
 _SERVICES: Mapping[str, Mapping[str, Call]] = {
     "salience.v1.ExplanationService": {
@@ -41,4 +42,4 @@ def call_of(path: str) -> Call:
 
 def is_open(path: str) -> bool:
     """Whether an RPC is answered to everyone."""
-    return path.startswith(HEALTH)
+    return path.startswith(f"/{HEALTH}/")

@@ -8,7 +8,6 @@ from salience_service.access.permits import permit_model
 from salience_service.access.principal import Principal
 from salience_service.control import Control
 from salience_service.errors import NotFound, Unavailable
-from salience_service.explanation.findings import SOFTWARE_VERSION
 from salience_service.field_path import read
 from salience_service.inference.order import Inferred
 from salience_service.rpc.answer import Explainer
@@ -16,6 +15,7 @@ from salience_service.rpc.inference.metadata import metadata_of
 from salience_service.rpc.inference.requests import order_of, sent_raw
 from salience_service.rpc.inference.responses import response_of
 from salience_service.rpc.wire.wording import at_most_long, stated
+from salience_service.version import SOFTWARE_VERSION
 
 SERVER_NAME = "salience"
 

@@ -3,12 +3,11 @@
 from collections.abc import Iterable
 
 import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from salience_service.rpc.calls.rights import HEALTH
 from salience_service.rpc.server.health import Health
-
-_HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 
 
 def add_common_services(
@@ -24,5 +23,5 @@ def add_common_services(
     """
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     if reflected:
-        names = (*services, _HEALTH, reflection.SERVICE_NAME)
+        names = (*services, HEALTH, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, server)

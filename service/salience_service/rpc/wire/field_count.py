@@ -61,19 +61,19 @@ def _counting(handler: Any, rpc: str) -> Callable[[bytes], Any]:
     return read
 
 
-def check_field_count(data: bytes, kind: Descriptor, most: int = MOST_FIELDS) -> None:
+def check_field_count(data: bytes, kind: Descriptor) -> None:
     """Refuses bytes with more fields than any good message has; damaged ones are for the decoder.
 
     Raises:
-        InvalidRequest: there are more than `most`.
+        InvalidRequest: there are more than MOST_FIELDS.
     """
     try:
-        left = _left(data, 0, len(data), kind, most)
+        left = _left(data, 0, len(data), kind, MOST_FIELDS)
     except IndexError:  # They end within a field, or a number in them has no end.
         return
     if left < 0:
         raise InvalidRequest(
-            f"the message holds more than {most} fields, the limit: send images and tensors "
+            f"the message holds more than {MOST_FIELDS} fields, the limit: send images and tensors "
             "whole, as bytes or as packed numbers"
         )
 
