@@ -58,8 +58,7 @@ def administered(
     config = ServeConfig.model_validate({**dict(config_of(**settings)), "access": access})
     repository = ModelRepository(lanes=config.device.lanes(), pins=config.repository.answers)
     directory = ModelsDirectory(models, config, repository, load)
-    engine = Engine(repository, ImageLimits(), Pace(), 4)
-    engine._directory = directory
+    engine = Engine(repository, ImageLimits(), Pace(), 4, directory=directory)
     directory.open()
     try:
         with (
