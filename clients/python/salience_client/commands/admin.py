@@ -6,11 +6,11 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from salience_client.admin import DEFAULT_TIMEOUT, AdminClient, ServerStatus, VersionStatus
+from salience_client.commands.console import table_console
 from salience_client.commands.identity import (
     TlsCaOption,
     TlsCertOption,
@@ -102,7 +102,7 @@ def status(context: typer.Context, json: JsonOption = False) -> None:
     if json:
         typer.echo(json_format.dumps(asdict(found)))
     else:
-        Console().print("\n".join(_lines(found)), highlight=False)
+        table_console().print("\n".join(_lines(found)), highlight=False)
 
 
 def _client(context: typer.Context) -> AdminClient:
@@ -124,7 +124,7 @@ def _print(versions: Sequence[VersionStatus], json: bool) -> None:
         in_use = str(each.explanations or "")
         digest = each.bundle_digest[:12]
         table.add_row(escape(each.model), escape(each.version), state, answers, in_use, digest)
-    Console().print(table)
+    table_console().print(table)
 
 
 def _lines(found: ServerStatus) -> list[str]:

@@ -16,6 +16,7 @@ from salience_client.commands.connection import (
     TimeoutOption,
     connect,
 )
+from salience_client.commands.console import table_console
 from salience_client.commands.identity import (
     TlsCaOption,
     TlsCertOption,
@@ -48,7 +49,7 @@ def models(
     with connect(address, models, timeout, identity) as client:
         summaries = client.models()
         description = client.describe(name) if name is not None else None
-    console = Console()
+    console = table_console()
     if json and description is not None:
         typer.echo(json_format.dumps(asdict(description)))
     elif json:
