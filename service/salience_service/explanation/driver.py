@@ -118,13 +118,16 @@ class Driver:
 
     def score(
         self, voices: Sequence[Voice], probes: Sequence[RowProbe], image: MaskedImage
-    ) -> Generator[Told, None, RowAnswers]:
+    ) -> Generator[Told, None, tuple[RowAnswers, Alike | None]]:
         """Scores rows that are no part of a map's making, and that no map's provenance names.
 
         Args:
             voices: whose maps they are for.
             probes: of each voice, all of the same rows.
             image: what they are made from, which may have another fill than the method's.
+
+        Returns:
+            The answers, and how the rows repeated; None where all ran.
         """
         call = RowCalls(self.model, self.clean, image).of(probes[0])
         return (yield from self._scored(call, voices, probes, image))
@@ -148,11 +151,14 @@ class Driver:
         voices: Sequence[Voice],
         probes: Sequence[RowProbe],
         image: MaskedImage,
-    ) -> Generator[Told, None, RowAnswers]:
-        """The rows of a call; every voice hears and shows them its own way, by its probe."""
+    ) -> Generator[Told, None, tuple[RowAnswers, Alike | None]]:
+        """The rows of a call, and how they repeated.
+
+        Every voice hears and shows them its own way, by its probe.
+        """
         begun = yield from self._begun(call, voices, probes, image)
         (answer,) = yield from self._heard([begun])
-        return answer
+        return answer, begun.alike
 
     def _begun(
         self,
@@ -233,7 +239,7 @@ class Driver:
             probes = [voice.probe for voice in voices if isinstance(voice.probe, RowProbe)]
             call = RowCalls(self.model, self.clean, self.image).of(probe)
             self.ran.add((call.role, call.tap, call.shape))
-            answer = yield from self._scored(call, voices, probes, self.image)
+            answer, _ = yield from self._scored(call, voices, probes, self.image)
             self.known.keep_series(probe, self.image, answer.logits)
             return [answer] * len(voices)
         assert isinstance(probe, MapGradient | Gradients)

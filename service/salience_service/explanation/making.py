@@ -110,8 +110,7 @@ class Making:
     def _masked(self, ended: Sequence[Voice]) -> Generator[Told, None, NDArray[np.float32]]:
         """Logits [n, K] of the image masked by each of the maps, which have one size."""
         rows, image = masked_rows([voice.ended for voice in ended]), self.subject.score_image
-        alike = self.driver.known.alike(rows, image)
-        answer = yield from self.driver.score(ended[:1], [rows], image)
+        answer, alike = yield from self.driver.score(ended[:1], [rows], image)
         # A row that several maps share counts for each; one that was known ran for none.
         ran = [voice for row, voice in enumerate(ended) if alike is None or alike.place[row] >= 0]
         self.made.add(ran, 1)
