@@ -33,11 +33,12 @@ config-docs: $(READY)  ## write docs/configuration.md again
 protos: $(READY)  ## generate the Python code of the contract again
 	$(PY) -m tests.contract.generate protos
 
+# Compiling every module of every package takes as long as all else; what is imported is enough.
 $(READY): pyproject.toml constraints.txt requirements-no-deps.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --upgrade pip
-	$(PY) -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
-	$(PY) -m pip install --quiet --no-deps --requirement requirements-no-deps.txt
+	$(PY) -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[dev]'
+	$(PY) -m pip install --quiet --no-compile --no-deps --requirement requirements-no-deps.txt
 	touch $(READY)
 
 clean:  ## forget the environment and everything made

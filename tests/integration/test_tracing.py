@@ -169,7 +169,7 @@ def test_an_answer_that_its_reader_closes_ends_the_span_of_its_call() -> None:
         answer.close()
         assert engine.ended.acquire(timeout=60)
         ended: Any = tracer
-        until(lambda: ended.span_processor.force_flush() and bool(collected.named(EXPLAIN)))
+        until(lambda: ended.span_processor.force_flush() and len(collected.named(EXPLAIN)) == 2)
     told = collected.one(EXPLAIN, SpanKind.CLIENT).attributes or {}
     assert told["rpc.response.status_code"] == "CANCELLED"
 
