@@ -11,9 +11,10 @@ thread each; `as it comes` is a server with the defaults; `a replica a core` is 
 core, each set for many, over which gRPC's round robin shares out the clients' calls. Servers, both
 bare sides and clients have a process each; the clients are tasks on one connection (to each
 server), each asking anew as soon as it is answered, and their work is counted in. At 64 clients,
-total rates are compared in interleaved pairs; the sweep over the clients is taken in turn, beside
-the pairs' median bare rate. Batch fill is the share of the masked graph's row places that held a
-row. `control` is bare against bare.
+total rates are compared in interleaved pairs, of clients who ask for whole explanations
+(`explain`); the sweep over the clients, who read event by event (`stream`), is taken in turn,
+beside the pairs' median bare rate. Batch fill is the share of the masked graph's row places that
+held a row. `control` is bare against bare.
 """
 
 import asyncio
@@ -184,7 +185,7 @@ def _level(
     """One level: at least 200 explanations, and 8 a client, so that there is a 99th percentile."""
     each = 1 if quick else max(8, -(-200 // clients))
     before, heard = server.workload(), list[Heard]()
-    taken = seconds(lambda: heard.extend(runner.run(crowd.ask(clients, each))))
+    taken = seconds(lambda: heard.extend(runner.run(crowd.hear(clients, each))))
     return Level(clients, taken, tuple(heard), since(before, server.workload()))
 
 

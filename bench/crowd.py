@@ -41,12 +41,20 @@ class Crowd:
     image: bytes
     options: RequestOptions
 
-    async def ask(self, clients: int, each: int) -> list[Heard]:
-        """What all of them heard, `each` explanations a client."""
-        found = await asyncio.gather(*(self._in_turn(each) for _ in range(clients)))
+    async def ask(self, clients: int, each: int) -> None:
+        """All of them ask for whole explanations, `each` a client."""
+        await asyncio.gather(*(self._ask_in_turn(each) for _ in range(clients)))
+
+    async def hear(self, clients: int, each: int) -> list[Heard]:
+        """What all of them heard, `each` explanations a client, event by event."""
+        found = await asyncio.gather(*(self._hear_in_turn(each) for _ in range(clients)))
         return [heard for mine in found for heard in mine]
 
-    async def _in_turn(self, count: int) -> list[Heard]:
+    async def _ask_in_turn(self, count: int) -> None:
+        for _ in range(count):
+            await self.client.explain(self.image, **self.options)
+
+    async def _hear_in_turn(self, count: int) -> list[Heard]:
         return [await self._heard() for _ in range(count)]
 
     async def _heard(self) -> Heard:

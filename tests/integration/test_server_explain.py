@@ -39,6 +39,26 @@ def test_events_come_in_the_order_in_which_the_engine_tells_them() -> None:
     assert kinds == ["started", "progress", "map", "finished"]
 
 
+def test_events_that_are_to_be_gathered_come_together_at_the_end() -> None:
+    with serving(FakeEngine()) as server, calling(server) as stub:
+        apart = [each for each in stub.Explain(request()) if not each.HasField("progress")]
+        (together,) = stub.Explain(request(gather=True))
+    assert list(together.gathered.events) == apart
+
+
+def test_what_was_gathered_before_a_failure_comes_before_its_error() -> None:
+    def fails(order: ExplainOrder, control: Control) -> Iterator[Event]:
+        yield STARTED
+        raise ComputeFailed("the device")
+
+    with serving(FakeEngine({"tiny": fails})) as server, calling(server) as stub:
+        answers = stub.Explain(request(gather=True))
+        assert [each.WhichOneof("event") for each in next(answers).gathered.events] == ["started"]
+        with pytest.raises(grpc.RpcError) as told:
+            next(answers)
+    assert told.value.code() is grpc.StatusCode.INTERNAL
+
+
 def test_started_arrives_before_any_work_is_done() -> None:
     may_work = threading.Event()
 

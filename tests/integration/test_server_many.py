@@ -32,8 +32,8 @@ ALL = ["started", "progress", "map", "finished"]
 INVALID_ARGUMENT = grpc.StatusCode.INVALID_ARGUMENT.value[0]
 
 
-def _tagged(tag: str, model: str = "tiny") -> pb.ExplainManyRequest:
-    return pb.ExplainManyRequest(tag=tag, request=request(model))
+def _tagged(tag: str, model: str = "tiny", gather: bool = False) -> pb.ExplainManyRequest:
+    return pb.ExplainManyRequest(tag=tag, request=request(model, gather=gather))
 
 
 def _by_tag(responses: list[pb.ExplainManyResponse]) -> dict[str, list[str]]:
@@ -101,16 +101,19 @@ def test_a_tag_is_refused_while_it_is_in_flight_empty_or_too_long() -> None:
         assert sorted(refused) == [("", 3), ("twice", 3), ("x" * 129, 3)]
 
 
-def test_a_tag_may_be_used_again_as_soon_as_its_answer_has_finished() -> None:
+@pytest.mark.parametrize(("gather", "last"), [(False, "finished"), (True, "gathered")])
+def test_a_tag_may_be_used_again_as_soon_as_its_answer_has_finished(
+    gather: bool, last: str
+) -> None:
     requests: queue.Queue[pb.ExplainManyRequest | None] = queue.Queue()
     with serving(FakeEngine()) as server, calling(server) as stub:
-        requests.put(_tagged("same"))
+        requests.put(_tagged("same", gather=gather))
         finished = 0
         for each in stub.ExplainMany(_held(requests)):
             assert not each.HasField("error"), each.error.message
-            if each.response.HasField("finished"):
+            if each.response.HasField(last):
                 finished += 1
-                requests.put(_tagged("same") if finished < 30 else None)
+                requests.put(_tagged("same", gather=gather) if finished < 30 else None)
     assert finished == 30
 
 

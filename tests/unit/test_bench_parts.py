@@ -43,10 +43,10 @@ def test_runs_of_different_length_compare_by_a_thousand_rows() -> None:
 
 
 class _Client:
-    """Tells four events of each explanation, and counts how many run at a time."""
+    """Tells four events of each explanation, and counts how many there were, and at a time."""
 
     def __init__(self) -> None:
-        self.now = self.most = 0
+        self.now = self.most = self.whole = 0
 
     async def stream(self, *_: object, **__: object) -> AsyncGenerator[Any]:
         self.now += 1
@@ -58,13 +58,25 @@ class _Client:
         self.now -= 1
         yield Finished(2, 0, 0, 0, (), 0, ())
 
+    async def explain(self, *_: object, **__: object) -> None:
+        async for _event in self.stream():
+            pass
+        self.whole += 1
+
 
 def test_a_crowd_asks_all_at_once_and_hears_every_event() -> None:
     client = _Client()
     crowd: Any = Crowd(client, b"", {"model": "m", "methods": "grad-cam"})  # type: ignore[arg-type]
-    heard = asyncio.run(crowd.ask(clients=3, each=2))
+    heard = asyncio.run(crowd.hear(clients=3, each=2))
     assert (len(heard), client.most) == (6, 3)
     for each in heard:
         assert len(each.gaps) == 3
         assert 0 < each.first < each.whole
         assert sum(each.gaps) == pytest.approx(each.whole - each.first)
+
+
+def test_a_crowd_asks_for_whole_explanations_all_at_once() -> None:
+    client = _Client()
+    crowd: Any = Crowd(client, b"", {"model": "m", "methods": "grad-cam"})  # type: ignore[arg-type]
+    asyncio.run(crowd.ask(clients=3, each=2))
+    assert (client.whole, client.most) == (6, 3)

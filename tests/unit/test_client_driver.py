@@ -77,6 +77,7 @@ def test_partial_maps_are_asked_for_by_stream_alone():
     client.explain(b"png", partial_maps=True, **ASK)
 
     assert [asked.no_partial_maps for asked in transport.asked] == [False, True, False]
+    assert [asked.gather for asked in transport.asked] == [False, True, False]
 
 
 def test_every_call_has_a_deadline_unless_it_is_told_otherwise():

@@ -43,6 +43,37 @@ def test_an_answer_becomes_typed_events_in_its_order():
     assert kinds == [Started, Prediction, Progress, PartialMap, SaliencyMap, Scores, Finished]
 
 
+def together(messages):
+    return pb.ExplainResponse(gathered=pb.Gathered(events=messages))
+
+
+def test_events_that_come_together_are_those_that_come_one_by_one():
+    answer = fake.simple_answer()
+    pieces = fake.in_pieces(fake.map_message(fake.ramp(), map_id=1), 5)
+    answer = [*answer[:-1], *pieces, answer[-1]]
+
+    for cut in range(len(answer)):
+        heard = read([together(answer[:cut]), together(answer[cut:])])
+        assert list(map(type, heard)) == list(map(type, read(answer)))
+        maps = [[e for e in each if isinstance(e, SaliencyMap)] for each in (heard, read(answer))]
+        assert [m.data for m in maps[0]] == [m.data for m in maps[1]]
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ([together([together(fake.simple_answer())])], "events within events"),
+        ([together([fake.finished(1), fake.started()])], "went on after its end"),
+        ([together([fake.finished(1)]), together([fake.started()])], "went on after its end"),
+        ([together([fake.started()])], "stopped before its end"),
+        ([together([])], "stopped before its end"),
+    ],
+)
+def test_what_cannot_be_gathered_so_is_no_answer(answer, reason):
+    with pytest.raises(BrokenAnswer, match=reason):
+        read(answer)
+
+
 def test_events_hold_what_the_messages_said():
     started, prediction, progress, partial, _, scores, finished = read(fake.simple_answer())
 

@@ -119,6 +119,12 @@ def test_everything_that_is_stated_is_kept() -> None:
     assert order.stop_when == request.StopWhen(0.95, 2)
 
 
+@pytest.mark.parametrize(("silent", "gather"), [(True, False), (False, True), (True, True)])
+def test_who_wants_the_whole_together_wants_no_partial_maps(silent: bool, gather: bool) -> None:
+    assert order_of(good_request()).partial_maps
+    assert not order_of(good_request(no_partial_maps=silent, gather=gather)).partial_maps
+
+
 def test_a_box_without_a_threshold_is_at_the_mean_and_no_box_is_none() -> None:
     assert order_of(good_request(box={})).box == request.BoxOrder(None)
     assert order_of(good_request()).box is None

@@ -5,7 +5,11 @@ from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Self, Unpack
 
-from salience.v1.explanation_service_pb2 import DescribeModelRequest, ListModelsRequest
+from salience.v1.explanation_service_pb2 import (
+    DescribeModelRequest,
+    ExplainRequest,
+    ListModelsRequest,
+)
 from salience_client.errors import InvalidRequest
 from salience_client.events import Event, Failed
 from salience_client.explanation import Explanation
@@ -102,9 +106,12 @@ class Client:
     def explain(
         self, image: ImageLike, *, timeout: float | None = None, **options: Unpack[RequestOptions]
     ) -> Explanation:
-        """The whole explanation; takes what `stream` takes, and asks for no partial maps."""
-        options.setdefault("partial_maps", False)
-        return Explanation.of(self.stream(image, timeout=timeout, **options))
+        """The whole explanation; takes what `stream` takes, and asks for no partial maps.
+
+        What is to come is asked for together, in as few messages as hold it.
+        """
+        request = _for_the_whole(image, options)
+        return Explanation.of(self._calls.events(request, self._seconds(timeout)))
 
     def explain_many(
         self, requests: Iterable[TaggedRequest], *, timeout: float = math.inf
@@ -208,8 +215,8 @@ class AsyncClient:
         self, image: ImageLike, *, timeout: float | None = None, **options: Unpack[RequestOptions]
     ) -> Explanation:
         """As `Client.explain`."""
-        options.setdefault("partial_maps", False)
-        async with aclosing(self.stream(image, timeout=timeout, **options)) as events:
+        request = _for_the_whole(image, options)
+        async with aclosing(self._calls.events(request, self._seconds(timeout))) as events:
             return Explanation.of([event async for event in events])
 
     def explain_many(
@@ -249,6 +256,14 @@ class AsyncClient:
 
     def _seconds(self, timeout: float | None) -> float | None:
         return _seconds(self._timeout if timeout is None else timeout)
+
+
+def _for_the_whole(image: ImageLike, options: RequestOptions) -> ExplainRequest:
+    """The request of a caller who sees nothing before its end."""
+    options.setdefault("partial_maps", False)
+    request = explain_request(image, **options)
+    request.gather = request.no_partial_maps
+    return request
 
 
 def _options(round_robin: bool) -> Options:

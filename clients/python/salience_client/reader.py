@@ -46,11 +46,21 @@ class AnswerReader:
         self.finished = False
 
     def read(self, message: wire.ExplainResponse) -> Iterator[events.Event]:
-        """The events that this message completes: none or one.
+        """The events that this message completes: none, one, or all that are gathered in it.
 
         Raises:
             BrokenAnswer: the message does not fit those before it.
         """
+        if message.HasField("gathered"):
+            for event in message.gathered.events:
+                if event.HasField("gathered"):
+                    raise BrokenAnswer("the answer gathers events within events")
+                yield from self._read(event)
+        else:
+            yield from self._read(message)
+
+    def _read(self, message: wire.ExplainResponse) -> Iterator[events.Event]:
+        """The event of a message that holds one, if it is complete with it."""
         if self.finished:
             raise BrokenAnswer("the answer went on after its end")
         kind = message.WhichOneof("event")
@@ -80,22 +90,26 @@ class AnswerReader:
                 f"map {head.map_id} has {head.total_bytes} bytes; at most "
                 f"{LARGEST_MAP_BYTES} are read: ask for geometry 'input'"
             )
-        self._head, self._data = head, bytearray(head.data)
-        yield from self._whole(head)
+        data = head.data
+        if len(data) == head.total_bytes:  # As most are: nothing is copied.
+            yield saliency_map_of(head, data)
+        else:
+            self._head, self._data = head, bytearray(data)
+            self._check_length(head)
 
     def _continue(self, chunk: map_pb2.MapChunk) -> Iterator[events.Event]:
         head = self._head
         if head is None or (chunk.map_id, chunk.offset) != (head.map_id, len(self._data)):
             raise BrokenAnswer(f"a piece of map {chunk.map_id} is out of place")
         self._data += chunk.data
-        yield from self._whole(head)
-
-    def _whole(self, head: map_pb2.SaliencyMap) -> Iterator[events.Event]:
-        if len(self._data) > head.total_bytes:
-            raise BrokenAnswer(f"map {head.map_id} is longer than announced: {self._missing()}")
+        self._check_length(head)
         if len(self._data) == head.total_bytes:
             self._head = None
             yield saliency_map_of(head, bytes(self._data))
+
+    def _check_length(self, head: map_pb2.SaliencyMap) -> None:
+        if len(self._data) > head.total_bytes:
+            raise BrokenAnswer(f"map {head.map_id} is longer than announced: {self._missing()}")
 
     def _missing(self) -> str:
         total = self._head.total_bytes if self._head is not None else 0

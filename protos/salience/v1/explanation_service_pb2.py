@@ -29,7 +29,7 @@ from salience.v1 import method_pb2 as salience_dot_v1_dot_method__pb2
 from salience.v1 import target_pb2 as salience_dot_v1_dot_target__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%salience/v1/explanation_service.proto\x12\x0bsalience.v1\x1a\x17salience/v1/image.proto\x1a\x1asalience/v1/manifest.proto\x1a\x15salience/v1/map.proto\x1a\x18salience/v1/method.proto\x1a\x18salience/v1/target.proto\"\xb3\x04\n\x0e\x45xplainRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12!\n\x05image\x18\x03 \x01(\x0b\x32\x12.salience.v1.Image\x12(\n\x07methods\x18\x04 \x03(\x0b\x32\x17.salience.v1.MethodCall\x12$\n\x07targets\x18\x05 \x03(\x0b\x32\x13.salience.v1.Target\x12\x1f\n\x04\x66ill\x18\x06 \x01(\x0b\x32\x11.salience.v1.Fill\x12&\n\x06scores\x18\x07 \x03(\x0e\x32\x16.salience.v1.ScoreKind\x12%\n\nscore_fill\x18\x08 \x01(\x0b\x32\x11.salience.v1.Fill\x12&\n\x06\x66ormat\x18\t \x01(\x0b\x32\x16.salience.v1.MapFormat\x12\x17\n\x0fno_partial_maps\x18\n \x01(\x08\x12\x30\n\rgradient_side\x18\x0b \x01(\x0e\x32\x19.salience.v1.GradientSide\x12\x32\n\x0e\x63urve_protocol\x18\x0c \x01(\x0e\x32\x1a.salience.v1.CurveProtocol\x12$\n\x03\x62ox\x18\r \x01(\x0b\x32\x17.salience.v1.BoxRequest\x12\'\n\x08priority\x18\x0e \x01(\x0e\x32\x15.salience.v1.Priority\x12(\n\tstop_when\x18\x0f \x01(\x0b\x32\x15.salience.v1.StopWhen\"V\n\x08StopWhen\x12\x18\n\x0b\x63orrelation\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x14\n\x07seconds\x18\x02 \x01(\x01H\x01\x88\x01\x01\x42\x0e\n\x0c_correlationB\n\n\x08_seconds\"\xf7\x02\n\x0f\x45xplainResponse\x12\'\n\x07started\x18\x01 \x01(\x0b\x32\x14.salience.v1.StartedH\x00\x12-\n\nprediction\x18\x02 \x01(\x0b\x32\x17.salience.v1.PredictionH\x00\x12)\n\x08progress\x18\x03 \x01(\x0b\x32\x15.salience.v1.ProgressH\x00\x12.\n\x0bpartial_map\x18\x04 \x01(\x0b\x32\x17.salience.v1.PartialMapH\x00\x12\'\n\x03map\x18\x05 \x01(\x0b\x32\x18.salience.v1.SaliencyMapH\x00\x12*\n\tmap_chunk\x18\x06 \x01(\x0b\x32\x15.salience.v1.MapChunkH\x00\x12(\n\x06scores\x18\x07 \x01(\x0b\x32\x16.salience.v1.MapScoresH\x00\x12)\n\x08\x66inished\x18\x08 \x01(\x0b\x32\x15.salience.v1.FinishedH\x00\x42\x07\n\x05\x65vent\"o\n\x07Started\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x15\n\rbundle_digest\x18\x03 \x01(\t\x12\x10\n\x08provider\x18\x04 \x01(\t\x12\x1b\n\x13\x65xplanations_beside\x18\x05 \x01(\r\"\x8b\x01\n\nPrediction\x12$\n\x03top\x18\x01 \x03(\x0b\x32\x17.salience.v1.ClassScore\x12,\n\x07targets\x18\x02 \x03(\x0b\x32\x1b.salience.v1.ResolvedTarget\x12\x14\n\x0cimage_height\x18\x03 \x01(\r\x12\x13\n\x0bimage_width\x18\x04 \x01(\r\"c\n\nClassScore\x12\r\n\x05index\x18\x01 \x01(\r\x12\r\n\x05label\x18\x02 \x01(\t\x12\r\n\x05logit\x18\x03 \x01(\x01\x12\x18\n\x0bprobability\x18\x04 \x01(\x01H\x00\x88\x01\x01\x42\x0e\n\x0c_probability\"T\n\x08Progress\x12\x0e\n\x06map_id\x18\x01 \x01(\r\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x11\n\trows_done\x18\x03 \x01(\x04\x12\x15\n\rrows_expected\x18\x04 \x01(\x04\"\xcd\x01\n\x08\x46inished\x12\x0c\n\x04rows\x18\x01 \x01(\x04\x12\x15\n\rqueue_seconds\x18\x02 \x01(\x01\x12\x17\n\x0f\x63ompute_seconds\x18\x03 \x01(\x01\x12\x15\n\rtotal_seconds\x18\x04 \x01(\x01\x12\x13\n\x0bmap_seconds\x18\x05 \x03(\x01\x12\x1c\n\x14partial_maps_skipped\x18\x06 \x01(\r\x12\x10\n\x08map_rows\x18\x07 \x03(\x04\x12\x13\n\x0brows_spared\x18\x08 \x01(\x04\x12\x12\n\nfrom_cache\x18\t \x01(\x08\"O\n\x12\x45xplainManyRequest\x12\x0b\n\x03tag\x18\x01 \x01(\t\x12,\n\x07request\x18\x02 \x01(\x0b\x32\x1b.salience.v1.ExplainRequest\"\x8b\x01\n\x13\x45xplainManyResponse\x12\x0b\n\x03tag\x18\x01 \x01(\t\x12\x30\n\x08response\x18\x02 \x01(\x0b\x32\x1c.salience.v1.ExplainResponseH\x00\x12*\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x19.salience.v1.RequestErrorH\x00\x42\t\n\x07outcome\"\xb4\x01\n\x0cRequestError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\r\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\r\n\x05\x66ield\x18\x04 \x01(\t\x12 \n\x13retry_after_seconds\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x15\n\rresource_kind\x18\x06 \x01(\t\x12\x15\n\rresource_name\x18\x07 \x01(\tB\x16\n\x14_retry_after_seconds\"\x13\n\x11ListModelsRequest\"?\n\x12ListModelsResponse\x12)\n\x06models\x18\x01 \x03(\x0b\x32\x19.salience.v1.ModelSummary\"j\n\x0cModelSummary\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x15\n\rbundle_digest\x18\x03 \x01(\t\x12\x10\n\x08provider\x18\x04 \x01(\t\x12\x12\n\nis_default\x18\x05 \x01(\x08\"6\n\x14\x44\x65scribeModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"\xf9\x02\n\x15\x44\x65scribeModelResponse\x12*\n\x07summary\x18\x01 \x01(\x0b\x32\x19.salience.v1.ModelSummary\x12)\n\x05input\x18\x02 \x01(\x0b\x32\x1a.salience.v1.InputContract\x12\x1f\n\x04head\x18\x03 \x01(\x0b\x32\x11.salience.v1.Head\x12\x1e\n\x04taps\x18\x04 \x03(\x0b\x32\x10.salience.v1.Tap\x12/\n\x07methods\x18\x05 \x03(\x0b\x32\x1e.salience.v1.MethodDescription\x12&\n\x06scores\x18\x06 \x03(\x0e\x32\x16.salience.v1.ScoreKind\x12\x31\n\x0egradient_sides\x18\x07 \x03(\x0e\x32\x19.salience.v1.GradientSide\x12\x12\n\nbatch_size\x18\x08 \x01(\r\x12\x15\n\rtuning_digest\x18\t \x01(\t\x12\x11\n\tprecision\x18\n \x01(\t*f\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x18\n\x14PRIORITY_INTERACTIVE\x10\x01\x12\x13\n\x0fPRIORITY_NORMAL\x10\x02\x12\x11\n\rPRIORITY_BULK\x10\x03\x32\xd9\x02\n\x12\x45xplanationService\x12\x46\n\x07\x45xplain\x12\x1b.salience.v1.ExplainRequest\x1a\x1c.salience.v1.ExplainResponse0\x01\x12T\n\x0b\x45xplainMany\x12\x1f.salience.v1.ExplainManyRequest\x1a .salience.v1.ExplainManyResponse(\x01\x30\x01\x12M\n\nListModels\x12\x1e.salience.v1.ListModelsRequest\x1a\x1f.salience.v1.ListModelsResponse\x12V\n\rDescribeModel\x12!.salience.v1.DescribeModelRequest\x1a\".salience.v1.DescribeModelResponseB\x13\n\x0forg.salience.v1P\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%salience/v1/explanation_service.proto\x12\x0bsalience.v1\x1a\x17salience/v1/image.proto\x1a\x1asalience/v1/manifest.proto\x1a\x15salience/v1/map.proto\x1a\x18salience/v1/method.proto\x1a\x18salience/v1/target.proto\"\xc3\x04\n\x0e\x45xplainRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12!\n\x05image\x18\x03 \x01(\x0b\x32\x12.salience.v1.Image\x12(\n\x07methods\x18\x04 \x03(\x0b\x32\x17.salience.v1.MethodCall\x12$\n\x07targets\x18\x05 \x03(\x0b\x32\x13.salience.v1.Target\x12\x1f\n\x04\x66ill\x18\x06 \x01(\x0b\x32\x11.salience.v1.Fill\x12&\n\x06scores\x18\x07 \x03(\x0e\x32\x16.salience.v1.ScoreKind\x12%\n\nscore_fill\x18\x08 \x01(\x0b\x32\x11.salience.v1.Fill\x12&\n\x06\x66ormat\x18\t \x01(\x0b\x32\x16.salience.v1.MapFormat\x12\x17\n\x0fno_partial_maps\x18\n \x01(\x08\x12\x30\n\rgradient_side\x18\x0b \x01(\x0e\x32\x19.salience.v1.GradientSide\x12\x32\n\x0e\x63urve_protocol\x18\x0c \x01(\x0e\x32\x1a.salience.v1.CurveProtocol\x12$\n\x03\x62ox\x18\r \x01(\x0b\x32\x17.salience.v1.BoxRequest\x12\'\n\x08priority\x18\x0e \x01(\x0e\x32\x15.salience.v1.Priority\x12(\n\tstop_when\x18\x0f \x01(\x0b\x32\x15.salience.v1.StopWhen\x12\x0e\n\x06gather\x18\x10 \x01(\x08\"V\n\x08StopWhen\x12\x18\n\x0b\x63orrelation\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x14\n\x07seconds\x18\x02 \x01(\x01H\x01\x88\x01\x01\x42\x0e\n\x0c_correlationB\n\n\x08_seconds\"\xa2\x03\n\x0f\x45xplainResponse\x12\'\n\x07started\x18\x01 \x01(\x0b\x32\x14.salience.v1.StartedH\x00\x12-\n\nprediction\x18\x02 \x01(\x0b\x32\x17.salience.v1.PredictionH\x00\x12)\n\x08progress\x18\x03 \x01(\x0b\x32\x15.salience.v1.ProgressH\x00\x12.\n\x0bpartial_map\x18\x04 \x01(\x0b\x32\x17.salience.v1.PartialMapH\x00\x12\'\n\x03map\x18\x05 \x01(\x0b\x32\x18.salience.v1.SaliencyMapH\x00\x12*\n\tmap_chunk\x18\x06 \x01(\x0b\x32\x15.salience.v1.MapChunkH\x00\x12(\n\x06scores\x18\x07 \x01(\x0b\x32\x16.salience.v1.MapScoresH\x00\x12)\n\x08\x66inished\x18\x08 \x01(\x0b\x32\x15.salience.v1.FinishedH\x00\x12)\n\x08gathered\x18\t \x01(\x0b\x32\x15.salience.v1.GatheredH\x00\x42\x07\n\x05\x65vent\"8\n\x08Gathered\x12,\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1c.salience.v1.ExplainResponse\"o\n\x07Started\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x15\n\rbundle_digest\x18\x03 \x01(\t\x12\x10\n\x08provider\x18\x04 \x01(\t\x12\x1b\n\x13\x65xplanations_beside\x18\x05 \x01(\r\"\x8b\x01\n\nPrediction\x12$\n\x03top\x18\x01 \x03(\x0b\x32\x17.salience.v1.ClassScore\x12,\n\x07targets\x18\x02 \x03(\x0b\x32\x1b.salience.v1.ResolvedTarget\x12\x14\n\x0cimage_height\x18\x03 \x01(\r\x12\x13\n\x0bimage_width\x18\x04 \x01(\r\"c\n\nClassScore\x12\r\n\x05index\x18\x01 \x01(\r\x12\r\n\x05label\x18\x02 \x01(\t\x12\r\n\x05logit\x18\x03 \x01(\x01\x12\x18\n\x0bprobability\x18\x04 \x01(\x01H\x00\x88\x01\x01\x42\x0e\n\x0c_probability\"T\n\x08Progress\x12\x0e\n\x06map_id\x18\x01 \x01(\r\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x11\n\trows_done\x18\x03 \x01(\x04\x12\x15\n\rrows_expected\x18\x04 \x01(\x04\"\xcd\x01\n\x08\x46inished\x12\x0c\n\x04rows\x18\x01 \x01(\x04\x12\x15\n\rqueue_seconds\x18\x02 \x01(\x01\x12\x17\n\x0f\x63ompute_seconds\x18\x03 \x01(\x01\x12\x15\n\rtotal_seconds\x18\x04 \x01(\x01\x12\x13\n\x0bmap_seconds\x18\x05 \x03(\x01\x12\x1c\n\x14partial_maps_skipped\x18\x06 \x01(\r\x12\x10\n\x08map_rows\x18\x07 \x03(\x04\x12\x13\n\x0brows_spared\x18\x08 \x01(\x04\x12\x12\n\nfrom_cache\x18\t \x01(\x08\"O\n\x12\x45xplainManyRequest\x12\x0b\n\x03tag\x18\x01 \x01(\t\x12,\n\x07request\x18\x02 \x01(\x0b\x32\x1b.salience.v1.ExplainRequest\"\x8b\x01\n\x13\x45xplainManyResponse\x12\x0b\n\x03tag\x18\x01 \x01(\t\x12\x30\n\x08response\x18\x02 \x01(\x0b\x32\x1c.salience.v1.ExplainResponseH\x00\x12*\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x19.salience.v1.RequestErrorH\x00\x42\t\n\x07outcome\"\xb4\x01\n\x0cRequestError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\r\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\r\n\x05\x66ield\x18\x04 \x01(\t\x12 \n\x13retry_after_seconds\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x15\n\rresource_kind\x18\x06 \x01(\t\x12\x15\n\rresource_name\x18\x07 \x01(\tB\x16\n\x14_retry_after_seconds\"\x13\n\x11ListModelsRequest\"?\n\x12ListModelsResponse\x12)\n\x06models\x18\x01 \x03(\x0b\x32\x19.salience.v1.ModelSummary\"j\n\x0cModelSummary\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x15\n\rbundle_digest\x18\x03 \x01(\t\x12\x10\n\x08provider\x18\x04 \x01(\t\x12\x12\n\nis_default\x18\x05 \x01(\x08\"6\n\x14\x44\x65scribeModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"\xf9\x02\n\x15\x44\x65scribeModelResponse\x12*\n\x07summary\x18\x01 \x01(\x0b\x32\x19.salience.v1.ModelSummary\x12)\n\x05input\x18\x02 \x01(\x0b\x32\x1a.salience.v1.InputContract\x12\x1f\n\x04head\x18\x03 \x01(\x0b\x32\x11.salience.v1.Head\x12\x1e\n\x04taps\x18\x04 \x03(\x0b\x32\x10.salience.v1.Tap\x12/\n\x07methods\x18\x05 \x03(\x0b\x32\x1e.salience.v1.MethodDescription\x12&\n\x06scores\x18\x06 \x03(\x0e\x32\x16.salience.v1.ScoreKind\x12\x31\n\x0egradient_sides\x18\x07 \x03(\x0e\x32\x19.salience.v1.GradientSide\x12\x12\n\nbatch_size\x18\x08 \x01(\r\x12\x15\n\rtuning_digest\x18\t \x01(\t\x12\x11\n\tprecision\x18\n \x01(\t*f\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x18\n\x14PRIORITY_INTERACTIVE\x10\x01\x12\x13\n\x0fPRIORITY_NORMAL\x10\x02\x12\x11\n\rPRIORITY_BULK\x10\x03\x32\xd9\x02\n\x12\x45xplanationService\x12\x46\n\x07\x45xplain\x12\x1b.salience.v1.ExplainRequest\x1a\x1c.salience.v1.ExplainResponse0\x01\x12T\n\x0b\x45xplainMany\x12\x1f.salience.v1.ExplainManyRequest\x1a .salience.v1.ExplainManyResponse(\x01\x30\x01\x12M\n\nListModels\x12\x1e.salience.v1.ListModelsRequest\x1a\x1f.salience.v1.ListModelsResponse\x12V\n\rDescribeModel\x12!.salience.v1.DescribeModelRequest\x1a\".salience.v1.DescribeModelResponseB\x13\n\x0forg.salience.v1P\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,40 +37,42 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'salience.v1.explanation_ser
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\017org.salience.v1P\001'
-  _globals['_PRIORITY']._serialized_start=2900
-  _globals['_PRIORITY']._serialized_end=3002
+  _globals['_PRIORITY']._serialized_start=3017
+  _globals['_PRIORITY']._serialized_end=3119
   _globals['_EXPLAINREQUEST']._serialized_start=183
-  _globals['_EXPLAINREQUEST']._serialized_end=746
-  _globals['_STOPWHEN']._serialized_start=748
-  _globals['_STOPWHEN']._serialized_end=834
-  _globals['_EXPLAINRESPONSE']._serialized_start=837
-  _globals['_EXPLAINRESPONSE']._serialized_end=1212
-  _globals['_STARTED']._serialized_start=1214
-  _globals['_STARTED']._serialized_end=1325
-  _globals['_PREDICTION']._serialized_start=1328
-  _globals['_PREDICTION']._serialized_end=1467
-  _globals['_CLASSSCORE']._serialized_start=1469
-  _globals['_CLASSSCORE']._serialized_end=1568
-  _globals['_PROGRESS']._serialized_start=1570
-  _globals['_PROGRESS']._serialized_end=1654
-  _globals['_FINISHED']._serialized_start=1657
-  _globals['_FINISHED']._serialized_end=1862
-  _globals['_EXPLAINMANYREQUEST']._serialized_start=1864
-  _globals['_EXPLAINMANYREQUEST']._serialized_end=1943
-  _globals['_EXPLAINMANYRESPONSE']._serialized_start=1946
-  _globals['_EXPLAINMANYRESPONSE']._serialized_end=2085
-  _globals['_REQUESTERROR']._serialized_start=2088
-  _globals['_REQUESTERROR']._serialized_end=2268
-  _globals['_LISTMODELSREQUEST']._serialized_start=2270
-  _globals['_LISTMODELSREQUEST']._serialized_end=2289
-  _globals['_LISTMODELSRESPONSE']._serialized_start=2291
-  _globals['_LISTMODELSRESPONSE']._serialized_end=2354
-  _globals['_MODELSUMMARY']._serialized_start=2356
-  _globals['_MODELSUMMARY']._serialized_end=2462
-  _globals['_DESCRIBEMODELREQUEST']._serialized_start=2464
-  _globals['_DESCRIBEMODELREQUEST']._serialized_end=2518
-  _globals['_DESCRIBEMODELRESPONSE']._serialized_start=2521
-  _globals['_DESCRIBEMODELRESPONSE']._serialized_end=2898
-  _globals['_EXPLANATIONSERVICE']._serialized_start=3005
-  _globals['_EXPLANATIONSERVICE']._serialized_end=3350
+  _globals['_EXPLAINREQUEST']._serialized_end=762
+  _globals['_STOPWHEN']._serialized_start=764
+  _globals['_STOPWHEN']._serialized_end=850
+  _globals['_EXPLAINRESPONSE']._serialized_start=853
+  _globals['_EXPLAINRESPONSE']._serialized_end=1271
+  _globals['_GATHERED']._serialized_start=1273
+  _globals['_GATHERED']._serialized_end=1329
+  _globals['_STARTED']._serialized_start=1331
+  _globals['_STARTED']._serialized_end=1442
+  _globals['_PREDICTION']._serialized_start=1445
+  _globals['_PREDICTION']._serialized_end=1584
+  _globals['_CLASSSCORE']._serialized_start=1586
+  _globals['_CLASSSCORE']._serialized_end=1685
+  _globals['_PROGRESS']._serialized_start=1687
+  _globals['_PROGRESS']._serialized_end=1771
+  _globals['_FINISHED']._serialized_start=1774
+  _globals['_FINISHED']._serialized_end=1979
+  _globals['_EXPLAINMANYREQUEST']._serialized_start=1981
+  _globals['_EXPLAINMANYREQUEST']._serialized_end=2060
+  _globals['_EXPLAINMANYRESPONSE']._serialized_start=2063
+  _globals['_EXPLAINMANYRESPONSE']._serialized_end=2202
+  _globals['_REQUESTERROR']._serialized_start=2205
+  _globals['_REQUESTERROR']._serialized_end=2385
+  _globals['_LISTMODELSREQUEST']._serialized_start=2387
+  _globals['_LISTMODELSREQUEST']._serialized_end=2406
+  _globals['_LISTMODELSRESPONSE']._serialized_start=2408
+  _globals['_LISTMODELSRESPONSE']._serialized_end=2471
+  _globals['_MODELSUMMARY']._serialized_start=2473
+  _globals['_MODELSUMMARY']._serialized_end=2579
+  _globals['_DESCRIBEMODELREQUEST']._serialized_start=2581
+  _globals['_DESCRIBEMODELREQUEST']._serialized_end=2635
+  _globals['_DESCRIBEMODELRESPONSE']._serialized_start=2638
+  _globals['_DESCRIBEMODELRESPONSE']._serialized_end=3015
+  _globals['_EXPLANATIONSERVICE']._serialized_start=3122
+  _globals['_EXPLANATIONSERVICE']._serialized_end=3467
 # @@protoc_insertion_point(module_scope)

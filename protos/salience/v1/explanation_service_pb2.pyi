@@ -24,7 +24,7 @@ PRIORITY_NORMAL: Priority
 PRIORITY_BULK: Priority
 
 class ExplainRequest(_message.Message):
-    __slots__ = ("model", "version", "image", "methods", "targets", "fill", "scores", "score_fill", "format", "no_partial_maps", "gradient_side", "curve_protocol", "box", "priority", "stop_when")
+    __slots__ = ("model", "version", "image", "methods", "targets", "fill", "scores", "score_fill", "format", "no_partial_maps", "gradient_side", "curve_protocol", "box", "priority", "stop_when", "gather")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     IMAGE_FIELD_NUMBER: _ClassVar[int]
@@ -40,6 +40,7 @@ class ExplainRequest(_message.Message):
     BOX_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
     STOP_WHEN_FIELD_NUMBER: _ClassVar[int]
+    GATHER_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: str
     image: _image_pb2.Image
@@ -55,7 +56,8 @@ class ExplainRequest(_message.Message):
     box: _map_pb2.BoxRequest
     priority: Priority
     stop_when: StopWhen
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., image: _Optional[_Union[_image_pb2.Image, _Mapping]] = ..., methods: _Optional[_Iterable[_Union[_method_pb2.MethodCall, _Mapping]]] = ..., targets: _Optional[_Iterable[_Union[_target_pb2.Target, _Mapping]]] = ..., fill: _Optional[_Union[_image_pb2.Fill, _Mapping]] = ..., scores: _Optional[_Iterable[_Union[_map_pb2.ScoreKind, str]]] = ..., score_fill: _Optional[_Union[_image_pb2.Fill, _Mapping]] = ..., format: _Optional[_Union[_map_pb2.MapFormat, _Mapping]] = ..., no_partial_maps: _Optional[bool] = ..., gradient_side: _Optional[_Union[_map_pb2.GradientSide, str]] = ..., curve_protocol: _Optional[_Union[_map_pb2.CurveProtocol, str]] = ..., box: _Optional[_Union[_map_pb2.BoxRequest, _Mapping]] = ..., priority: _Optional[_Union[Priority, str]] = ..., stop_when: _Optional[_Union[StopWhen, _Mapping]] = ...) -> None: ...
+    gather: bool
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., image: _Optional[_Union[_image_pb2.Image, _Mapping]] = ..., methods: _Optional[_Iterable[_Union[_method_pb2.MethodCall, _Mapping]]] = ..., targets: _Optional[_Iterable[_Union[_target_pb2.Target, _Mapping]]] = ..., fill: _Optional[_Union[_image_pb2.Fill, _Mapping]] = ..., scores: _Optional[_Iterable[_Union[_map_pb2.ScoreKind, str]]] = ..., score_fill: _Optional[_Union[_image_pb2.Fill, _Mapping]] = ..., format: _Optional[_Union[_map_pb2.MapFormat, _Mapping]] = ..., no_partial_maps: _Optional[bool] = ..., gradient_side: _Optional[_Union[_map_pb2.GradientSide, str]] = ..., curve_protocol: _Optional[_Union[_map_pb2.CurveProtocol, str]] = ..., box: _Optional[_Union[_map_pb2.BoxRequest, _Mapping]] = ..., priority: _Optional[_Union[Priority, str]] = ..., stop_when: _Optional[_Union[StopWhen, _Mapping]] = ..., gather: _Optional[bool] = ...) -> None: ...
 
 class StopWhen(_message.Message):
     __slots__ = ("correlation", "seconds")
@@ -66,7 +68,7 @@ class StopWhen(_message.Message):
     def __init__(self, correlation: _Optional[float] = ..., seconds: _Optional[float] = ...) -> None: ...
 
 class ExplainResponse(_message.Message):
-    __slots__ = ("started", "prediction", "progress", "partial_map", "map", "map_chunk", "scores", "finished")
+    __slots__ = ("started", "prediction", "progress", "partial_map", "map", "map_chunk", "scores", "finished", "gathered")
     STARTED_FIELD_NUMBER: _ClassVar[int]
     PREDICTION_FIELD_NUMBER: _ClassVar[int]
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
@@ -75,6 +77,7 @@ class ExplainResponse(_message.Message):
     MAP_CHUNK_FIELD_NUMBER: _ClassVar[int]
     SCORES_FIELD_NUMBER: _ClassVar[int]
     FINISHED_FIELD_NUMBER: _ClassVar[int]
+    GATHERED_FIELD_NUMBER: _ClassVar[int]
     started: Started
     prediction: Prediction
     progress: Progress
@@ -83,7 +86,14 @@ class ExplainResponse(_message.Message):
     map_chunk: _map_pb2.MapChunk
     scores: _map_pb2.MapScores
     finished: Finished
-    def __init__(self, started: _Optional[_Union[Started, _Mapping]] = ..., prediction: _Optional[_Union[Prediction, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., partial_map: _Optional[_Union[_map_pb2.PartialMap, _Mapping]] = ..., map: _Optional[_Union[_map_pb2.SaliencyMap, _Mapping]] = ..., map_chunk: _Optional[_Union[_map_pb2.MapChunk, _Mapping]] = ..., scores: _Optional[_Union[_map_pb2.MapScores, _Mapping]] = ..., finished: _Optional[_Union[Finished, _Mapping]] = ...) -> None: ...
+    gathered: Gathered
+    def __init__(self, started: _Optional[_Union[Started, _Mapping]] = ..., prediction: _Optional[_Union[Prediction, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., partial_map: _Optional[_Union[_map_pb2.PartialMap, _Mapping]] = ..., map: _Optional[_Union[_map_pb2.SaliencyMap, _Mapping]] = ..., map_chunk: _Optional[_Union[_map_pb2.MapChunk, _Mapping]] = ..., scores: _Optional[_Union[_map_pb2.MapScores, _Mapping]] = ..., finished: _Optional[_Union[Finished, _Mapping]] = ..., gathered: _Optional[_Union[Gathered, _Mapping]] = ...) -> None: ...
+
+class Gathered(_message.Message):
+    __slots__ = ("events",)
+    EVENTS_FIELD_NUMBER: _ClassVar[int]
+    events: _containers.RepeatedCompositeFieldContainer[ExplainResponse]
+    def __init__(self, events: _Optional[_Iterable[_Union[ExplainResponse, _Mapping]]] = ...) -> None: ...
 
 class Started(_message.Message):
     __slots__ = ("model", "version", "bundle_digest", "provider", "explanations_beside")

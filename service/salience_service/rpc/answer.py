@@ -15,6 +15,7 @@ from salience_service.inference.order import InferOrder, Inferred
 from salience_service.request import ExplainOrder
 from salience_service.rpc.calls.observation import Observation
 from salience_service.rpc.wire.descriptions import DescribedModel, model_description, model_summary
+from salience_service.rpc.wire.gathering import gathered
 from salience_service.rpc.wire.requests import order_of
 from salience_service.rpc.wire.responses import responses_of
 from salience_service.rpc.wire.wording import at_most_long, stated
@@ -59,7 +60,14 @@ def explain(
     Raises:
         SalienceError: from `next()`, for anything that ends the answer.
     """
-    observed = observation or Observation()
+    messages = _messages(engine, request, control, observation or Observation())
+    with closing(messages):
+        yield from gathered(messages) if request.gather else messages
+
+
+def _messages(
+    engine: Explainer, request: pb.ExplainRequest, control: Control, observed: Observation
+) -> Generator[pb.ExplainResponse, None, None]:
     try:
         with observed.until_the_end(control):
             order = order_of(request)

@@ -25,6 +25,7 @@ from salience_service.rpc.calls.door import Door
 from salience_service.rpc.calls.mailbox import Mailbox
 from salience_service.rpc.calls.observation import Observation
 from salience_service.rpc.calls.refusal import refusal
+from salience_service.rpc.wire.gathering import is_end
 from salience_service.telemetry.records import Arrival
 from salience_service.telemetry.witness import NOBODY, Witness
 
@@ -209,7 +210,7 @@ class Explanations:
         try:
             with closing(answer.explain(self._engine, request, control, observation)) as responses:
                 for response in responses:
-                    if response.HasField("finished"):
+                    if is_end(response):
                         last = response
                     else:
                         mailbox.put(response)

@@ -7,6 +7,7 @@ from salience.v1 import explanation_service_pb2 as pb
 from salience_service.errors import InvalidRequest, PermissionDenied, Unauthenticated, anew
 from salience_service.field_path import read
 from salience_service.rpc.calls.explanations import Explanations
+from salience_service.rpc.wire.gathering import is_end
 from salience_service.rpc.wire.status import request_error_of
 from salience_service.rpc.wire.wording import stated
 
@@ -91,7 +92,7 @@ class ManyCall:
             async with self._explanations.run(message.request, self._deadline) as responses:
                 async for response in responses:
                     # Before the caller can know of the end, so that it may use the tag again.
-                    if response.HasField("finished"):
+                    if is_end(response):
                         self._tags.discard(message.tag)
                     await self._send(pb.ExplainManyResponse(tag=message.tag, response=response))
         except Exception as error:

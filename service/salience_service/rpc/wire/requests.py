@@ -60,7 +60,7 @@ def order_of(message: pb.ExplainRequest) -> ExplainOrder:
         scores=_scores(message.scores),
         score_fill=read("score_fill", fill_of, message.score_fill) if has_score_fill else None,
         format=read("format", _format, message.format),
-        partial_maps=not message.no_partial_maps,
+        partial_maps=not (message.no_partial_maps or message.gather),
         gradient_side=_known("gradient_side", message.gradient_side, GRADIENT_CHOICES),
         curve_protocol=_known(
             "curve_protocol", message.curve_protocol or map_pb2.CURVE_PROTOCOL_RISE, CURVE_PROTOCOLS
