@@ -67,6 +67,11 @@ def test_a_failure_before_the_first_event_sends_nothing() -> None:
         next(gathered(failing()))
 
 
+def test_of_nothing_there_is_no_message() -> None:
+    assert not list(gathered([]))
+    assert not list(gathered([fake.progress(0, 1), fake.partial_map()]))
+
+
 def test_an_end_is_told_from_what_comes_before_it() -> None:
     *before, last = gathered([map_of(MOST_BYTES), map_of(MOST_BYTES), fake.finished(2)])
     assert [is_end(message) for message in (*before, last)] == [False, False, True]

@@ -36,7 +36,8 @@ def gathered(messages: Iterable[pb.ExplainResponse]) -> Iterator[pb.ExplainRespo
         if size:
             yield together
         raise
-    yield together
+    if size:
+        yield together
 
 
 def is_end(message: pb.ExplainResponse) -> bool:
