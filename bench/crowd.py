@@ -2,13 +2,16 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from salience_client import AsyncClient, Finished, Progress, Started
 from salience_client.request import RequestOptions
+
+T = TypeVar("T")
 
 PERCENTILES = (50, 95, 99)
 
@@ -43,19 +46,14 @@ class Crowd:
 
     async def ask(self, clients: int, each: int) -> None:
         """All of them ask for whole explanations, `each` a client."""
-        await asyncio.gather(*(self._ask_in_turn(each) for _ in range(clients)))
+        await _by_all(clients, each, self._asked)
 
     async def hear(self, clients: int, each: int) -> list[Heard]:
         """What all of them heard, `each` explanations a client, event by event."""
-        found = await asyncio.gather(*(self._hear_in_turn(each) for _ in range(clients)))
-        return [heard for mine in found for heard in mine]
+        return await _by_all(clients, each, self._heard)
 
-    async def _ask_in_turn(self, count: int) -> None:
-        for _ in range(count):
-            await self.client.explain(self.image, **self.options)
-
-    async def _hear_in_turn(self, count: int) -> list[Heard]:
-        return [await self._heard() for _ in range(count)]
+    async def _asked(self) -> None:
+        await self.client.explain(self.image, **self.options)
 
     async def _heard(self) -> Heard:
         began = time.perf_counter()
@@ -66,6 +64,16 @@ class Crowd:
             if isinstance(event, Started | Progress | Finished):
                 spoken.append(now)
         return Heard(first, now, tuple(np.diff(spoken).tolist()))
+
+
+async def _by_all(clients: int, each: int, do: Callable[[], Awaitable[T]]) -> list[T]:
+    """What `do` comes to: all clients at once, each of them `each` times in turn."""
+
+    async def in_turn() -> list[T]:
+        return [await do() for _ in range(each)]
+
+    found = await asyncio.gather(*(in_turn() for _ in range(clients)))
+    return [one for mine in found for one in mine]
 
 
 def percentiles(values: Sequence[float]) -> tuple[float, ...]:
