@@ -1,6 +1,7 @@
 """The host's threads: NumPy's leave the runtime its cores, Python's hand over by the load."""
 
 import asyncio
+import os
 import subprocess
 import sys
 import threading
@@ -9,7 +10,13 @@ from pathlib import Path
 import pytest
 
 from salience_service.access.principal import ANONYMOUS
-from salience_service.host_threads import hand_over, quota_cores
+from salience_service.host_threads import (
+    cores_held_to,
+    hand_over,
+    quota_cores,
+    start_on_first_core,
+    usable_cores,
+)
 from salience_service.rpc.calls.caller import enter
 from salience_service.rpc.calls.explanations import Explanations
 from tests.support.serving import FakeEngine
@@ -81,3 +88,56 @@ def test_a_containers_quota_bounds_the_threads(tmp_path: Path, said: str, cores:
 
 def test_where_there_is_no_quota_there_is_no_bound(tmp_path: Path) -> None:
     assert quota_cores(tmp_path / "absent") == 0
+
+
+needs_cores_to_choose = pytest.mark.skipif(
+    not hasattr(os, "sched_setaffinity") or len(os.sched_getaffinity(0)) < 2,
+    reason="this machine has one core, or lets no thread choose one",
+)
+
+
+@needs_cores_to_choose
+def test_a_process_held_to_one_core_knows_it() -> None:
+    before = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(before)})
+        assert (usable_cores(), cores_held_to()) == (1, 1)
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+@pytest.mark.skipif(usable_cores() < (os.cpu_count() or 1), reason="this process is held to fewer")
+def test_a_process_with_the_whole_machine_is_held_to_nothing() -> None:
+    assert cores_held_to() == 0
+
+
+@needs_cores_to_choose
+def test_a_thread_starts_on_its_first_core_and_is_free_to_go_on() -> None:
+    allowed = os.sched_getaffinity(0)
+
+    def started_on() -> int:
+        """Brought to the last core and told to start; the kernel may move it at any moment."""
+        os.sched_setaffinity(0, {max(allowed)})
+        os.sched_setaffinity(0, allowed)
+        start_on_first_core()
+        return _core()
+
+    assert min(allowed) in {started_on() for _ in range(50)}
+    assert os.sched_getaffinity(0) == allowed
+
+
+@needs_cores_to_choose
+def test_where_no_thread_may_choose_its_core_the_work_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def forbidden(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "sched_setaffinity", forbidden)
+    start_on_first_core()
+
+
+def _core() -> int:
+    """Where the calling thread runs: the 39th word of its line, see proc_pid_stat(5)."""
+    after_name = Path("/proc/thread-self/stat").read_text().rpartition(")")[2]
+    return int(after_name.split()[36])

@@ -12,6 +12,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as faults
 
 from salience_service.bundle.graph_bytes import GraphBytes, graph_bytes
 from salience_service.errors import BundleRefused, Cancelled, ComputeFailed
+from salience_service.host_threads import start_on_first_core
 from salience_service.runtime import tf32
 from salience_service.runtime.built_shapes import fitting
 from salience_service.runtime.device import Device, Lane
@@ -27,7 +28,7 @@ from salience_service.runtime.providers import (
     warn_of_the_cpu,
 )
 from salience_service.runtime.session_libraries import load_libraries
-from salience_service.runtime.session_options import session_options
+from salience_service.runtime.session_options import session_options, threads_of_a_run
 from salience_service.runtime.turns import Turn, turns
 
 __all__ = [
@@ -122,6 +123,7 @@ class Session:
         self.provider: str = self._at[0][0].get_providers()[0]
         self.keeps_sources = device.keeps_sources
         self._device = device
+        self._shared_with_bound_threads = device.provider == "cpu" and not threads_of_a_run(device)
 
     def keep(self, array: NDArray[np.generic], lane: Lane) -> Kept:
         """Puts an array on a lane's device, for runs there."""
@@ -147,6 +149,8 @@ class Session:
         session = fitting(self._at[execution.lane.place], feeds)
         try:
             with self._turns(session, execution.turn):
+                if self._shared_with_bound_threads:
+                    start_on_first_core()
                 results = _run(session, feeds, list(outputs), execution)
         except Exception as error:
             if execution.ended:

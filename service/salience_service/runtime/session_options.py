@@ -6,7 +6,7 @@ from functools import cache
 import onnxruntime as ort
 
 from salience_service.bundle.graph_bytes import GraphBytes
-from salience_service.host_threads import quota_cores
+from salience_service.host_threads import cores_held_to
 from salience_service.runtime.device import Device
 
 _WEIGHTS_BESIDE = "session.model_external_initializers_file_folder_path"
@@ -26,7 +26,7 @@ def session_options(
     options = ort.SessionOptions()
     options.add_session_config_entry("session.use_env_allocators", "1")
     options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
-    options.intra_op_num_threads = device.threads or quota_cores()
+    options.intra_op_num_threads = threads_of_a_run(device)
     # Threads that wait for work would take the cores of other lanes, and of who writes answers:
     # 64 callers got 30 Grad-CAMs a second with it and 38 without, one alone waits no longer.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -45,6 +45,15 @@ def session_options(
     # A graph given as bytes has no place of its own to look for its weights.
     options.add_session_config_entry(_WEIGHTS_BESIDE, str(graph.directory))
     return options
+
+
+def threads_of_a_run(device: Device) -> int:
+    """CPU threads of a run; 0 = ONNX Runtime's own choice, one per core, bound to it.
+
+    It looks at the machine, not at what this process may use of it: held to fewer cores, threads of
+    the others would crowd there, or leave them.
+    """
+    return device.threads or cores_held_to()
 
 
 @cache
