@@ -8,7 +8,7 @@ The engine's time is that of the same call, by the server's own clock (`Finished
 from the order to the last event), and the figure is the median of the differences. Until 2
 December 2026 it was the time of an engine in another process, called next to it. Runs of a network
 differ by more than what is looked for, call by call and process by process, and the difference of
-two such draws told 3.8 to 6.5 ms of the same code. That engine is still here (`engine apart`), in
+two such draws told 4.0 to 6.5 ms of the same code. That engine is still here (`engine apart`), in
 pairs of random order, four times as many as asked for, over several draws of freshly started
 processes: the server's engine should take no longer than it.
 
