@@ -22,6 +22,7 @@ import numpy as np
 
 from bench.apart import apart
 from bench.bare_grpc import bare_call
+from bench.crowd import PERCENTILES, percentiles
 from bench.explaining import explaining
 from bench.pairs import COLUMNS, CONTROL, Pairs, in_pairs
 from bench.report import Figure, Part, Table
@@ -34,7 +35,6 @@ METHODS = ("fake-cam", "grad-cam")
 MOST_MS = 5.0
 TIMES_PAIRS = 4
 DRAWS, QUICK_DRAWS = 6, 1
-PERCENTILES = (5, 50, 95, 99)
 MAP_BYTES = 4 * 224 * 224
 GRPC, BARE = "grpc", "bare gRPC"
 
@@ -45,9 +45,13 @@ class _Taken:
     def __init__(self) -> None:
         self.draws: list[dict[str, Pairs]] = []
         self.inside: list[float] = []
-        """Of calls through gRPC, in the server's engine."""
-        self.outside: list[float] = []
+        """Of the calls through gRPC, pair by pair, in the server's engine."""
+
+    @property
+    def outside(self) -> list[float]:
         """Of the same calls, all else."""
+        whole = self.pairs(GRPC).subject
+        return [took - inside for took, inside in zip(whole, self.inside, strict=True)]
 
     def pairs(self, name: str) -> Pairs:
         """Those of all draws, beside the engine apart."""
@@ -70,7 +74,7 @@ def measure(place: Workplace) -> Part:
                     _draw(place, client, bare, method, pairs, draw, all_of_it)
     figures = [figure for method, each in taken.items() for figure in _figures(method, each)]
     added = [
-        (method, *(f"{ms:.2f}" for ms in _percentiles(each.outside)))
+        (method, *(f"{1e3 * seconds:.2f}" for seconds in percentiles(each.outside)))
         for method, each in taken.items()
     ]
     rows = [
@@ -95,22 +99,19 @@ def _draw(
     picture = small_cat()
     order = ExplainOrder(MODEL, EncodedImage(picture), (MethodCall(method),), partial_maps=False)
 
+    inside = []
+
     def through_grpc() -> float:
         began = time.perf_counter()
-        inside = client.explain(picture, model=MODEL, methods=method).finished.total_seconds
+        explanation = client.explain(picture, model=MODEL, methods=method)
         took = time.perf_counter() - began
-        taken.inside.append(inside)
-        taken.outside.append(took - inside)
+        inside.append(explanation.finished.total_seconds)
         return took
 
     with apart(explaining, place.models, order) as engine:
         runs: dict[str, Callable[[], object]] = {GRPC: through_grpc, BARE: bare}
         taken.draws.append(in_pairs(runs, engine, pairs, seed))
-
-
-def _percentiles(seconds: Sequence[float]) -> list[float]:
-    """Milliseconds."""
-    return [1e3 * float(each) for each in np.percentile(seconds, PERCENTILES)]
+    taken.inside.extend(inside[1:])  # The first was the run before all pairs.
 
 
 def _median(seconds: Sequence[float]) -> float:

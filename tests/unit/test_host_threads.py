@@ -19,6 +19,7 @@ from salience_service.host_threads import (
 )
 from salience_service.rpc.calls.caller import enter
 from salience_service.rpc.calls.explanations import Explanations
+from tests.support.cores import current_core, start_on_last_core
 from tests.support.serving import FakeEngine
 from tests.support.waiting import SOON_SECONDS
 
@@ -116,11 +117,9 @@ def test_a_thread_starts_on_its_first_core_and_is_free_to_go_on() -> None:
     allowed = os.sched_getaffinity(0)
 
     def started_on() -> int:
-        """Brought to the last core and told to start; the kernel may move it at any moment."""
-        os.sched_setaffinity(0, {max(allowed)})
-        os.sched_setaffinity(0, allowed)
+        start_on_last_core()
         start_on_first_core()
-        return _core()
+        return current_core()
 
     assert min(allowed) in {started_on() for _ in range(50)}
     assert os.sched_getaffinity(0) == allowed
@@ -135,9 +134,3 @@ def test_where_no_thread_may_choose_its_core_the_work_goes_on(
 
     monkeypatch.setattr(os, "sched_setaffinity", forbidden)
     start_on_first_core()
-
-
-def _core() -> int:
-    """Where the calling thread runs: the 39th word of its line, see proc_pid_stat(5)."""
-    after_name = Path("/proc/thread-self/stat").read_text().rpartition(")")[2]
-    return int(after_name.split()[36])
